@@ -1,0 +1,1 @@
+//! Request, watch, one shared cache per kind, work queue.

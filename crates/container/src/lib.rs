@@ -1,0 +1,1 @@
+//! Namespaces, cgroups, mounts, seccomp; the shim.

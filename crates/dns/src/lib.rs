@@ -1,0 +1,1 @@
+//! Answers DNS from records it is given and forwards the rest.

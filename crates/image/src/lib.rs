@@ -1,0 +1,1 @@
+//! Content store, pull, push, unpack, snapshots.

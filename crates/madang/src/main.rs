@@ -1,0 +1,3 @@
+//! The `madang` binary: command line and composition root.
+
+fn main() {}

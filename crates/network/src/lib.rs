@@ -1,0 +1,1 @@
+//! Links, addresses, routes, service tables; netlink only.

@@ -1,0 +1,1 @@
+//! The node: pods, probes, volumes, service tables, DNS, status, stats.

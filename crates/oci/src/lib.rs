@@ -1,0 +1,1 @@
+//! Image, runtime and distribution types, digests, references; no I/O.

@@ -1,0 +1,1 @@
+//! Sandboxes and containers as one service, shaped like CRI.

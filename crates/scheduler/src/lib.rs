@@ -1,0 +1,1 @@
+//! Queue, filter, score, bind.

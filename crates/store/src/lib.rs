@@ -1,0 +1,1 @@
+//! Bytes and revisions: get, range, compare-and-commit, watch, compact; embedded or etcd.
