@@ -19,6 +19,8 @@ struct Node {
     tracker: TaskTracker,
     aborts: Mutex<Vec<AbortHandle>>,
     children: Mutex<Vec<Weak<Node>>>,
+    /// Keeps the path to the root alive, by which draining finds this node.
+    _parent: Option<Task>,
 }
 
 /// A future that was started with [`Task::spawn`].
@@ -46,19 +48,20 @@ impl std::fmt::Debug for Task {
 impl Task {
     /// The root of a new tree.
     pub fn root(name: impl Into<String>) -> Self {
-        Self::node(name.into(), CancellationToken::new())
+        Self::node(name.into(), CancellationToken::new(), None)
     }
 
     /// A child, cancelled and drained with this task. Its name is the path from the root.
     pub fn child(&self, name: impl AsRef<str>) -> Self {
-        let child = Self::node(format!("{}/{}", self.0.name, name.as_ref()), self.0.token.child_token());
+        let child =
+            Self::node(format!("{}/{}", self.0.name, name.as_ref()), self.0.token.child_token(), Some(self.clone()));
         let mut children = self.0.children.lock().expect("task tree lock");
         children.retain(|child| child.strong_count() > 0);
         children.push(Arc::downgrade(&child.0));
         child
     }
 
-    fn node(name: String, token: CancellationToken) -> Self {
+    fn node(name: String, token: CancellationToken, parent: Option<Task>) -> Self {
         Self(Arc::new(Node {
             name,
             token,
