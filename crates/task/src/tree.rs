@@ -68,6 +68,7 @@ impl Task {
             tracker: TaskTracker::new(),
             aborts: Mutex::default(),
             children: Mutex::default(),
+            _parent: parent,
         }))
     }
 
