@@ -1,0 +1,166 @@
+//! The accept loop: TLS, then HTTP/1.1 or HTTP/2 as the client speaks it, then one handler a request.
+//!
+//! ```text
+//! accept ─ handshake (bounded time) ─ requests ... ─ drain: finish what runs, take nothing new
+//! ```
+//!
+//! Every bound that a hostile client could stretch stands in [`Limits`].
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use ::http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use rustls::{ServerConfig, pki_types::CertificateDer};
+use task::Task;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::body::Body;
+
+/// Who is at the other end of the connection: in the extensions of every request.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The remote address; none over a unix socket.
+    pub address: Option<SocketAddr>,
+    /// The local address that was connected to; none over a unix socket.
+    pub local: Option<SocketAddr>,
+    /// The verified client certificates, end entity first; empty without any.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+}
+
+/// Bounds on what clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; more wait in the kernel's queue.
+    pub connections: usize,
+    /// From accept to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// From a request's first byte to the end of its headers.
+    pub headers: Duration,
+    /// Bytes of a request's headers.
+    pub header_bytes: usize,
+    /// Concurrent requests on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(30),
+            header_bytes: 64 * 1024,
+            streams: 1_000,
+        }
+    }
+}
+
+/// Serves connections of `listener` until `task` is cancelled; each is finished gracefully then.
+/// Errors of single connections are logged at debug level, since clients cause them at will.
+pub async fn serve<H, F>(task: Task, listener: TcpListener, tls: Option<Arc<ServerConfig>>, limits: Limits, handler: H)
+where
+    H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let acceptor = tls.map(TlsAcceptor::from);
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let Some(accepted) = task.until_cancelled(listener.accept()).await else { return };
+        let (socket, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (acceptor, handler, connection) = (acceptor.clone(), handler.clone(), task.clone());
+        task.spawn("connection", async move {
+            let _permit = permit;
+            let local = socket.local_addr().ok();
+            let _ = socket.set_nodelay(true);
+            let peer = |certificates: Vec<CertificateDer<'static>>| Peer {
+                address: Some(address),
+                local,
+                certificates: certificates.into(),
+            };
+            let Some(acceptor) = acceptor else {
+                return requests(&connection, socket, peer(Vec::new()), limits, handler).await;
+            };
+            match tokio::time::timeout(limits.handshake, acceptor.accept(socket)).await {
+                Err(_) => tracing::debug!(%address, "tls handshake took too long"),
+                Ok(Err(error)) => tracing::debug!(%address, %error, "tls handshake"),
+                Ok(Ok(stream)) => {
+                    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                    let shown = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
+                    requests(&connection, stream, peer(shown), limits, handler).await;
+                }
+            }
+        });
+    }
+}
+
+/// The same over a unix socket, without TLS: who may connect is decided by the socket's mode.
+pub async fn serve_unix<H, F>(task: Task, listener: UnixListener, limits: Limits, handler: H)
+where
+    H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    while let Some(accepted) = task.until_cancelled(listener.accept()).await {
+        let Ok((socket, _)) = accepted else { continue };
+        let (handler, connection) = (handler.clone(), task.clone());
+        task.spawn("connection", async move {
+            let peer = Peer { address: None, local: None, certificates: Arc::from([]) };
+            requests(&connection, socket, peer, limits, handler).await;
+        });
+    }
+}
+
+async fn requests<S, H, F>(task: &Task, stream: S, peer: Peer, limits: Limits, handler: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_buf_size(limits.header_bytes.max(8192));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(peer.clone());
+        let answer = handler(Request::from_parts(parts, body.map_err(Into::into).boxed_unsync()));
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = task.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection");
+    }
+}
