@@ -1,1 +1,7 @@
-//! (api2)
+//! Whether an object may be stored: upstream's rules, messages, field paths and order of errors.
+
+mod field;
+#[cfg(test)]
+mod tests;
+
+pub use field::{Errors, FieldError, FieldErrorKind, Path, aggregate};

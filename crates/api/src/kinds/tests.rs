@@ -1,0 +1,78 @@
+use super::*;
+
+#[test]
+fn rows_are_found_by_path_and_by_kind() {
+    for (group, version, plural, kind, namespaced) in [
+        ("", "v1", "pods", "Pod", true),
+        ("", "v1", "endpoints", "Endpoints", true),
+        ("apps", "v1", "deployments", "Deployment", true),
+        ("", "v1", "nodes", "Node", false),
+        ("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true),
+        ("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true),
+        ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", false),
+        ("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", false),
+    ] {
+        let row = find(group, version, plural).unwrap_or_else(|| panic!("{group}/{version} {plural}"));
+        assert_eq!((row.kind, row.namespaced), (kind, namespaced));
+        assert_eq!(find_kind(group, version, kind), Some(row));
+    }
+    assert_eq!(find("", "v1", "nothings"), None);
+    assert_eq!(find("apps", "v1", "pods"), None);
+}
+
+#[test]
+fn no_two_rows_answer_the_same_path_and_every_row_is_whole() {
+    let mut seen = HashSet::new();
+    for kind in all() {
+        assert!(seen.insert((kind.group, kind.version, kind.plural)), "{kind:?}");
+        assert!(kind.schema.starts_with("io.k8s."), "{kind:?}");
+        assert_eq!(kind.is_stored(), !kind.list_kind.is_empty(), "{kind:?}");
+        assert_eq!(kind.is_stored(), !kind.storage_hash.is_empty(), "{kind:?}");
+        for sub in kind.subresources {
+            assert!(!sub.verbs.is_empty(), "{sub:?}");
+            assert!(!sub.schema.is_empty() || sub.kind.ends_with("Options"), "{sub:?}");
+        }
+    }
+}
+
+#[test]
+fn the_core_group_comes_first_and_hpa_prefers_v2() {
+    let groups = groups();
+    assert_eq!(groups[0], ("", vec!["v1"]));
+    assert!(groups.contains(&("autoscaling", vec!["v2", "v1"])));
+}
+
+#[test]
+fn events_and_autoscalers_are_one_set_of_objects_each() {
+    let others = |group, version, plural| -> Vec<(&str, &str)> {
+        find(group, version, plural).unwrap().equivalents().map(|kind| (kind.group, kind.version)).collect()
+    };
+    assert_eq!(others("", "v1", "events"), [("events.k8s.io", "v1")]);
+    assert_eq!(others("events.k8s.io", "v1", "events"), [("", "v1")]);
+    assert_eq!(others("autoscaling", "v1", "horizontalpodautoscalers"), [("autoscaling", "v2")]);
+    assert_eq!(others("", "v1", "pods"), []);
+}
+
+#[test]
+fn a_custom_kind_made_twice_keeps_its_strings_once() {
+    let of = Custom {
+        group: "example.test",
+        version: "v1",
+        kind: "Widget",
+        list_kind: "WidgetList",
+        plural: "widgets",
+        singular: "widget",
+        short_names: vec!["wd"],
+        categories: vec!["all"],
+        namespaced: true,
+        status: true,
+        scale: true,
+        storage_version: "v1",
+    };
+    let (first, second) = (Kind::custom(&of), Kind::custom(&of));
+    assert_eq!(first, second);
+    assert_eq!(first.group.as_ptr(), second.group.as_ptr());
+    assert_eq!(first.subresources.as_ptr(), second.subresources.as_ptr());
+    assert!(first.subresource("scale").is_some() && first.is_custom());
+    assert_eq!(first.resource().to_string(), "widgets.example.test");
+}
