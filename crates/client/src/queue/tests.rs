@@ -1,0 +1,78 @@
+//! When keys get their turns.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use task::Task;
+
+use super::{Next, Queue};
+
+#[tokio::test(start_paused = true)]
+async fn a_key_added_twice_gets_one_turn_and_a_failed_one_is_repeated() {
+    let task = Task::root("test");
+    let queue = Queue::new(&task);
+    queue.add("a");
+    queue.add("a");
+    queue.add("b");
+    let turns: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let log = turns.clone();
+    queue.run("test", 1, move |key| {
+        let mut log = log.lock().unwrap();
+        log.push(key);
+        let failed = key == "b" && log.iter().filter(|turn| **turn == "b").count() < 3;
+        async move { if failed { Err("not yet") } else { Ok(Next::Done) } }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(*turns.lock().unwrap(), ["a", "b", "b", "b"]);
+    assert!(task.drain(Duration::from_secs(1)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_earlier_of_two_delays_counts() {
+    let task = Task::root("test");
+    let queue = Queue::new(&task);
+    queue.add_after("a", Duration::from_secs(10));
+    queue.add_after("a", Duration::from_secs(1));
+    queue.add_after("a", Duration::from_secs(5));
+    let turns: Arc<Mutex<usize>> = Arc::default();
+    let count = turns.clone();
+    queue.run("test", 2, move |_| {
+        *count.lock().unwrap() += 1;
+        async move { Ok::<_, String>(Next::Done) }
+    });
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(*turns.lock().unwrap(), 1);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(*turns.lock().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_never_in_work_twice_at_a_time() {
+    let task = Task::root("test");
+    let queue = Queue::new(&task);
+    let working: Arc<Mutex<(usize, usize)>> = Arc::default();
+    let count = working.clone();
+    queue.run("test", 4, move |_| {
+        let count = count.clone();
+        async move {
+            {
+                let mut count = count.lock().unwrap();
+                count.0 += 1;
+                assert_eq!(count.0, 1);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let mut count = count.lock().unwrap();
+            count.0 -= 1;
+            count.1 += 1;
+            Ok::<_, String>(Next::Done)
+        }
+    });
+    for _ in 0..5 {
+        queue.add("a");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(*working.lock().unwrap(), (0, 3));
+}
