@@ -1,1 +1,20 @@
-//! Content store, pull, push, unpack, snapshots.
+//! Images on this machine: content store, pull, load, save, unpacked layers, snapshots for containers.
+//!
+//! ```text
+//! registry ── pull ──┐                 ┌── layers: unpacked once by chain id, overlay lower directories
+//! archive  ── load ──┼── blobs ── unpack ┤
+//! layout   ── load ──┘  by digest        └── snapshots: an upper directory a container
+//! names ── images ── manifest ── config, layers
+//! ```
+//!
+//! Archives come from strangers, therefore they are unpacked by a confined child process that sees only the layer's own
+//! directory ([`unpack::run_confined`]). Everything is written below a temporary name and renamed, so that a crash
+//! leaves nothing half-made, and every byte is checked against its digest on the way.
+
+pub mod image;
+pub mod pull;
+pub mod store;
+pub mod unpack;
+
+pub use image::{Image, Snapshot};
+pub use store::{Options, Store, Unpacker};
