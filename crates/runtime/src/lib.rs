@@ -1,1 +1,20 @@
 //! Sandboxes and containers as one service, shaped like CRI.
+//!
+//! ```text
+//! description ── spec ──┐
+//!                       ├─ service ── shim (container), addresses (network), root file systems (image)
+//! record (disk) ────────┘
+//! ```
+//!
+//! A sandbox is what the containers of a pod share: the shim that is their parent, namespaces, an address, a cgroup. The
+//! daemon may be killed at any moment: what runs is in the hands of shims, what is known is in records on disk, and
+//! `Runtime::open` brings the two together again.
+
+pub mod description;
+pub mod record;
+
+pub mod address;
+pub mod files;
+pub mod seccomp;
+pub mod spec;
+pub mod user;
