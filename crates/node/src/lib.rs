@@ -1,1 +1,12 @@
 //! The node: pods, probes, volumes, service tables, DNS, status, stats.
+//!
+//! ```text
+//!             watch own pods                    ┌─ volume, env, security, resources: what a pod's spec means
+//! API server ───────────────▶ owner of one pod ─┼─ image: pulls
+//!      ▲                        │  (pod)        └─ runtime: sandbox, containers
+//!      └──── status, events ────┘  probe, hook
+//! ```
+//!
+//! Policy is pure and stands apart from what carries it out: [`pod`]'s `decide` says what is next for a pod.
+
+pub mod pod;

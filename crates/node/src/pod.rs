@@ -1,0 +1,11 @@
+//! One pod: what is known, what to do next, what the API server is told, and the owner that does it.
+//!
+//! In reading order: [`state`], [`decide`], [`status`], [`backoff`].
+
+pub mod state;
+
+pub mod decide;
+
+pub mod status;
+
+pub mod backoff;
