@@ -1,0 +1,4 @@
+//! The store from outside: one contract for both implementations, and what a directory must survive.
+
+mod contract;
+mod embedded;
