@@ -159,11 +159,6 @@ impl Quantity {
         self.nanos == 0
     }
 
-    /// Compares amounts; how they are written does not matter.
-    pub fn cmp(&self, other: &Quantity) -> Ordering {
-        self.nanos.cmp(&other.nanos)
-    }
-
     /// Adds. Nothing plus something is shown as the something is.
     pub fn add(&mut self, other: &Quantity) {
         if self.is_zero() {
@@ -244,6 +239,19 @@ impl PartialEq for Quantity {
 }
 
 impl Eq for Quantity {}
+
+impl Ord for Quantity {
+    /// Compares amounts, however written.
+    fn cmp(&self, other: &Quantity) -> Ordering {
+        self.nanos.cmp(&other.nanos)
+    }
+}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Quantity) -> Option<Ordering> {
+        Some(Ord::cmp(self, other))
+    }
+}
 
 /// The canonical form of a quantity in JSON, or `None` if it is none or already canonical. `milli` also rounds it up to
 /// thousandths, as upstream does with resource lists.
