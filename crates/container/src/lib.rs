@@ -1,1 +1,22 @@
-//! Namespaces, cgroups, mounts, seccomp; the shim.
+//! Containers: namespaces, control groups, mounts, system call filters; and the shim that is their parent.
+//!
+//! ```text
+//!  daemon                                     one shim a pod (tiny, static, single-threaded)
+//!  Spec ──compile──▶ Plan ──protocol──▶ ┌─ event loop: streams, logs, exits, out-of-memory marks
+//!                                       └─ clone ──▶ set-up in the child ──▶ the container's program
+//! ```
+//!
+//! The daemon side ([`shim`], feature `client`) is asynchronous; everything that the shim is made of is not, because a
+//! shim has no threads: it may fork and go on in the child as ordinary code.
+
+#![cfg_attr(not(feature = "client"), allow(dead_code))]
+
+pub mod capability;
+pub mod cgroup;
+pub mod compile;
+pub mod plan;
+pub mod protocol;
+pub mod seccomp;
+#[cfg(feature = "client")]
+pub mod shim;
+pub mod users;

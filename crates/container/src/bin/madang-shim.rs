@@ -1,0 +1,2 @@
+//! The shim's program; see the library.
+fn main() {}

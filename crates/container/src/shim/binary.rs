@@ -1,0 +1,61 @@
+//! The shim's program, in a sealed memory file.
+//!
+//! One file for all shims, so that they share its pages; sealed, so that a container that reaches it through
+//! `/proc/PID/exe` cannot overwrite it (CVE-2019-5736). Replacing the daemon's own file does not touch it either.
+
+use std::{
+    ffi::CStr,
+    fs::File,
+    io::{self, Write},
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+
+use super::Error;
+
+const NAME: &CStr = c"madang-shim";
+
+/// The shim's program. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Binary(Arc<OwnedFd>);
+
+impl Binary {
+    /// From an ELF file's bytes, which `madang` carries.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        seal(&mut &*bytes).map(|file| Self(Arc::new(file))).map_err(Error::io("copy the shim into memory"))
+    }
+
+    /// From a file, as `MADANG_SHIM` names one.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let copy = || seal(&mut File::open(path)?);
+        copy().map(|file| Self(Arc::new(file))).map_err(Error::io(format!("read shim {}", path.display())))
+    }
+
+    /// Where the daemon's child finds it to execute.
+    pub fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd())
+    }
+}
+
+fn seal(from: &mut impl io::Read) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels from 6.3 want to be told that it is executed; older ones do not know the flag.
+    let file = match rustix::fs::memfd_create(NAME, flags | MemfdFlags::EXEC) {
+        Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create(NAME, flags)?,
+        other => other?,
+    };
+    let mut file = File::from(file);
+    let mut head = [0; 4];
+    from.read_exact(&mut head)?;
+    if &head != b"\x7fELF" {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an executable file"));
+    }
+    file.write_all(&head)?;
+    io::copy(from, &mut file)?;
+    rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(0o555))?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(file.into())
+}
