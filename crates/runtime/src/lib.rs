@@ -13,8 +13,16 @@
 pub mod description;
 pub mod record;
 
+pub mod service;
+
+mod containers;
+mod sandboxes;
+
 pub mod address;
 pub mod files;
 pub mod seccomp;
 pub mod spec;
 pub mod user;
+
+pub use containers::{StartError, image_config, signal_number};
+pub use service::{Config, Event, Runtime, SandboxStatus};

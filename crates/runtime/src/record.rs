@@ -80,6 +80,9 @@ pub struct Exit {
     pub oom: bool,
     /// When.
     pub finished_at: SystemTime,
+    /// Nobody saw how: the shim was gone. The code is then 137.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 /// Directory of a sandbox.

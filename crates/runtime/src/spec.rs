@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -59,7 +60,7 @@ pub struct Input<'a> {
     /// Capabilities that this process may hand on (`CAP_...`).
     pub available: &'a BTreeSet<String>,
     /// The filter of system calls, none for no filter.
-    pub seccomp: Option<Value>,
+    pub seccomp: Option<LinuxSeccomp>,
     /// Device nodes of the machine, for privileged containers: path, `c` or `b`, major, minor, mode, uid, gid.
     pub host_devices: &'a [DeviceNode],
 }
@@ -351,7 +352,7 @@ pub fn build(input: &Input<'_>) -> Result<oci_spec::runtime::Spec> {
         linux["readonlyPaths"] = json!(READONLY);
     }
     if let Some(seccomp) = &input.seccomp {
-        linux["seccomp"] = seccomp.clone();
+        linux["seccomp"] = serde_json::to_value(seccomp).context("encode the system call filter")?;
     }
     let spec = json!({
         "ociVersion": "1.2.0",

@@ -1,0 +1,265 @@
+//! Making, stopping and removing sandboxes.
+//!
+//! ```text
+//! run:   address ─ record, files, cgroup ─ shim ─ network        (a failure undoes what was done)
+//! stop:  containers ─ network ─ shim (cgroup) ─ address
+//! ```
+
+use std::{
+    fs, io,
+    net::Ipv4Addr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use container::{
+    cgroup::Group,
+    shim::{SandboxSpec, Shim},
+};
+use network::SandboxNet;
+use oci_spec::runtime::LinuxResources;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::{
+    description::{HostPort, Protocol, SandboxConfig, Sharing},
+    files,
+    record::{self, SandboxRecord},
+    service::{Runtime, Sandbox, lock},
+};
+
+/// The shim is about as precious as a daemon.
+const SHIM_OOM_SCORE: i32 = -998;
+const SHM_SIZE: &str = "mode=1777,size=67108864";
+
+impl Runtime {
+    /// Makes a sandbox: group, shim with namespaces, network.
+    pub async fn run_pod_sandbox(&self, config: SandboxConfig) -> Result<SandboxRecord> {
+        let name = format!("{}/{}", config.namespace, config.name);
+        let ip = match config.host_network {
+            true => None,
+            false => {
+                let mut pool = lock(&self.0.pool);
+                Some(pool.as_mut().context("the pod network is not ready")?.take()?)
+            }
+        };
+        let record = SandboxRecord {
+            id: record::new_id()?,
+            config,
+            ip,
+            created_at: SystemTime::now(),
+            boot_id: self.0.boot_id.clone(),
+            stopping: false,
+            stopped: false,
+        };
+        let sandbox = Arc::new(Sandbox::new(record.clone()));
+        self.keep(sandbox.clone());
+        match self.bring_up(&sandbox, &record).await {
+            Ok(()) => Ok(record),
+            Err(error) => {
+                if let Err(error) = self.remove_pod_sandbox(&record.id).await {
+                    tracing::warn!(sandbox = record.id, error = format!("{error:#}"), "undo a failed sandbox");
+                }
+                Err(error).with_context(|| format!("sandbox of pod {name}"))
+            }
+        }
+    }
+
+    async fn bring_up(&self, sandbox: &Arc<Sandbox>, record: &SandboxRecord) -> Result<()> {
+        let (runtime, prepared) = (self.clone(), record.clone());
+        tokio::task::spawn_blocking(move || runtime.prepare(&prepared)).await??;
+        let config = &record.config;
+        let mut sysctls = config.sysctls.clone();
+        if !config.host_network {
+            // Root is not needed for what only names a port of the pod's own, or pings.
+            for (name, value) in
+                [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
+            {
+                sysctls.entry(name.into()).or_insert_with(|| value.into());
+            }
+        }
+        let spec = SandboxSpec {
+            id: record.id.clone(),
+            dir: record::sandbox_dir(&self.0.config.dir, &record.id).join("shim"),
+            socket: self.socket(&record.id),
+            hostname: config.hostname.clone(),
+            domainname: String::new(),
+            host_network: config.host_network,
+            host_pid: config.pid == Sharing::Node,
+            host_ipc: config.ipc == Sharing::Node,
+            share_pid: config.pid == Sharing::Pod,
+            cgroup: self.cgroup(record)?,
+            sysctls,
+            oom_score_adj: SHIM_OOM_SCORE,
+            users: None,
+        };
+        let shim = Shim::launch(&self.0.task, &self.0.binary, &spec).await.context("launch shim")?;
+        *lock(&sandbox.shim) = Some(shim.clone());
+        self.follow(sandbox.clone(), shim.clone());
+        if let Some(request) = attachment(record, &shim) {
+            let network = self.network().context("the pod network is not ready")?;
+            network.attach(request).await.context("attach to the network")?;
+        }
+        Ok(())
+    }
+
+    /// Everything of a sandbox that is made by plain system calls.
+    fn prepare(&self, record: &SandboxRecord) -> Result<()> {
+        let dir = record::sandbox_dir(&self.0.config.dir, &record.id);
+        fs::create_dir_all(dir.join("containers")).with_context(|| format!("make {}", dir.display()))?;
+        self.save_sandbox(record)?;
+        let config = &record.config;
+        let hosts = if config.host_network {
+            let machine = fs::read_to_string("/etc/hosts").unwrap_or_default();
+            files::host_network_hosts(config, &machine)
+        } else {
+            files::hosts(config, record.ip.map(Into::into))
+        };
+        let texts = [
+            ("hosts", hosts),
+            ("resolv.conf", files::resolv_conf(&config.dns)),
+            ("hostname", format!("{}\n", config.hostname)),
+        ];
+        for (name, text) in texts {
+            fs::write(dir.join(name), text).with_context(|| format!("write {name} of sandbox {}", record.id))?;
+        }
+        if config.ipc != Sharing::Node {
+            let shm = dir.join("shm");
+            fs::create_dir_all(&shm).with_context(|| format!("make {}", shm.display()))?;
+            let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+            let options = std::ffi::CString::new(SHM_SIZE).context("mount options")?;
+            rustix::mount::mount("shm", &shm, "tmpfs", flags, Some(options.as_c_str()))
+                .with_context(|| format!("mount {}", shm.display()))?;
+        }
+        let group = Group::create(&self.0.version, &self.cgroup(record)?)?;
+        let limits: LinuxResources = serde_json::from_value(config.resources.to_oci()).context("limits of the pod")?;
+        group.limit(&limits)?;
+        Ok(())
+    }
+
+    /// Stops everything in a sandbox and gives its address back. Stopping again is no error, nor is one that is not there.
+    pub async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
+        let Some(sandbox) = self.find(id) else { return Ok(()) };
+        let _ending = sandbox.ending.lock().await;
+        let record = {
+            let mut record = lock(&sandbox.record);
+            if record.stopped {
+                return Ok(());
+            }
+            record.stopping = true;
+            record.clone()
+        };
+        // The directory is missing when making the sandbox failed at the very beginning.
+        let kept = record::sandbox_dir(&self.0.config.dir, id).join("sandbox.json").exists();
+        if kept {
+            self.save_sandbox(&record)?;
+        }
+        if record.ip.is_some()
+            && let Some(network) = self.network()
+        {
+            network.detach(id).await.with_context(|| format!("detach sandbox {id}"))?;
+        }
+        let shim = lock(&sandbox.shim).take();
+        let shim = match shim {
+            Some(shim) => Some(shim),
+            // Launching may have failed after the shim was there.
+            None => Shim::connect(&self.0.task, &self.socket(id)).await.ok().filter(|shim| shim.id() == id),
+        };
+        if let Some(shim) = shim {
+            shim.shutdown().await.with_context(|| format!("stop shim of sandbox {id}"))?;
+        }
+        self.lose(&sandbox);
+        let (runtime, gone) = (self.clone(), record.clone());
+        tokio::task::spawn_blocking(move || runtime.clear(&gone)).await??;
+        if let (Some(ip), Some(pool)) = (record.ip, lock(&self.0.pool).as_mut()) {
+            pool.release(ip);
+        }
+        let record = {
+            let mut record = lock(&sandbox.record);
+            record.stopped = true;
+            record.clone()
+        };
+        if kept { self.save_sandbox(&record) } else { Ok(()) }
+    }
+
+    /// What the shim could not take away itself, because it was killed.
+    fn clear(&self, record: &SandboxRecord) -> Result<()> {
+        let group = Group::open(&self.0.version, &self.cgroup(record)?);
+        if group.exists() {
+            group.kill(Duration::from_secs(10));
+            group.remove(Duration::from_secs(5))?;
+        }
+        unmount_shm(&record::sandbox_dir(&self.0.config.dir, &record.id));
+        match fs::remove_file(self.socket(&record.id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove the shim's socket"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stops a sandbox if need be and removes it with its containers; not their logs.
+    pub async fn remove_pod_sandbox(&self, id: &str) -> Result<()> {
+        self.stop_pod_sandbox(id).await?;
+        let Some(sandbox) = self.find(id) else { return Ok(()) };
+        let _ending = sandbox.ending.lock().await;
+        let containers: Vec<String> = lock(&sandbox.containers).keys().cloned().collect();
+        for container in containers {
+            self.0.images.release(&container).await.with_context(|| format!("release files of container {container}"))?;
+        }
+        let dir = record::sandbox_dir(&self.0.config.dir, id);
+        let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", dir.display()))
+            }
+            _ => Ok(()),
+        });
+        removed.await??;
+        self.forget(id);
+        Ok(())
+    }
+
+    /// What a sandbox has used since it was made.
+    pub fn sandbox_stats(&self, id: &str) -> Result<container::cgroup::Stats> {
+        let sandbox = self.sandbox(id)?;
+        let path = self.cgroup(&lock(&sandbox.record))?;
+        Ok(Group::open(&self.0.version, &path).stats()?)
+    }
+
+    /// A connection to a port on the loopback of a sandbox's network.
+    pub async fn dial(&self, sandbox: &str, port: u16) -> Result<tokio::net::TcpStream> {
+        let shim = self.sandbox(sandbox)?.shim()?;
+        Ok(shim.dial(port).await?)
+    }
+
+    /// The network namespace of a sandbox, valid while it runs.
+    pub fn netns(&self, sandbox: &str) -> Result<std::path::PathBuf> {
+        Ok(self.sandbox(sandbox)?.shim()?.netns())
+    }
+}
+
+/// Unmounts a sandbox's `/dev/shm`, if it is there.
+pub(crate) fn unmount_shm(dir: &Path) {
+    let _ = rustix::mount::unmount(dir.join("shm"), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+}
+
+/// What the network needs to know of a sandbox; none in the machine's network.
+pub(crate) fn attachment(record: &SandboxRecord, shim: &Shim) -> Option<SandboxNet> {
+    let ip = record.ip?;
+    let host_ports = record.config.host_ports.iter().filter_map(host_port).collect();
+    Some(SandboxNet { id: record.id.clone(), netns: shim.netns(), ip, host_ports })
+}
+
+fn host_port(port: &HostPort) -> Option<network::HostPort> {
+    let host_ip = match port.host_ip {
+        None => Ipv4Addr::UNSPECIFIED,
+        Some(std::net::IpAddr::V4(ip)) => ip,
+        Some(std::net::IpAddr::V6(ip)) if ip.is_unspecified() => Ipv4Addr::UNSPECIFIED,
+        Some(std::net::IpAddr::V6(_)) => return None,
+    };
+    let protocol = match port.protocol {
+        Protocol::Tcp => network::Protocol::Tcp,
+        Protocol::Udp => network::Protocol::Udp,
+        Protocol::Sctp => network::Protocol::Sctp,
+    };
+    Some(network::HostPort { host_ip, host_port: port.host_port, container_port: port.container_port, protocol })
+}
