@@ -18,7 +18,8 @@ pub struct Range {
 impl Range {
     /// Reads `ADDRESS/BITS`.
     pub fn parse(text: &str) -> Result<Self> {
-        let (address, bits) = text.split_once('/').with_context(|| format!("pod range {text:?} has no prefix length"))?;
+        let (address, bits) =
+            text.split_once('/').with_context(|| format!("pod range {text:?} has no prefix length"))?;
         let address: Ipv4Addr = address.parse().with_context(|| format!("pod range {text:?}"))?;
         let bits: u32 = bits.parse().with_context(|| format!("pod range {text:?}"))?;
         ensure!((8..=30).contains(&bits), "pod range {text:?}: prefix length is not in 8 to 30");

@@ -152,11 +152,7 @@ impl Runtime {
             record::write(&dir.join("process.json"), process)?;
         }
         let stdio = Stdio {
-            log: Some(LogFile {
-                path: log,
-                max_bytes: self.0.config.log_bytes,
-                max_files: self.0.config.log_files,
-            }),
+            log: Some(LogFile { path: log, max_bytes: self.0.config.log_bytes, max_files: self.0.config.log_files }),
             terminal: config.tty,
             stdin: config.stdin,
             stdin_once: config.stdin_once,
@@ -499,9 +495,8 @@ fn device_node(metadata: &fs::Metadata, path: PathBuf, access: &str) -> Option<D
 }
 
 /// Mounts of a container's own, links into `/proc`, and the nodes that every container has anyway.
-const OWN_DEVICES: &[&str] = &[
-    "pts", "shm", "mqueue", "fd", "console", "ptmx", "null", "zero", "full", "random", "urandom", "tty", ".udev",
-];
+const OWN_DEVICES: &[&str] =
+    &["pts", "shm", "mqueue", "fd", "console", "ptmx", "null", "zero", "full", "random", "urandom", "tty", ".udev"];
 
 fn all_devices(dir: &Path, nodes: &mut Vec<DeviceNode>) {
     let Ok(entries) = fs::read_dir(dir) else { return };

@@ -204,7 +204,11 @@ impl Runtime {
         let _ending = sandbox.ending.lock().await;
         let containers: Vec<String> = lock(&sandbox.containers).keys().cloned().collect();
         for container in containers {
-            self.0.images.release(&container).await.with_context(|| format!("release files of container {container}"))?;
+            self.0
+                .images
+                .release(&container)
+                .await
+                .with_context(|| format!("release files of container {container}"))?;
         }
         let dir = record::sandbox_dir(&self.0.config.dir, id);
         let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&dir) {

@@ -156,7 +156,9 @@ impl Runtime {
         tokio::fs::create_dir_all(config.dir.join("sandboxes"))
             .await
             .with_context(|| format!("make {}", config.dir.display()))?;
-        tokio::fs::create_dir_all(&config.run_dir).await.with_context(|| format!("make {}", config.run_dir.display()))?;
+        tokio::fs::create_dir_all(&config.run_dir)
+            .await
+            .with_context(|| format!("make {}", config.run_dir.display()))?;
         let version = Version::detect().context("detect control groups")?;
         let status = tokio::fs::read_to_string("/proc/self/status").await.context("read /proc/self/status")?;
         let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap_or("0");

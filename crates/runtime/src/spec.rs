@@ -275,7 +275,8 @@ fn mounts(input: &Input<'_>) -> Vec<Value> {
     };
     let covered = |path: &str| container.mounts.iter().any(|mount| mount.target == Path::new(path));
     let writable = if container.security.readonly_root { "ro" } else { "rw" };
-    for (file, target) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")] {
+    for (file, target) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")]
+    {
         if !covered(target) {
             bind(&input.sandbox_dir.join(file), target, &["rbind", "rprivate", writable]);
         }

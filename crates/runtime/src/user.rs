@@ -81,7 +81,9 @@ fn from_layers(layers: &[PathBuf], file: &str) -> String {
         let path = layer.join("etc").join(file);
         match std::fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() && found.len() <= LIMIT => {
-                return std::fs::read(&path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+                return std::fs::read(&path)
+                    .map(|text| String::from_utf8_lossy(&text).into_owned())
+                    .unwrap_or_default();
             }
             Ok(_) => return String::new(),
             Err(_) => {}
@@ -114,11 +116,13 @@ pub fn resolve(image_user: &str, security: &Security, databases: &Databases) -> 
     if let Some(text) = group_text {
         gid = match text.parse() {
             Ok(gid) => gid,
-            Err(_) => databases
-                .groups()
-                .find(|group| group.name == text)
-                .with_context(|| format!("no group {text:?} in the image"))?
-                .gid,
+            Err(_) => {
+                databases
+                    .groups()
+                    .find(|group| group.name == text)
+                    .with_context(|| format!("no group {text:?} in the image"))?
+                    .gid
+            }
         };
         explicit = true;
     }

@@ -21,8 +21,8 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::{
     backoff::in_words,
     state::{
-        Admission, ContainerState, Ended, Ending, Image, ImageRef, Kind, Run, Running, Sandbox, Spec, State, Step, Stop,
-        Why,
+        Admission, ContainerState, Ended, Ending, Image, ImageRef, Kind, Run, Running, Sandbox, Spec, State, Step,
+        Stop, Why,
     },
     status,
 };
@@ -380,13 +380,7 @@ fn end(state: &mut State, ending: Ending, now: Timestamp, out: &mut Vec<Action>)
     }
 }
 
-fn image(
-    state: &mut State,
-    name: &str,
-    result: Result<ImageRef, ImageFailure>,
-    now: Timestamp,
-    out: &mut Vec<Action>,
-) {
+fn image(state: &mut State, name: &str, result: Result<ImageRef, ImageFailure>, now: Timestamp, out: &mut Vec<Action>) {
     let Some(container) = state.container_mut(name) else { return };
     container.image = match result {
         Ok(image) => {
@@ -448,14 +442,7 @@ fn started(
     }
 }
 
-fn hook(
-    state: &mut State,
-    name: &str,
-    id: &str,
-    result: Result<(), String>,
-    now: Timestamp,
-    out: &mut Vec<Action>,
-) {
+fn hook(state: &mut State, name: &str, id: &str, result: Result<(), String>, now: Timestamp, out: &mut Vec<Action>) {
     let grace = state.spec_grace();
     let Some(container) = state.container_mut(name) else { return };
     let Run::Running(running) = &mut container.run else { return };
@@ -486,15 +473,7 @@ fn exited(state: &mut State, name: &str, ended: Ended, out: &mut Vec<Action>) {
     container.run = Run::Ended(Ended { replace, ..ended });
 }
 
-fn probed(
-    state: &mut State,
-    name: &str,
-    id: &str,
-    probe: Probe,
-    passed: bool,
-    now: Timestamp,
-    out: &mut Vec<Action>,
-) {
+fn probed(state: &mut State, name: &str, id: &str, probe: Probe, passed: bool, now: Timestamp, out: &mut Vec<Action>) {
     let pod = state.pod.clone();
     let grace = state.spec_grace();
     let policy = state.restart_policy().to_owned();
@@ -819,13 +798,7 @@ fn plan_end(state: &mut State, now: Timestamp, out: &mut Vec<Action>) {
     }
 }
 
-fn stop_for_end(
-    container: &mut ContainerState,
-    left: Duration,
-    kill: bool,
-    now: Timestamp,
-    out: &mut Vec<Action>,
-) {
+fn stop_for_end(container: &mut ContainerState, left: Duration, kill: bool, now: Timestamp, out: &mut Vec<Action>) {
     let grace = if kill { Duration::ZERO } else { left.max(LEAST_GRACE) };
     let message = format!("Stopping container {}", container.name);
     stop(container, grace, !kill, false, message, now, out);

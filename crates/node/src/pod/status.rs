@@ -194,7 +194,8 @@ fn container_status(state: &State, container: &ContainerState, now: Timestamp) -
                 Kind::Sidecar | Kind::Main => started && (container.ready || !probed),
             };
             status.user = running.user.as_ref().map(user);
-            status.resources = running.resources.clone().or_else(|| plain.map(|spec| spec.resources.clone().unwrap_or_default()));
+            status.resources =
+                running.resources.clone().or_else(|| plain.map(|spec| spec.resources.clone().unwrap_or_default()));
             status.allocated_resources = plain.and_then(|spec| spec.resources.as_ref()?.requests.clone());
             ApiState {
                 running: Some(ContainerStateRunning { started_at: Some(Time(running.started_at)) }),
@@ -387,9 +388,9 @@ fn containers_ready(state: &State, phase: &str, init: &[ContainerStatus], main: 
         "Failed" => return verdict(KIND, false, "PodFailed", String::new()),
         _ => {}
     }
-    let sidecars = init.iter().filter(|status| {
-        state.container(&status.name).is_some_and(|container| container.kind == Kind::Sidecar)
-    });
+    let sidecars = init
+        .iter()
+        .filter(|status| state.container(&status.name).is_some_and(|container| container.kind == Kind::Sidecar));
     let mut unready = sidecars.chain(main).filter(|status| !status.ready).map(|status| status.name.as_str()).peekable();
     if unready.peek().is_none() {
         return verdict(KIND, true, "", String::new());
@@ -432,10 +433,10 @@ fn initialized(state: &State, phase: &str, init: &[ContainerStatus]) -> Verdict 
     if state.initialized() {
         return verdict(KIND, true, "", String::new());
     }
-    let incomplete = init.iter().filter(|status| {
-        state.container(&status.name).is_none_or(|container| !container.init_done())
-    });
-    let message = format!("containers with incomplete status: {}", names(incomplete.map(|status| status.name.as_str())));
+    let incomplete =
+        init.iter().filter(|status| state.container(&status.name).is_none_or(|container| !container.init_done()));
+    let message =
+        format!("containers with incomplete status: {}", names(incomplete.map(|status| status.name.as_str())));
     verdict(KIND, false, "ContainersNotInitialized", message)
 }
 

@@ -56,8 +56,7 @@ fn command_and_arguments_replace_the_images_as_upstream_documents() {
 fn capabilities_are_added_to_and_dropped_from_the_default_set() {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let with = |add: &[&str], drop: &[&str]| {
-        let security =
-            Security { add_capabilities: list(add), drop_capabilities: list(drop), ..Default::default() };
+        let security = Security { add_capabilities: list(add), drop_capabilities: list(drop), ..Default::default() };
         capabilities(&ContainerConfig { security, ..Default::default() }, &available())
     };
     assert_eq!(with(&[], &[]).unwrap().len(), DEFAULT_CAPABILITIES.len());

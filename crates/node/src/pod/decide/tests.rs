@@ -48,8 +48,7 @@ impl Script {
     pub fn started(&mut self, name: &str) -> Vec<Action> {
         let attempts = self.state.container(name).unwrap().attempts;
         let image = ImageRef { id: "sha256:1".into(), name: "app".into(), ..Default::default() };
-        let running =
-            Running { id: format!("{name}-{attempts}"), started_at: self.now, image, ..Default::default() };
+        let running = Running { id: format!("{name}-{attempts}"), started_at: self.now, image, ..Default::default() };
         self.on(Event::Started(name.into(), Ok(running)))
     }
 
@@ -79,8 +78,7 @@ impl Script {
 
     pub fn delete(&mut self, grace: i64) -> Vec<Action> {
         let mut pod = (*self.state.pod).clone();
-        pod.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
+        pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
         pod.metadata.deletion_grace_period_seconds = Some(grace);
         self.on(Event::Changed(Arc::new(pod)))
     }
@@ -398,10 +396,7 @@ fn a_rejected_pod_fails_and_nothing_is_started() {
     let out = script.on(Event::Admitted(Err(("OutOfcpu".into(), "Node didn't have enough resource: cpu".into()))));
     assert_eq!(reasons(&out), ["OutOfcpu"]);
     assert_eq!(script.phase(), "Failed");
-    assert_eq!(
-        script.state.status.message.as_deref(),
-        Some("Pod was rejected: Node didn't have enough resource: cpu")
-    );
+    assert_eq!(script.state.status.message.as_deref(), Some("Pod was rejected: Node didn't have enough resource: cpu"));
     assert!(!out.contains(&Action::MountVolumes));
     assert_eq!(script.delete(0).first(), Some(&Action::Remove));
 }

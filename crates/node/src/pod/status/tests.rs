@@ -42,9 +42,11 @@ fn readiness_gates_hold_a_pod_back() {
     assert!(message.unwrap().contains("\"x.example/up\" does not exist"));
     let mut object = (*script.state.pod).clone();
     let mut status = script.state.status.clone();
-    status.conditions.as_mut().unwrap().push(
-        serde_json::from_value(json!({"type": "x.example/up", "status": "True"})).unwrap(),
-    );
+    status
+        .conditions
+        .as_mut()
+        .unwrap()
+        .push(serde_json::from_value(json!({"type": "x.example/up", "status": "True"})).unwrap());
     object.status = Some(status);
     script.on(Event::Changed(object.into()));
     assert_eq!(condition(&script, "Ready").0, "True");
