@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
+use crate::{Error, Result};
+
 /// The largest sum of key and value bytes that one [`Txn`] may write: 1.5 MiB, etcd's default for a request.
 pub const TXN_BYTES: usize = 1536 * 1024;
 /// The largest number of comparisons, and of operations, in one [`Txn`]: etcd's default.
@@ -129,6 +131,28 @@ impl Txn {
             Op::Delete { key } => key.len(),
         };
         self.ops.iter().map(written).sum()
+    }
+
+    /// Refuses what no store takes: keys that are empty, too long or written twice, and what is too large altogether.
+    pub(crate) fn check(&self) -> Result<()> {
+        let limit = |what, size, limit| match size > limit {
+            true => Err(Error::TooLarge { what, size, limit }),
+            false => Ok(()),
+        };
+        limit("number of operations", self.ops.len().max(self.compare.len()), TXN_OPS)?;
+        for key in self.ops.iter().map(Op::key).chain(self.compare.iter().map(|compare| &compare.key)) {
+            if key.is_empty() {
+                return Err(Error::Invalid("a key is empty".into()));
+            }
+            limit("key", key.len(), KEY_BYTES)?;
+        }
+        limit("transaction", self.bytes(), TXN_BYTES)?;
+        let mut keys: Vec<&str> = self.ops.iter().map(|op| &**op.key()).collect();
+        keys.sort_unstable();
+        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Error::Invalid(format!("key {:?} is written twice", pair[0]))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -30,10 +30,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    Entry, Error, Op, Outcome, Page, Result, Revision, Txn,
-    data::{KEY_BYTES, TXN_BYTES, TXN_OPS},
-};
+use crate::{Entry, Error, Outcome, Page, Result, Revision, Txn};
 
 mod checkpoint;
 mod frame;
@@ -261,7 +258,7 @@ impl Engine {
 
     /// See [`crate::Store::commit`].
     pub async fn commit(&self, txn: Txn) -> Result<Outcome> {
-        check(&txn)?;
+        txn.check()?;
         self.submit(Work::Txn(txn)).await
     }
 
@@ -323,25 +320,6 @@ impl Drop for Open {
             let _ = keeper.join();
         }
         drop(self.supplier.lock().expect("supplier lock").take());
-    }
-}
-
-/// Checks what both implementations refuse.
-pub(crate) fn check(txn: &Txn) -> Result<()> {
-    let limit = |what, size, limit| if size > limit { Err(Error::TooLarge { what, size, limit }) } else { Ok(()) };
-    limit("number of operations", txn.ops.len().max(txn.compare.len()), TXN_OPS)?;
-    for key in txn.ops.iter().map(Op::key).chain(txn.compare.iter().map(|compare| &compare.key)) {
-        if key.is_empty() {
-            return Err(Error::Invalid("a key is empty".into()));
-        }
-        limit("key", key.len(), KEY_BYTES)?;
-    }
-    limit("transaction", txn.bytes(), TXN_BYTES)?;
-    let mut keys: Vec<&str> = txn.ops.iter().map(|op| &**op.key()).collect();
-    keys.sort_unstable();
-    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::Invalid(format!("key {:?} is written twice", pair[0]))),
-        None => Ok(()),
     }
 }
 

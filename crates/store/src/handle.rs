@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use crate::{Entry, Outcome, Page, Result, Revision, Txn, Watch, embedded};
+use crate::{Entry, Outcome, Page, Result, Revision, Txn, Watch, embedded, etcd};
 
 /// A store. Cloning gives another handle to the same one.
 #[derive(Clone, Debug)]
 pub enum Store {
     /// In this process, in a directory.
     Embedded(embedded::Engine),
+    /// In etcd.
+    Etcd(etcd::Client),
 }
 
 impl Store {
@@ -20,10 +22,16 @@ impl Store {
         embedded::Engine::open(dir, options).await.map(Self::Embedded)
     }
 
+    /// Connects to the etcd whose members serve these `http://HOST:PORT` endpoints.
+    pub async fn etcd(endpoints: &[String]) -> Result<Self> {
+        etcd::Client::connect(endpoints).await.map(Self::Etcd)
+    }
+
     /// The entry of `key`, and the store's revision at that moment.
     pub async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision)> {
         match self {
             Self::Embedded(engine) => engine.get(key),
+            Self::Etcd(client) => client.get(key).await,
         }
     }
 
@@ -32,6 +40,7 @@ impl Store {
     pub async fn range(&self, prefix: &str, from: Option<&str>, at: Option<Revision>, limit: usize) -> Result<Page> {
         match self {
             Self::Embedded(engine) => engine.range(prefix, from, at, limit),
+            Self::Etcd(client) => client.range(prefix, from, at, limit).await,
         }
     }
 
@@ -40,6 +49,7 @@ impl Store {
     pub async fn commit(&self, txn: Txn) -> Result<Outcome> {
         match self {
             Self::Embedded(engine) => engine.commit(txn).await,
+            Self::Etcd(client) => client.commit(txn).await,
         }
     }
 
@@ -47,6 +57,7 @@ impl Store {
     pub async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch> {
         match self {
             Self::Embedded(engine) => engine.watch(prefix, after).map(Watch::Embedded),
+            Self::Etcd(client) => client.watch(prefix, after).await.map(Watch::Etcd),
         }
     }
 
@@ -54,6 +65,7 @@ impl Store {
     pub async fn revision(&self) -> Result<Revision> {
         match self {
             Self::Embedded(engine) => Ok(engine.revision()),
+            Self::Etcd(client) => client.revision().await,
         }
     }
 
@@ -62,6 +74,7 @@ impl Store {
     pub async fn compact(&self, revision: Revision) -> Result<()> {
         match self {
             Self::Embedded(engine) => engine.compact(revision).await,
+            Self::Etcd(client) => client.compact(revision).await,
         }
     }
 }

@@ -10,8 +10,8 @@
 //! compare and then write under one revision, watches that resume, and compaction that forgets superseded versions.
 //! [`Store`] is a closed choice of two implementations held to the same contract by the tests in `tests/it/`:
 //!
-//! * `embedded` keeps everything in memory and on disk as a checkpoint and a log: one process, one directory.
-//! * `etcd` speaks etcd's v3 protocol, so that several API servers can share one cluster of etcd.
+//! * [`embedded`] keeps everything in memory and on disk as a checkpoint and a log: one process, one directory.
+//! * [`etcd`] speaks etcd's v3 protocol, so that several API servers can share one cluster of etcd.
 //!
 //! What [`Store::commit`] answered is on disk. Values are shared [`bytes::Bytes`]: the embedded store holds a value once, and
 //! everything that was read from it or watched refers to the same memory.
@@ -25,8 +25,9 @@ mod handle;
 mod watch;
 
 pub mod embedded;
+pub mod etcd;
 
-pub use data::{Batch, Compare, Entry, Event, Op, Outcome, Page, Revision, Txn};
+pub use data::{Batch, Compare, Entry, Event, KEY_BYTES, Op, Outcome, Page, Revision, TXN_BYTES, TXN_OPS, Txn};
 pub use error::{Error, Result};
 pub use handle::Store;
 pub use watch::{Prompt, Watch};

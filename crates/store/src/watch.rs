@@ -1,22 +1,26 @@
 //! Watches, whichever implementation they come from.
 
-use crate::{Batch, Result, embedded};
+use crate::{Batch, Result, embedded, etcd};
 
 /// The changes under a prefix, in revision order. It ends with the first error.
 #[derive(Debug)]
 pub enum Watch {
     /// Of the embedded store.
     Embedded(embedded::Watch),
+    /// Of etcd.
+    Etcd(etcd::Watch),
 }
 
 impl Watch {
     /// Waits for the next batch: changes, or now and then an empty one that tells how far the watch has come. Cancel safe.
     ///
-    /// A watch holds no events of its own in memory: one whose next event was compacted before it was asked for ends with
-    /// [`crate::Error::Compacted`].
+    /// Ends with [`crate::Error::Compacted`] when the next event was compacted before it was asked for: a watch holds no
+    /// events of its own in memory. Ends with [`crate::Error::Unavailable`] when etcd cannot be reached; then resume after
+    /// the revision of the last batch.
     pub async fn next(&mut self) -> Result<Batch> {
         match self {
             Self::Embedded(watch) => watch.next().await,
+            Self::Etcd(watch) => watch.next().await,
         }
     }
 
@@ -24,6 +28,7 @@ impl Watch {
     pub fn prompt(&self) -> Prompt {
         match self {
             Self::Embedded(watch) => Prompt::Embedded(watch.prompt()),
+            Self::Etcd(watch) => Prompt::Etcd(watch.prompt()),
         }
     }
 }
@@ -33,14 +38,18 @@ impl Watch {
 pub enum Prompt {
     /// Of the embedded store.
     Embedded(embedded::Prompt),
+    /// Of etcd.
+    Etcd(etcd::Prompt),
 }
 
 impl Prompt {
-    /// Makes [`Watch::next`] answer soon, with a batch whose revision is at least the store's at this moment. Without it a
-    /// quiet watch reports every few seconds.
+    /// Makes [`Watch::next`] answer soon, with a batch whose revision is at least the store's at this moment, if that is later
+    /// than what the watch came to already. A member of etcd may lag behind the others: then ask again. Without being asked
+    /// a quiet watch reports every few seconds.
     pub fn ask(&self) {
         match self {
             Self::Embedded(prompt) => prompt.ask(),
+            Self::Etcd(prompt) => prompt.ask(),
         }
     }
 }
