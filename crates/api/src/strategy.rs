@@ -223,11 +223,7 @@ fn prepare_main(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
                 forget_config_source(new);
             }
         }
-        ("", "Secret") => {
-            if View::new(new).text("type").is_empty() {
-                copy_member(new, old, "type");
-            }
-        }
+        ("", "Secret") if View::new(new).text("type").is_empty() => copy_member(new, old, "type"),
         ("", "ServiceAccount") => clean_secret_references(new),
         ("", "PersistentVolumeClaim") => claim::prepare(new),
         ("apps", "DaemonSet") => template_generation(new, Some(old)),

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -37,4 +37,99 @@ fn several_errors_stand_in_brackets_each_once() {
     let (a, b) = (FieldError::required("a", ""), FieldError::required("b", ""));
     assert_eq!(aggregate(std::slice::from_ref(&a)), "a: Required value");
     assert_eq!(aggregate(&[a.clone(), b, a]), "[a: Required value, b: Required value]");
+}
+
+fn kind(group: &str, plural: &str) -> &'static Kind {
+    crate::kinds::all().iter().find(|kind| kind.group == group && kind.plural == plural).unwrap()
+}
+
+fn messages(errors: &[FieldError]) -> Vec<String> {
+    errors.iter().map(FieldError::to_string).collect()
+}
+
+fn created(kind: &Kind, object: Value) -> Vec<String> {
+    messages(&create(kind, &object))
+}
+
+#[test]
+fn metadata_is_checked_as_upstream_checks_it() {
+    let config = kind("", "configmaps");
+    let subdomain = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+    for (metadata, expected) in [
+        (json!({"name": "a", "namespace": "n"}), vec![]),
+        (
+            json!({}),
+            vec![
+                "metadata.name: Required value: name or generateName is required".to_owned(),
+                "metadata.namespace: Required value".to_owned(),
+            ],
+        ),
+        (json!({"name": "A_b", "namespace": "n"}), vec![format!("metadata.name: Invalid value: \"A_b\": {subdomain}")]),
+        (
+            json!({"name": "a", "namespace": "n", "labels": {"a b": "c"}}),
+            vec![
+                "metadata.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')".to_owned(),
+            ],
+        ),
+        (json!({"name": "a", "namespace": "n", "annotations": {"A": "x", "UPPER.com/B": ""}}), vec![]),
+        (
+            json!({"name": "a", "namespace": "n", "annotations": {"a": "x".repeat(256 * 1024)}}),
+            vec!["metadata.annotations: Too long: may not be more than 262144 bytes".to_owned()],
+        ),
+        (
+            json!({"name": "a", "namespace": "n", "finalizers": ["orphan", "mine", "x.test/y"]}),
+            vec!["metadata.finalizers[1]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it fully qualified".to_owned()],
+        ),
+        (
+            json!({"name": "a", "namespace": "n", "ownerReferences": [{"apiVersion": "v1/", "kind": "Pod", "name": "p"}]}),
+            vec![
+                "metadata.ownerReferences[0].apiVersion: Invalid value: \"v1/\": must be <group>/<version> or <version>".to_owned(),
+                "metadata.ownerReferences[0].uid: Required value: must not be empty".to_owned(),
+            ],
+        ),
+    ] {
+        assert_eq!(created(config, json!({"metadata": metadata})), expected, "{metadata}");
+    }
+}
+
+#[test]
+fn names_have_the_form_of_their_kind() {
+    for (group, plural, name, fine) in [
+        ("", "namespaces", "a.b", false),
+        ("", "namespaces", "ab-1", true),
+        ("", "services", "1a", true),
+        ("rbac.authorization.k8s.io", "clusterroles", "system:node", true),
+        ("rbac.authorization.k8s.io", "clusterroles", "a/b", false),
+        ("apps", "deployments", "a.b", true),
+        ("apps", "deployments", "-a", false),
+    ] {
+        let mut object = json!({"metadata": {"name": name}});
+        let mut errors = Errors::new();
+        if kind(group, plural).namespaced {
+            object["metadata"]["namespace"] = json!("n");
+        }
+        metadata::create(kind(group, plural), &object, &mut errors);
+        assert_eq!(errors.is_empty(), fine, "{plural} {name}: {:?}", errors);
+    }
+    assert_eq!(format::without_trailing_dash("web-"), "wea");
+}
+
+#[test]
+fn metadata_that_is_the_servers_cannot_change() {
+    let config = kind("", "configmaps");
+    let old = json!({"metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1",
+        "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x.test/a"]}});
+    let mut new = old.clone();
+    assert_eq!(update(config, "", &new, &old), []);
+    new["metadata"]["uid"] = json!("v");
+    new["metadata"]["resourceVersion"] = json!("");
+    new["metadata"]["finalizers"] = json!(["x.test/a", "x.test/b"]);
+    assert_eq!(
+        messages(&update(config, "", &new, &old)),
+        [
+            "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"x.test/b\"}",
+            "metadata.resourceVersion: Invalid value: \"\": must be specified for an update",
+            "metadata.uid: Invalid value: \"v\": field is immutable",
+        ]
+    );
 }
