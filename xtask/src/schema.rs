@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Where the table goes.
     #[arg(long, default_value = "crates/api/src/schema/table.bin")]
     out: PathBuf,
+    /// Where goes what upstream's code makes of the inputs in `fixtures.go`, which tests compare with.
+    #[arg(long, default_value = "crates/api/tests/data/upstream.json")]
+    fixtures: PathBuf,
     /// Also print the facts of the type of this name.
     #[arg(long)]
     show: Option<String>,
@@ -41,9 +44,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let requirements =
         std::fs::read_to_string(kubernetes.join("go.mod")).context("read go.mod of k8s.io/kubernetes")?;
     std::fs::write(dir.join("go.mod"), go_mod(&requirements))?;
-    std::fs::write(dir.join("main.go"), include_str!("schema/facts.go"))?;
+    for (name, program) in
+        [("facts", include_str!("schema/facts.go")), ("fixtures", include_str!("schema/fixtures.go"))]
+    {
+        std::fs::create_dir_all(dir.join(name))?;
+        std::fs::write(dir.join(name).join("main.go"), program)?;
+    }
     go(&dir, &["mod", "tidy"])?;
-    let types: Vec<Value> = serde_json::from_slice(&go(&dir, &["run", "."])?).context("parse the facts")?;
+    let types: Vec<Value> = serde_json::from_slice(&go(&dir, &["run", "./facts"])?).context("parse the facts")?;
+    let fixtures = go(&dir, &["run", "./fixtures"])?;
+    std::fs::write(&arguments.fixtures, fixtures).with_context(|| format!("write {}", arguments.fixtures.display()))?;
     let swagger = std::fs::read(kubernetes.join("api/openapi-spec/swagger.json")).context("read swagger.json")?;
     let swagger: Value = serde_json::from_slice(&swagger).context("parse swagger.json")?;
     if let Some(name) = &arguments.show {

@@ -22,11 +22,12 @@ mod write;
 use bytes::Bytes;
 use serde_json::Value;
 
+pub(crate) use parse::parse_below;
 pub use parse::{Parsed, parse};
 pub use write::write;
 
 /// How deep arrays and objects of a request may nest.
-pub const MAX_DEPTH: usize = 256;
+pub const MAX_DEPTH: usize = 128;
 
 /// Why bytes are not JSON that is accepted; the message is Go's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,7 +156,7 @@ fn append(out: &mut Vec<u8>, canonical: &[u8], revision: u64, item: bool) {
 
 /// Parses stored bytes (trusted: nothing is checked beyond syntax) and sets the resourceVersion.
 pub fn from_stored(canonical: &[u8], revision: u64) -> Result<Value, ParseError> {
-    let mut object: Value = serde_json::from_slice(canonical).map_err(|e| ParseError(e.to_string()))?;
+    let mut object = parse(canonical)?.value;
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
     }

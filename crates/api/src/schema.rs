@@ -213,7 +213,7 @@ impl Type {
         string(self.at(1))
     }
 
-    /// Fields in the order of the Go struct, embedded structs as one field each.
+    /// Fields by protobuf number (those without one first), embedded structs as one field each.
     pub fn fields(self) -> impl Iterator<Item = Field> + Clone {
         let first = self.at(2);
         (first..first + self.at(3)).map(Field)
@@ -230,6 +230,11 @@ impl Type {
             }
         }
         embedded
+    }
+
+    /// The field of this protobuf number.
+    pub fn numbered(self, number: u32) -> Option<Field> {
+        self.fields().find(|f| f.number() == number).filter(|_| number != 0)
     }
 
     /// The field of this JSON name with the Go names of the embedded structs that lead to it, outermost first.

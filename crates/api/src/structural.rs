@@ -19,6 +19,8 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Field, Kind, Shape, Type};
 
+pub(crate) use scalar::{bytes, number, print_time, quantity};
+
 /// What happens to fields that the schema does not have, and to duplicate keys: `fieldValidation` of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownFields {
@@ -50,9 +52,7 @@ pub fn check_parsed(
 ) -> Result<Vec<String>, String> {
     let mut walk = Walk { unknown: Vec::new(), saved: None, report: unknown != UnknownFields::Ignore };
     let frame = Frame { parent: None, step: Step::Root };
-    if let Err(fatal) = walk.structure(root, root.go_name(), value, &frame) {
-        return Err(fatal);
-    }
+    walk.structure(root, root.go_name(), value, &frame)?;
     if let Some(error) = walk.saved {
         return Err(error);
     }
@@ -236,7 +236,9 @@ impl Walk {
                 }
                 Ok(())
             }
-            (Kind::SchemaOrArray | Kind::SchemaOrBool | Kind::SchemaOrStringArray, _) => self.schema_or(shape, value),
+            (Kind::SchemaOrArray | Kind::SchemaOrBool | Kind::SchemaOrStringArray, _) => {
+                self.schema_or(shape, value, frame)
+            }
             (kind, _) => scalar::check(kind, shape.go_name(), value, frame).or_else(|error| match error {
                 scalar::Error::Saved(error) => {
                     self.save(error);
@@ -247,16 +249,15 @@ impl Walk {
         }
     }
 
-    /// `JSONSchemaPropsOr...`: decoded by code of its own, which neither reports unknown fields nor knows where it is.
-    fn schema_or(&mut self, shape: Shape, value: &mut Value) -> Result<(), Fatal> {
+    /// `JSONSchemaPropsOr...`: decoded by code of its own, which does not report unknown fields.
+    fn schema_or(&mut self, shape: Shape, value: &mut Value, root: &Frame<'_>) -> Result<(), Fatal> {
         let Some(of) = shape.reference() else { return Ok(()) };
         let mut inner = Walk { unknown: Vec::new(), saved: None, report: false };
-        let root = Frame { parent: None, step: Step::Root };
         match (shape.kind(), &mut *value) {
-            (_, Value::Object(_)) => inner.structure(of, of.go_name(), value, &root)?,
+            (_, Value::Object(_)) => inner.structure(of, of.go_name(), value, root)?,
             (Kind::SchemaOrArray, Value::Array(items)) => {
                 for item in items {
-                    inner.structure(of, of.go_name(), item, &root)?;
+                    inner.structure(of, of.go_name(), item, root)?;
                 }
             }
             (Kind::SchemaOrStringArray, Value::Array(items)) => {

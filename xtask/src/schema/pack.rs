@@ -54,7 +54,9 @@ pub fn pack(types: &[Value], definitions: &Value) -> Result<Vec<u8>> {
     for name in &kept {
         let t = all[name];
         let first_field = packer.field_count;
-        for field in array(&t["fields"]) {
+        let mut fields: Vec<&Value> = array(&t["fields"]).iter().collect();
+        fields.sort_by_key(|f| f["number"].as_u64().unwrap_or(0));
+        for field in fields {
             packer.field(field).with_context(|| format!("{name}: field {}", field["go"]))?;
         }
         let first_kind = packer.kind_count;

@@ -22,9 +22,14 @@ pub struct Parsed {
 ///
 /// Integers that fit are exact (`i64`, then `u64`), other numbers are `f64`.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
+    parse_below(bytes, 0)
+}
+
+/// Parses a document that goes into another one, `depth` levels below its root.
+pub(crate) fn parse_below(bytes: &[u8], depth: usize) -> Result<Parsed, ParseError> {
     let mut parser = Parser { bytes, at: 0, duplicates: Vec::new() };
     parser.space();
-    let value = parser.value(&Path { parent: None, step: Step::Root, depth: 0 })?;
+    let value = parser.value(&Path { parent: None, step: Step::Root, depth })?;
     parser.space();
     match parser.peek() {
         None => Ok(Parsed { value, duplicates: parser.duplicates }),

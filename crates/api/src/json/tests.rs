@@ -122,6 +122,6 @@ fn strings_decode_as_go_decodes_them() {
 fn nesting_is_bounded() {
     let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     assert!(parse(deep(MAX_DEPTH).as_bytes()).is_ok());
-    assert_eq!(parse(deep(MAX_DEPTH + 1).as_bytes()).unwrap_err().0, "exceeded max depth of 256");
+    assert_eq!(parse(deep(MAX_DEPTH + 1).as_bytes()).unwrap_err().0, "exceeded max depth of 128");
     assert!(parse("{\"a\":".repeat(1_000_000).as_bytes()).is_err());
 }

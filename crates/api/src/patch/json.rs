@@ -56,7 +56,15 @@ impl State {
         let value = operation.get("value").filter(|v| !v.is_null());
         let place = |field: &str| match operation.get(field) {
             Some(Value::String(path)) => Ok(path.as_str()),
-            _ => Err(format!("{kind} operation failed to decode {field}: missing value")),
+            _ if kind == "add" || kind == "remove" || (kind == "copy" && field == "path") => {
+                Err(format!("{kind} operation failed to decode {field}: missing value"))
+            }
+            _ => {
+                let comma = if field == "from" { "," } else { "" };
+                Err(format!(
+                    "{kind} operation failed to decode {field}: operation{comma} missing {field} field: missing value"
+                ))
+            }
         };
         let refuse = PatchError::Unprocessable;
         let outcome = match kind {

@@ -1,10 +1,10 @@
 //! Scalars: what Go's decoder and the `UnmarshalJSON` of the API's own scalar types accept, and how they print it.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use jiff::Timestamp;
 use jiff::fmt::strtime;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::{Frame, described};
 use crate::schema::{Kind, Shape};
@@ -40,10 +40,15 @@ pub(super) fn check(kind: Kind, go: &str, value: &mut Value, frame: &Frame<'_>) 
             let fits = n.as_i64().is_some_and(|n| kind == Kind::Int64 || i32::try_from(n).is_ok());
             if fits { Ok(()) } else { Err(Error::Saved(frame.mismatch(&format!("number {n}"), go))) }
         }
-        (Kind::Double, Value::Number(_)) => Ok(()),
+        (Kind::Double, Value::Number(n)) => {
+            if let Some(number) = n.as_f64().filter(|_| n.is_f64()).and_then(number) {
+                *value = Value::Number(number);
+            }
+            Ok(())
+        }
         (Kind::Bytes, Value::String(text)) => {
             let decoded = bytes(text).map_err(Error::Saved)?;
-            if text.contains(['\r', '\n']) {
+            if text.contains(['\r', '\n']) || text.ends_with('=') {
                 *value = Value::String(STANDARD.encode(decoded));
             }
             Ok(())
@@ -81,12 +86,21 @@ pub(super) fn check(kind: Kind, go: &str, value: &mut Value, frame: &Frame<'_>) 
     }
 }
 
+/// A number as JSON has it: integral ones are integers. None if it is not finite.
+pub(crate) fn number(f: f64) -> Option<Number> {
+    if f.fract() == 0.0 && f.abs() < 9_007_199_254_740_992.0 { Some((f as i64).into()) } else { Number::from_f64(f) }
+}
+
 fn found(value: &Value) -> String {
     match value {
         Value::Number(n) => format!("number {n}"),
         other => described(other).to_owned(),
     }
 }
+
+/// Go does not mind bits beyond the last byte.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// Decodes base64 as Go's standard encoding does: padded, line breaks ignored.
 pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, String> {
@@ -97,16 +111,30 @@ pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, String> {
     } else {
         text
     };
-    STANDARD.decode(text).map_err(|error| {
-        let at = match error {
-            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-            base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
-                // Go names the first byte of the group that cannot be completed.
-                text.len() - text.len() % 4
+    LENIENT.decode(text).map_err(|_| format!("illegal base64 data at input byte {}", illegal(text.as_bytes())))
+}
+
+/// Where Go's decoder says the data is illegal.
+fn illegal(text: &[u8]) -> usize {
+    let alphabet = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    for (at, group) in text.chunks(4).enumerate().map(|(i, g)| (4 * i, g)) {
+        match group.iter().position(|b| !alphabet(b)) {
+            None if group.len() < 4 => return at,
+            None => {}
+            // Padding may stand for the last one or two of a group, and nothing may follow.
+            Some(i) if group[i] == b'=' && i >= 2 => {
+                if i == 2 && group.len() < 4 {
+                    return text.len();
+                }
+                if let Some(wrong) = group[i..].iter().position(|b| *b != b'=') {
+                    return at + i + wrong;
+                }
+                return at + 4;
             }
-        };
-        format!("illegal base64 data at input byte {at}")
-    })
+            Some(i) => return at + i,
+        }
+    }
+    text.len()
 }
 
 /// A quantity in canonical form.
@@ -152,15 +180,15 @@ fn parse_time(text: &str, micro: bool) -> Result<Timestamp, Problem<'_>> {
     }
     let mut nanoseconds = 0;
     let digits = rest.strip_prefix(['.', ',']).map_or(0, |r| r.bytes().take_while(u8::is_ascii_digit).count());
+    if micro && digits != 6 {
+        return Err(Problem::Syntax { rest, wanted: ".000000" });
+    }
     if digits > 0 {
         let fraction = &rest[1..=digits];
         for (i, digit) in fraction.bytes().take(9).enumerate() {
             nanoseconds += i32::from(digit - b'0') * 10i32.pow(8 - i as u32);
         }
         rest = &rest[1 + digits..];
-    }
-    if micro && digits != 6 {
-        return Err(Problem::Syntax { rest, wanted: ".000000" });
     }
     let offset = if let Some(after) = rest.strip_prefix('Z') {
         rest = after;

@@ -198,3 +198,18 @@ fn no_value_of_any_type_makes_it_panic() {
         }
     }
 }
+
+#[test]
+fn the_deepest_document_that_parses_is_checked_on_a_small_stack() {
+    let crd = Type::of_kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition").unwrap();
+    let depth = crate::json::MAX_DEPTH - 6;
+    for (open, close) in [(r#"{"not":"#, "}"), (r#"{"items":"#, "}"), (r#"{"allOf":["#, "]}")] {
+        let levels = depth * 6 / (open.matches(['{', '[']).count() * 6);
+        let schema = format!("{}{{}}{}", open.repeat(levels), close.repeat(levels));
+        let text = format!(r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{schema}}}}}]}}}}"#);
+        let mut value = crate::json::parse(text.as_bytes()).unwrap().value;
+        let checked = std::thread::Builder::new().stack_size(1 << 20);
+        let checked = checked.spawn(move || check(crd, &mut value, UnknownFields::Strict)).unwrap().join().unwrap();
+        assert_eq!(checked, Ok(vec![]));
+    }
+}

@@ -1,0 +1,3 @@
+//! The api crate from outside, beside what upstream's own code does.
+
+mod upstream;
