@@ -14,4 +14,6 @@
 
 pub mod cache;
 pub mod connection;
+pub mod events;
 pub mod queue;
+pub mod selector;

@@ -1,1 +1,56 @@
-//! The controllers, one file per kind.
+//! The controllers: each watches objects, compares what is with what is wanted, and writes the difference.
+//!
+//! ```text
+//! caches (one a kind, shared) ── changes ──► queue of keys ──► reconcile(key)
+//!                                                                │ decide: a pure function of what is known
+//!                                                                └ act: create, patch, delete through the API
+//! ```
+//!
+//! One file a controller. A controller that dies half-way leaves nothing that its next turn does not mend, since it
+//! remembers nothing that the API does not hold, save for expectations: what it asked for and has not seen yet.
+
+pub mod caches;
+pub mod expectations;
+pub mod pods;
+
+pub mod deployment;
+pub mod endpoint_slice;
+pub mod endpoints;
+pub mod garbage;
+pub mod namespace;
+pub mod node_ipam;
+pub mod node_lifecycle;
+pub mod pod_garbage;
+pub mod replica_set;
+pub mod service_account;
+
+use std::net::Ipv4Addr;
+
+use caches::Caches;
+use kube::Client;
+use task::Task;
+
+/// What the controllers need to know of the cluster.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// First address and prefix length of the pods' network, of which each node gets a part.
+    pub cluster_cidr: (Ipv4Addr, u8),
+    /// Prefix length of a node's part.
+    pub node_prefix: u8,
+    /// The cluster's certificate authority, PEM, which every namespace gets as ConfigMap `kube-root-ca.crt`.
+    pub authority: String,
+}
+
+/// Runs all controllers until `task` ends.
+pub fn run(task: &Task, client: &Client, caches: &Caches, config: &Config) {
+    node_ipam::run(task, client, caches, config);
+    service_account::run(task, client, caches, config);
+    node_lifecycle::run(task, client, caches);
+    replica_set::run(task, client, caches);
+    deployment::run(task, client, caches);
+    endpoint_slice::run(task, client, caches);
+    endpoints::run(task, client, caches);
+    namespace::run(task, client, caches);
+    garbage::run(task, client);
+    pod_garbage::run(task, client, caches);
+}

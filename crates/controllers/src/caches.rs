@@ -1,0 +1,63 @@
+//! The kinds that more than one controller looks at, each cached once.
+
+use client::cache::{Cache, Scope};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    coordination::v1::Lease,
+    core::v1::{Namespace, Node, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::{Api, Client};
+use task::Task;
+
+/// One cache a kind. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Caches {
+    /// All pods.
+    pub pods: Cache<Pod>,
+    /// All nodes.
+    pub nodes: Cache<Node>,
+    /// The heartbeats of nodes.
+    pub leases: Cache<Lease>,
+    /// All namespaces.
+    pub namespaces: Cache<Namespace>,
+    /// All services.
+    pub services: Cache<Service>,
+    /// All endpoint slices.
+    pub slices: Cache<EndpointSlice>,
+    /// All replica sets.
+    pub replica_sets: Cache<ReplicaSet>,
+    /// All deployments.
+    pub deployments: Cache<Deployment>,
+}
+
+/// The namespace of the nodes' heartbeats.
+pub const LEASES: &str = "kube-node-lease";
+
+impl Caches {
+    /// Caches that nobody fills yet: controllers add their listeners first.
+    pub fn idle() -> Self {
+        Self {
+            pods: Cache::idle(),
+            nodes: Cache::idle(),
+            leases: Cache::idle(),
+            namespaces: Cache::idle(),
+            services: Cache::idle(),
+            slices: Cache::idle(),
+            replica_sets: Cache::idle(),
+            deployments: Cache::idle(),
+        }
+    }
+
+    /// Fills them until `task` ends.
+    pub fn start(&self, task: &Task, client: &Client) {
+        self.pods.start(task, Api::all(client.clone()), Scope::default());
+        self.nodes.start(task, Api::all(client.clone()), Scope::default());
+        self.leases.start(task, Api::namespaced(client.clone(), LEASES), Scope::default());
+        self.namespaces.start(task, Api::all(client.clone()), Scope::default());
+        self.services.start(task, Api::all(client.clone()), Scope::default());
+        self.slices.start(task, Api::all(client.clone()), Scope::default());
+        self.replica_sets.start(task, Api::all(client.clone()), Scope::default());
+        self.deployments.start(task, Api::all(client.clone()), Scope::default());
+    }
+}

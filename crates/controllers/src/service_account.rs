@@ -1,0 +1,86 @@
+//! What every namespace has: the ServiceAccount `default`, and the ConfigMap `kube-root-ca.crt`.
+
+use client::{
+    cache::{Cache, Key, Scope},
+    queue::{Next, Queue},
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use task::Task;
+
+use crate::{Config, caches::Caches};
+
+const ACCOUNT: &str = "default";
+const AUTHORITY: &str = "kube-root-ca.crt";
+const DESCRIPTION: &str = "kubernetes.io/description";
+const EXPLANATION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
+
+/// Runs the controller.
+pub fn run(task: &Task, client: &Client, caches: &Caches, config: &Config) {
+    let queue: Queue<Key> = Queue::new(task);
+    let accounts: Cache<ServiceAccount> = Cache::idle();
+    let bundles: Cache<ConfigMap> = Cache::idle();
+    let named = |name: &str| Scope::fields(format!("metadata.name={name}"));
+    let namespace = |key: &Key| Key::new("", &key.namespace);
+    let (from_namespaces, from_accounts, from_bundles) = (queue.clone(), queue.clone(), queue.clone());
+    caches.namespaces.listen(move |change| from_namespaces.add(change.key.clone()));
+    accounts.listen(move |change| from_accounts.add(namespace(&change.key)));
+    bundles.listen(move |change| from_bundles.add(namespace(&change.key)));
+    accounts.start(task, Api::all(client.clone()), named(ACCOUNT));
+    bundles.start(task, Api::all(client.clone()), named(AUTHORITY));
+    let (namespaces, client, authority) = (caches.namespaces.clone(), client.clone(), config.authority.clone());
+    queue.run("service account", 2, move |key| {
+        let (namespaces, accounts, bundles) = (namespaces.clone(), accounts.clone(), bundles.clone());
+        let (client, authority) = (client.clone(), authority.clone());
+        async move {
+            accounts.ready().await;
+            bundles.ready().await;
+            if !namespaces.get(&key).is_some_and(|namespace| is_active(&namespace)) {
+                return Ok(Next::Done);
+            }
+            if accounts.get(&Key::new(&key.name, ACCOUNT)).is_none() {
+                let account = object(json!({"metadata": {"name": ACCOUNT}}));
+                create(&Api::<ServiceAccount>::namespaced(client.clone(), &key.name), &account).await?;
+            }
+            let api: Api<ConfigMap> = Api::namespaced(client, &key.name);
+            let data = json!({"metadata": {"name": AUTHORITY, "annotations": {DESCRIPTION: EXPLANATION}},
+                "data": {"ca.crt": authority}});
+            match bundles.get(&Key::new(&key.name, AUTHORITY)) {
+                None => create(&api, &object(data)).await?,
+                Some(bundle) => {
+                    let found = bundle.data.as_ref().and_then(|data| data.get("ca.crt"));
+                    if found != Some(&authority) || bundle.data.as_ref().is_some_and(|data| data.len() != 1) {
+                        let mut whole = data;
+                        whole["metadata"]["resourceVersion"] = json!(bundle.metadata.resource_version);
+                        whole["data"]["$patch"] = json!("replace");
+                        api.patch(AUTHORITY, &PatchParams::default(), &Patch::Strategic(whole)).await?;
+                    }
+                }
+            }
+            Ok::<_, kube::Error>(Next::Done)
+        }
+    });
+}
+
+fn is_active(namespace: &Namespace) -> bool {
+    namespace.metadata.deletion_timestamp.is_none()
+}
+
+fn object<K: k8s_openapi::serde::de::DeserializeOwned>(value: serde_json::Value) -> K {
+    serde_json::from_value(value).expect("a literal object has its kind's form")
+}
+
+/// Creates an object; one that is there already is as good, and one refused because its namespace ends is not needed.
+async fn create<K>(api: &Api<K>, wanted: &K) -> kube::Result<()>
+where
+    K: Clone + std::fmt::Debug + k8s_openapi::serde::Serialize + k8s_openapi::serde::de::DeserializeOwned,
+{
+    match api.create(&PostParams::default(), wanted).await {
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 403 || status.code == 404 => Ok(()),
+        other => other.map(drop),
+    }
+}

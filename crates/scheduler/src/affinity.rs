@@ -1,0 +1,106 @@
+//! Terms of node affinity, pod affinity and topology spread, judged against nodes and the pods on them.
+
+use std::collections::BTreeMap;
+
+use client::selector::matches;
+use k8s_openapi::{
+    api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, TopologySpreadConstraint},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+
+use crate::state::{Place, State, has_ended};
+
+/// Whether one term of a node selector holds. A term without requirements holds for no node.
+pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
+    let labels = node.metadata.labels.as_ref();
+    let expressions = term.match_expressions.as_deref().unwrap_or_default();
+    let fields = term.match_fields.as_deref().unwrap_or_default();
+    if expressions.is_empty() && fields.is_empty() {
+        return false;
+    }
+    expressions.iter().all(|requirement| {
+        let found = labels.and_then(|labels| labels.get(&requirement.key)).map(String::as_str);
+        requirement_holds(requirement, found)
+    }) && fields.iter().all(|requirement| {
+        requirement.key == "metadata.name" && requirement_holds(requirement, node.metadata.name.as_deref())
+    })
+}
+
+fn requirement_holds(requirement: &NodeSelectorRequirement, found: Option<&str>) -> bool {
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let listed = || found.is_some_and(|found| values.iter().any(|value| value == found));
+    let compared = |larger: bool| {
+        let (Some(Ok(found)), Some(Ok(bound))) =
+            (found.map(str::parse::<i64>), values.first().map(|value| value.parse::<i64>()))
+        else {
+            return false;
+        };
+        if larger { found > bound } else { found < bound }
+    };
+    match requirement.operator.as_str() {
+        "In" => listed(),
+        "NotIn" => !listed(),
+        "Exists" => found.is_some(),
+        "DoesNotExist" => found.is_none(),
+        "Gt" => compared(true),
+        "Lt" => compared(false),
+        _ => false,
+    }
+}
+
+/// The value of a topology label on the node of `place`.
+pub fn domain<'a>(place: &'a Place, key: &str) -> Option<&'a str> {
+    place.node.as_ref()?.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Whether `other` is what the term of a pod in `namespace` speaks of. Namespace selectors are taken as "all
+/// namespaces" when empty; others need the labels of namespaces, which the scheduler does not watch, and match none.
+pub fn selects(term: &PodAffinityTerm, namespace: &str, other: &Pod) -> bool {
+    let theirs = other.metadata.namespace.as_deref().unwrap_or_default();
+    let named = term.namespaces.as_deref().unwrap_or_default();
+    let everywhere = term.namespace_selector.as_ref().is_some_and(|selector| *selector == LabelSelector::default());
+    let own = named.is_empty() && term.namespace_selector.is_none() && theirs == namespace;
+    (everywhere || own || named.iter().any(|name| name == theirs))
+        && term.label_selector.as_ref().is_some_and(|selector| matches(selector, other.metadata.labels.as_ref()))
+}
+
+/// Whether any pod that the term speaks of runs in the domain of `place`.
+pub fn present(state: &State, place: &Place, term: &PodAffinityTerm, namespace: &str) -> bool {
+    let Some(here) = domain(place, &term.topology_key) else { return false };
+    state
+        .nodes()
+        .filter(|(_, other)| domain(other, &term.topology_key) == Some(here))
+        .flat_map(|(_, other)| other.pods.values())
+        .any(|pod| !has_ended(pod) && selects(term, namespace, pod))
+}
+
+/// Whether any pod that the term speaks of runs anywhere.
+pub fn anywhere(state: &State, term: &PodAffinityTerm, namespace: &str) -> bool {
+    state
+        .nodes()
+        .filter(|(_, place)| domain(place, &term.topology_key).is_some())
+        .flat_map(|(_, place)| place.pods.values())
+        .any(|pod| !has_ended(pod) && selects(term, namespace, pod))
+}
+
+/// How much one more pod on `place` would exceed the fewest in any domain; `None` if the node has no such label.
+pub fn skew(state: &State, place: &Place, constraint: &TopologySpreadConstraint, pod: &Pod) -> Option<i32> {
+    let here = domain(place, &constraint.topology_key)?;
+    let namespace = pod.metadata.namespace.as_deref();
+    let selector = constraint.label_selector.as_ref()?;
+    let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+    for (_, other) in state.nodes() {
+        let Some(domain) = domain(other, &constraint.topology_key) else { continue };
+        let counted = other.pods.values().filter(|other| {
+            !has_ended(other)
+                && other.metadata.deletion_timestamp.is_none()
+                && other.metadata.namespace.as_deref() == namespace
+                && matches(selector, other.metadata.labels.as_ref())
+        });
+        *counts.entry(domain).or_default() += i32::try_from(counted.count()).unwrap_or(i32::MAX);
+    }
+    let enough = constraint.min_domains.is_none_or(|wanted| counts.len() >= usize::try_from(wanted).unwrap_or(0));
+    let fewest = if enough { counts.values().copied().min().unwrap_or(0) } else { 0 };
+    let own = i32::from(matches(selector, pod.metadata.labels.as_ref()));
+    Some(counts.get(here).copied().unwrap_or(0) + own - fewest)
+}
