@@ -10,3 +10,13 @@
 //! Policy is pure and stands apart from what carries it out: [`pod`]'s `decide` says what is next for a pod.
 
 pub mod pod;
+
+pub mod resources;
+
+pub mod field;
+
+pub mod env;
+
+pub mod security;
+
+pub mod volume;

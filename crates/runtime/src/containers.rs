@@ -96,6 +96,7 @@ impl Runtime {
     /// Takes back what was made for a container that came to nothing.
     async fn discard(&self, sandbox: &Arc<Sandbox>, id: &str) {
         let _ = self.0.images.release(id).await;
+        let _ = tokio::fs::remove_file(self.process_path(id)).await;
         lock(&sandbox.containers).remove(id);
         let owner = lock(&sandbox.record).id.clone();
         let _ = tokio::fs::remove_dir_all(record::container_dir(&self.0.config.dir, &owner, id)).await;
@@ -149,7 +150,8 @@ impl Runtime {
             host_devices: &nodes,
         })?;
         if let Some(process) = spec.process() {
-            record::write(&dir.join("process.json"), process)?;
+            // Environments hold secrets: beside the sockets, not in the data directory.
+            record::write(&self.process_path(id), process)?;
         }
         let stdio = Stdio {
             log: Some(LogFile { path: log, max_bytes: self.0.config.log_bytes, max_files: self.0.config.log_files }),
@@ -273,8 +275,7 @@ impl Runtime {
         if record.started_at.is_none() || record.exit.is_some() {
             return Err(shim::Error::State(format!("container {} is not running", record.config.name)));
         }
-        let path = record::container_dir(&self.0.config.dir, &record.sandbox, id).join("process.json");
-        let process: Option<Process> = record::read(&path).map_err(missing)?;
+        let process: Option<Process> = record::read(&self.process_path(id)).map_err(missing)?;
         let mut process = process.ok_or_else(|| shim::Error::NotFound(format!("container {id} has no process")))?;
         process.set_args(Some(command));
         process.set_terminal(Some(terminal));

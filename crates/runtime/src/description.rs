@@ -116,13 +116,17 @@ pub struct ContainerConfig {
     pub image: String,
     /// The name that was asked for, for status.
     pub image_name: String,
-    /// Replaces the image's entrypoint and command; empty keeps them.
+    /// Replaces the image's entrypoint and command; empty keeps them. Like `args` and `env` it may hold secrets, and is not
+    /// written to disk.
+    #[serde(skip)]
     pub command: Vec<String>,
     /// Replaces the image's command; empty keeps it, unless `command` is given.
+    #[serde(skip)]
     pub args: Vec<String>,
     /// Working directory; none for the image's.
     pub working_dir: Option<String>,
     /// Environment, added to the image's; later ones win.
+    #[serde(skip)]
     pub env: Vec<(String, String)>,
     /// Mounts, in order.
     pub mounts: Vec<Mount>,

@@ -209,6 +209,7 @@ impl Runtime {
                 .release(&container)
                 .await
                 .with_context(|| format!("release files of container {container}"))?;
+            let _ = tokio::fs::remove_file(self.process_path(&container)).await;
         }
         let dir = record::sandbox_dir(&self.0.config.dir, id);
         let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&dir) {

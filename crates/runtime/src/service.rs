@@ -275,6 +275,11 @@ impl Runtime {
         self.0.config.run_dir.join(format!("{}.sock", &id[..id.len().min(16)]))
     }
 
+    /// What `exec` runs its commands as.
+    pub(crate) fn process_path(&self, container: &str) -> PathBuf {
+        self.0.config.run_dir.join(format!("{}.process", &container[..container.len().min(16)]))
+    }
+
     pub(crate) fn cgroup(&self, record: &SandboxRecord) -> Result<cgroup::Path> {
         let mut path = cgroup::Path::new(&self.0.config.cgroup_root)?;
         if !record.config.cgroup_parent.is_empty() {
