@@ -16,12 +16,26 @@
 //! routing alone. All rules of one instance live in one nf_tables table, so that two instances on one machine do not
 //! meet and removing one is one delete.
 //!
-//! In reading order:
+//! In reading order: what is asked for, what the kernel is told, and who tells it.
 
 mod address;
-mod network;
+
 mod service;
+
+mod netlink;
+
+mod link;
+
+mod nft;
+
+mod table;
+
+mod desired;
+
+mod conntrack;
+
+mod network;
 
 pub use address::{Cidr, CidrError, Protocol};
 pub use network::{Config, Error, HostPort, Leftover, Network, Pod, SandboxNet};
-pub use service::{ServicePort, Services};
+pub use service::{Change, ServicePort, Services};

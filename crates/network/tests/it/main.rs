@@ -1,0 +1,7 @@
+//! The crate against the kernel, in network namespaces that each test makes and that end with it.
+
+mod life;
+mod pods;
+mod scale;
+mod services;
+mod world;
