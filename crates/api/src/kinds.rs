@@ -13,6 +13,9 @@ use std::sync::{LazyLock, Mutex};
 
 use crate::meta::{Gvk, Qualified};
 
+pub use convert::convert;
+
+mod convert;
 mod table;
 #[cfg(test)]
 mod tests;

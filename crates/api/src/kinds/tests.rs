@@ -76,3 +76,42 @@ fn a_custom_kind_made_twice_keeps_its_strings_once() {
     assert!(first.subresource("scale").is_some() && first.is_custom());
     assert_eq!(first.resource().to_string(), "widgets.example.test");
 }
+
+#[test]
+fn an_event_is_the_same_in_both_groups() {
+    let (core, new) = (find("", "v1", "events").unwrap(), find("events.k8s.io", "v1", "events").unwrap());
+    let event = serde_json::json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "involvedObject": {"name": "p"},
+        "message": "m", "reason": "r", "count": 3, "reportingComponent": "c", "reportingInstance": "i"});
+    let mut other = event.clone();
+    convert(core, new, &mut other);
+    assert_eq!(
+        other,
+        serde_json::json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"}, "regarding": {"name": "p"},
+            "note": "m", "reason": "r", "deprecatedCount": 3, "reportingController": "c", "reportingInstance": "i"})
+    );
+    convert(new, core, &mut other);
+    assert_eq!(other, event);
+}
+
+#[test]
+fn an_autoscaler_survives_the_older_version() {
+    let v1 = find("autoscaling", "v1", "horizontalpodautoscalers").unwrap();
+    let v2 = find("autoscaling", "v2", "horizontalpodautoscalers").unwrap();
+    let scaler = serde_json::json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
+        "spec": {"maxReplicas": 3, "metrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}},
+            {"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "AverageValue", "averageValue": "3"}}},
+            {"type": "External", "external": {"metric": {"name": "x"}, "target": {"type": "Value", "value": "9"}}},
+            {"type": "Object", "object": {"metric": {"name": "o"}, "describedObject": {"kind": "Service", "name": "s"},
+                "target": {"type": "Value", "value": "4"}}},
+        ], "behavior": {"scaleDown": {"selectPolicy": "Max"}}},
+        "status": {"currentReplicas": 1, "desiredReplicas": 1, "conditions": [{"type": "AbleToScale", "status": "True"}],
+            "currentMetrics": [{"type": "Resource", "resource": {"name": "cpu", "current":
+                {"averageUtilization": 10, "averageValue": "1m"}}}]}});
+    let mut other = scaler.clone();
+    convert(v2, v1, &mut other);
+    assert_eq!(other["spec"], serde_json::json!({"maxReplicas": 3, "targetCPUUtilizationPercentage": 50}));
+    assert_eq!(other["status"]["currentCPUUtilizationPercentage"], 10);
+    convert(v1, v2, &mut other);
+    assert_eq!(other, scaler);
+}

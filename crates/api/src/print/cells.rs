@@ -1,0 +1,861 @@
+//! The cells of each built-in kind, in the order of its columns.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{age, columns, pod};
+use crate::kinds::Kind;
+use crate::meta::{self, View};
+use crate::quantity::Quantity;
+use crate::selector::Labels;
+
+const NONE: &str = "<none>";
+const UNSET: &str = "<unset>";
+const UNKNOWN: &str = "<unknown>";
+
+/// An object with what most of its cells need.
+struct Row<'a> {
+    object: View<'a>,
+    spec: View<'a>,
+    status: View<'a>,
+    name: &'a str,
+    age: String,
+    now: Timestamp,
+}
+
+impl Row<'_> {
+    /// The name, the given cells, the age.
+    fn aged<const N: usize>(&self, cells: [Value; N]) -> Vec<Value> {
+        let mut all = vec![self.name.into()];
+        all.extend(cells);
+        all.push(self.age.as_str().into());
+        all
+    }
+
+    /// The name and the given cells.
+    fn named<const N: usize>(&self, cells: [Value; N]) -> Vec<Value> {
+        let mut all = vec![self.name.into()];
+        all.extend(cells);
+        all
+    }
+
+    fn since(&self, time: &str) -> String {
+        age::since(time, self.now)
+    }
+
+    /// Names and images of a template's containers.
+    fn containers(&self, spec: View<'_>) -> [Value; 2] {
+        let join = |member: &str| {
+            let texts: Vec<&str> = spec.list("containers").map(|container| container.text(member)).collect();
+            Value::from(texts.join(","))
+        };
+        [join("name"), join("image")]
+    }
+
+    fn template(&self) -> [Value; 2] {
+        self.containers(self.spec.at("template").at("spec"))
+    }
+}
+
+/// The cells of an object.
+pub fn of(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    let view = View::new(object);
+    let created = meta::creation_timestamp(object).unwrap_or("");
+    let row = Row {
+        object: view,
+        spec: view.at("spec"),
+        status: view.at("status"),
+        name: meta::name(object),
+        age: age::since(created, now),
+        now,
+    };
+    if !columns::has_own(kind) {
+        return row.named([created.into()]);
+    }
+    match kind.group {
+        "" if kind.kind == "Pod" => pod::cells(object, now),
+        "" => core(kind.kind, &row),
+        "apps" | "batch" | "policy" | "autoscaling" => workload(kind.kind, &row),
+        "storage.k8s.io" => storage(kind.kind, &row),
+        "networking.k8s.io" | "discovery.k8s.io" => network(kind.kind, &row),
+        _ => other(kind.kind, &row),
+    }
+}
+
+fn number(view: View<'_>, member: &str) -> Value {
+    view.int(member).unwrap_or(0).into()
+}
+
+fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
+    if text.is_empty() { otherwise } else { text }
+}
+
+fn labels(map: View<'_>) -> String {
+    let entries: BTreeSet<String> = map
+        .as_map()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")))
+        .collect();
+    if entries.is_empty() { NONE.to_owned() } else { entries.into_iter().collect::<Vec<_>>().join(",") }
+}
+
+fn selector(selector: View<'_>) -> String {
+    match Labels::from_value(selector.value()) {
+        Err(_) => "<error>".to_owned(),
+        Ok(labels) => or(&labels.to_string(), NONE).to_owned(),
+    }
+}
+
+/// The first few of a list, and how many more there are.
+fn some<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> String {
+    let texts: Vec<&str> = texts.collect();
+    let shown = texts[..texts.len().min(most)].join(",");
+    if texts.len() > most { format!("{shown} + {} more...", texts.len() - most) } else { shown }
+}
+
+fn core(kind: &str, row: &Row<'_>) -> Vec<Value> {
+    let (object, spec, status) = (row.object, row.spec, row.status);
+    match kind {
+        "Namespace" => row.aged([status.text("phase").into()]),
+        "ServiceAccount" => row.aged([]),
+        "Secret" => row.aged([object.text("type").into(), object.map("data").map_or(0, |data| data.len()).into()]),
+        "ConfigMap" => {
+            let size = |member| object.map(member).map_or(0, |data| data.len());
+            row.aged([(size("data") + size("binaryData")).into()])
+        }
+        "Service" => {
+            let mut cells = row.aged([
+                spec.text("type").into(),
+                or(spec.list("clusterIPs").next().map_or("", |ip| ip.string()), NONE).into(),
+                external_addresses(spec, status).into(),
+                service_ports(spec).into(),
+            ]);
+            cells.push(labels(spec.at("selector")).into());
+            cells
+        }
+        "Endpoints" => row.aged([endpoints(object).into()]),
+        "Node" => node(row),
+        "Event" => event(row),
+        "PodTemplate" => {
+            let template = object.at("template");
+            let [names, images] = row.containers(template.at("spec"));
+            row.named([names, images, labels(template.at("metadata").at("labels")).into()])
+        }
+        "ReplicationController" => {
+            let mut cells =
+                row.aged([number(spec, "replicas"), number(status, "replicas"), number(status, "readyReplicas")]);
+            cells.extend(row.template());
+            cells.push(labels(spec.at("selector")).into());
+            cells
+        }
+        "ResourceQuota" => {
+            let (mut requests, mut limits) = (Vec::new(), Vec::new());
+            for (name, hard) in status.entries("hard") {
+                let used = Quantity::of(status.at("used").at(name).value());
+                let text = format!("{name}: {used}/{}", Quantity::of(hard.value()));
+                let list = if name.starts_with("limits.") { &mut limits } else { &mut requests };
+                list.push(text);
+            }
+            row.aged([requests.join(", ").into(), limits.join(", ").into()])
+        }
+        "PersistentVolume" => {
+            let claim = spec.at("claimRef");
+            let claim_text = if claim.exists() {
+                format!("{}/{}", claim.text("namespace"), claim.text("name"))
+            } else {
+                String::new()
+            };
+            let mut cells = row.aged([
+                Quantity::of(spec.at("capacity").at("storage").value()).to_string().into(),
+                access_modes(spec).into(),
+                spec.text("persistentVolumeReclaimPolicy").into(),
+                volume_phase(row).into(),
+                claim_text.into(),
+                storage_class(row).into(),
+                or(spec.text("volumeAttributesClassName"), UNSET).into(),
+                status.text("reason").into(),
+            ]);
+            cells.push(or(spec.text("volumeMode"), UNSET).into());
+            cells
+        }
+        "PersistentVolumeClaim" => {
+            let bound = !spec.text("volumeName").is_empty();
+            let capacity = Quantity::of(status.at("capacity").at("storage").value()).to_string();
+            let mut cells = row.aged([
+                volume_phase(row).into(),
+                spec.text("volumeName").into(),
+                if bound { capacity } else { String::new() }.into(),
+                if bound { access_modes(status) } else { String::new() }.into(),
+                storage_class(row).into(),
+                or(spec.text("volumeAttributesClassName"), UNSET).into(),
+            ]);
+            cells.push(or(spec.text("volumeMode"), UNSET).into());
+            cells
+        }
+        _ => row.named([]),
+    }
+}
+
+fn volume_phase(row: &Row<'_>) -> String {
+    let deleted = row.object.at("metadata").has("deletionTimestamp");
+    if deleted { "Terminating".to_owned() } else { row.status.text("phase").to_owned() }
+}
+
+fn storage_class(row: &Row<'_>) -> String {
+    let annotation = row.object.at("metadata").at("annotations").at("volume.beta.kubernetes.io/storage-class");
+    annotation.as_str().unwrap_or(row.spec.text("storageClassName")).to_owned()
+}
+
+fn access_modes(view: View<'_>) -> String {
+    let modes =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+    let has = |mode: &str| view.list("accessModes").any(|given| given.string() == mode);
+    let shown: Vec<&str> = modes.into_iter().filter(|(mode, _)| has(mode)).map(|(_, short)| short).collect();
+    shown.join(",")
+}
+
+fn balancer_addresses(status: View<'_>) -> String {
+    let addresses: BTreeSet<&str> = status
+        .at("loadBalancer")
+        .list("ingress")
+        .map(|ingress| or(ingress.text("ip"), ingress.text("hostname")))
+        .filter(|address| !address.is_empty())
+        .collect();
+    addresses.into_iter().collect::<Vec<_>>().join(",")
+}
+
+fn external_addresses(spec: View<'_>, status: View<'_>) -> String {
+    let external: Vec<&str> = spec.list("externalIPs").map(|ip| ip.string()).collect();
+    match spec.text("type") {
+        "ClusterIP" | "NodePort" if external.is_empty() => NONE.to_owned(),
+        "ClusterIP" | "NodePort" => external.join(","),
+        "LoadBalancer" => {
+            let balancer = balancer_addresses(status);
+            let all: Vec<&str> =
+                std::iter::once(balancer.as_str()).filter(|text| !text.is_empty()).chain(external).collect();
+            if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
+        }
+        "ExternalName" => spec.text("externalName").to_owned(),
+        _ => UNKNOWN.to_owned(),
+    }
+}
+
+fn service_ports(spec: View<'_>) -> String {
+    let ports: Vec<String> = spec
+        .list("ports")
+        .map(|port| {
+            let (number, protocol) = (port.int("port").unwrap_or(0), port.text("protocol"));
+            match port.int("nodePort").unwrap_or(0) {
+                0 => format!("{number}/{protocol}"),
+                node => format!("{number}:{node}/{protocol}"),
+            }
+        })
+        .collect();
+    or(&ports.join(","), NONE).to_owned()
+}
+
+fn endpoints(object: View<'_>) -> String {
+    let mut all = Vec::new();
+    if object.slice("subsets").is_empty() {
+        return NONE.to_owned();
+    }
+    for subset in object.list("subsets") {
+        let addresses = || subset.list("addresses").map(|address| address.text("ip"));
+        if subset.slice("ports").is_empty() {
+            all.extend(addresses().map(str::to_owned));
+        }
+        for port in subset.list("ports") {
+            let number = port.int("port").unwrap_or(0);
+            all.extend(addresses().map(|address| match address.contains(':') {
+                true => format!("[{address}]:{number}"),
+                false => format!("{address}:{number}"),
+            }));
+        }
+    }
+    some(all.iter().map(String::as_str), 3)
+}
+
+fn node(row: &Row<'_>) -> Vec<Value> {
+    let (info, labels) = (row.status.at("nodeInfo"), row.object.at("metadata").map("labels"));
+    let ready = row.status.list("conditions").find(|condition| condition.text("type") == "Ready");
+    let mut status = match ready.map(|condition| condition.text("status")) {
+        None => "Unknown",
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+    }
+    .to_owned();
+    if row.spec.is("unschedulable") {
+        status.push_str(",SchedulingDisabled");
+    }
+    let mut roles = BTreeSet::new();
+    for (key, value) in labels.into_iter().flatten() {
+        let role = match key.strip_prefix("node-role.kubernetes.io/") {
+            Some(role) => role,
+            None if key == "kubernetes.io/role" => value.as_str().unwrap_or(""),
+            None => "",
+        };
+        if !role.is_empty() {
+            roles.insert(role);
+        }
+    }
+    let roles = roles.into_iter().collect::<Vec<_>>().join(",");
+    let address = |kind: &str| {
+        let address = row.status.list("addresses").find(|address| address.text("type") == kind);
+        address.map_or(NONE, |address| address.text("address"))
+    };
+    let mut kernel = or(info.text("kernelVersion"), UNKNOWN).to_owned();
+    if !info.text("architecture").is_empty() {
+        kernel = format!("{kernel} ({})", info.text("architecture"));
+    }
+    row.named([
+        status.into(),
+        or(&roles, NONE).into(),
+        row.age.as_str().into(),
+        info.text("kubeletVersion").into(),
+        address("InternalIP").into(),
+        address("ExternalIP").into(),
+        or(info.text("osImage"), UNKNOWN).into(),
+        kernel.into(),
+        or(info.text("containerRuntimeVersion"), UNKNOWN).into(),
+    ])
+}
+
+fn event(row: &Row<'_>) -> Vec<Value> {
+    let object = row.object;
+    let about = object.at("involvedObject");
+    let first = row.since(or(object.text("firstTimestamp"), object.text("eventTime")));
+    let mut last = match object.text("lastTimestamp") {
+        "" => first.clone(),
+        time => row.since(time),
+    };
+    let mut count = object.int("count").unwrap_or(0).max(1);
+    let series = object.at("series");
+    if series.exists() {
+        last = row.since(series.text("lastObservedTime"));
+        count = series.int("count").unwrap_or(0);
+    }
+    let kind = about.text("kind").to_lowercase();
+    let target = match about.text("name") {
+        "" => kind,
+        name => format!("{kind}/{name}"),
+    };
+    let component = or(object.at("source").text("component"), object.text("reportingComponent"));
+    let host = or(object.at("source").text("host"), object.text("reportingInstance"));
+    let source = if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
+    vec![
+        last.into(),
+        object.text("type").into(),
+        object.text("reason").into(),
+        target.into(),
+        about.text("fieldPath").into(),
+        source.into(),
+        object.text("message").trim().into(),
+        first.into(),
+        count.into(),
+        row.name.into(),
+    ]
+}
+
+fn workload(kind: &str, row: &Row<'_>) -> Vec<Value> {
+    let (spec, status) = (row.spec, row.status);
+    let of_desired =
+        |member: &str| format!("{}/{}", status.int(member).unwrap_or(0), spec.int("replicas").unwrap_or(0));
+    match kind {
+        "Deployment" => {
+            let mut cells = row.aged([
+                of_desired("readyReplicas").into(),
+                number(status, "updatedReplicas"),
+                number(status, "availableReplicas"),
+            ]);
+            cells.extend(row.template());
+            let selector = Labels::from_value(spec.at("selector").value());
+            cells.push(selector.map_or("<invalid>".to_owned(), |selector| selector.to_string()).into());
+            cells
+        }
+        "ReplicaSet" => {
+            let mut cells =
+                row.aged([number(spec, "replicas"), number(status, "replicas"), number(status, "readyReplicas")]);
+            cells.extend(row.template());
+            cells.push(selector(spec.at("selector")).into());
+            cells
+        }
+        "StatefulSet" => {
+            let mut cells = row.aged([of_desired("readyReplicas").into()]);
+            cells.extend(row.template());
+            cells
+        }
+        "DaemonSet" => {
+            let mut cells = row.aged([
+                number(status, "desiredNumberScheduled"),
+                number(status, "currentNumberScheduled"),
+                number(status, "numberReady"),
+                number(status, "updatedNumberScheduled"),
+                number(status, "numberAvailable"),
+                labels(spec.at("template").at("spec").at("nodeSelector")).into(),
+            ]);
+            cells.extend(row.template());
+            cells.push(selector(spec.at("selector")).into());
+            cells
+        }
+        "ControllerRevision" => {
+            let owner = meta::controller_of(row.object.value()).map(View::new);
+            let controller = owner.map_or(NONE.to_owned(), |owner| {
+                let group = meta::split_api_version(owner.text("apiVersion")).map_or("", |(group, _)| group);
+                let kind = meta::Qualified { group, name: owner.text("kind") }.to_string().to_lowercase();
+                format!("{kind}/{}", owner.text("name"))
+            });
+            row.aged([controller.into(), number(row.object, "revision")])
+        }
+        "Job" => job(row),
+        "CronJob" => {
+            let last = match status.text("lastScheduleTime") {
+                "" => NONE.to_owned(),
+                time => row.since(time),
+            };
+            let suspend = spec.bool("suspend").map_or(UNSET, |suspend| if suspend { "True" } else { "False" });
+            let mut cells = row.aged([
+                spec.text("schedule").into(),
+                or(spec.text("timeZone"), NONE).into(),
+                suspend.into(),
+                status.slice("active").len().into(),
+                last.into(),
+            ]);
+            let job = spec.at("jobTemplate").at("spec");
+            cells.extend(row.containers(job.at("template").at("spec")));
+            cells.push(selector(job.at("selector")).into());
+            cells
+        }
+        "PodDisruptionBudget" => {
+            let bound = |member: &str| match spec.at(member).value() {
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                _ => "N/A".to_owned(),
+            };
+            row.aged([
+                bound("minAvailable").into(),
+                bound("maxUnavailable").into(),
+                number(status, "disruptionsAllowed"),
+            ])
+        }
+        "HorizontalPodAutoscaler" => {
+            let target = spec.at("scaleTargetRef");
+            row.aged([
+                format!("{}/{}", target.text("kind"), target.text("name")).into(),
+                metrics(spec, status).into(),
+                spec.int("minReplicas").map_or(UNSET.to_owned(), |least| least.to_string()).into(),
+                number(spec, "maxReplicas"),
+                number(status, "currentReplicas"),
+            ])
+        }
+        "Scale" => row.aged([number(spec, "replicas"), number(status, "replicas")]),
+        _ => row.named([]),
+    }
+}
+
+fn job(row: &Row<'_>) -> Vec<Value> {
+    let (spec, status) = (row.spec, row.status);
+    let succeeded = status.int("succeeded").unwrap_or(0);
+    let completions = match (spec.int("completions"), spec.int("parallelism").unwrap_or(0)) {
+        (Some(wanted), _) => format!("{succeeded}/{wanted}"),
+        (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+        (None, _) => format!("{succeeded}/1"),
+    };
+    let time = |member: &str| status.text(member).parse::<Timestamp>().ok();
+    let duration = time("startTime").map_or(String::new(), |start| {
+        let end = time("completionTime").unwrap_or(row.now);
+        age::human(age::seconds_between(start, end))
+    });
+    let has = |kind: &str| {
+        let condition = status.list("conditions").find(|condition| condition.text("type") == kind);
+        condition.is_some_and(|condition| condition.text("status") == "True")
+    };
+    let deleted = row.object.at("metadata").has("deletionTimestamp");
+    let state = if has("Complete") {
+        "Complete"
+    } else if has("Failed") {
+        "Failed"
+    } else if deleted {
+        "Terminating"
+    } else {
+        ["Suspended", "FailureTarget", "SuccessCriteriaMet"].into_iter().find(|kind| has(kind)).unwrap_or("Running")
+    };
+    let mut cells = row.aged([state.into(), completions.into(), duration.into()]);
+    cells.extend(row.template());
+    cells.push(selector(spec.at("selector")).into());
+    cells
+}
+
+fn metrics(spec: View<'_>, status: View<'_>) -> String {
+    const MOST: usize = 2;
+    let amount =
+        |view: View<'_>, member: &str| view.has(member).then(|| Quantity::of(view.at(member).value()).to_string());
+    let percent = |view: View<'_>| view.int("averageUtilization").map(|percent| format!("{percent}%"));
+    let unknown = || UNKNOWN.to_owned();
+    let mut shown = Vec::new();
+    for (position, metric) in spec.list("metrics").enumerate() {
+        let current = status.slice("currentMetrics").get(position).map_or(View::nothing(), View::new);
+        let kind = metric.text("type");
+        let source = match kind {
+            "External" => "external",
+            "Pods" => "pods",
+            "Object" => "object",
+            "Resource" => "resource",
+            "ContainerResource" => "containerResource",
+            _ => {
+                shown.push("<unknown type>".to_owned());
+                continue;
+            }
+        };
+        let (target, name) = (metric.at(source).at("target"), metric.at(source).text("name"));
+        let current = current.at(source).at("current");
+        shown.push(match source {
+            "external" | "object" => match amount(target, "averageValue") {
+                Some(average) => {
+                    format!("{}/{average} (avg)", amount(current, "averageValue").unwrap_or_else(unknown))
+                }
+                None => {
+                    let value = amount(target, "value").unwrap_or_default();
+                    format!("{}/{value}", amount(current, "value").unwrap_or_else(unknown))
+                }
+            },
+            "pods" => {
+                let value = amount(target, "averageValue").unwrap_or_default();
+                format!("{}/{value}", amount(current, "averageValue").unwrap_or_else(unknown))
+            }
+            _ => match amount(target, "averageValue") {
+                Some(average) => {
+                    format!("{name}: {}/{average}", amount(current, "averageValue").unwrap_or_else(unknown))
+                }
+                None => {
+                    let wanted = percent(target).unwrap_or_else(|| "<auto>".to_owned());
+                    format!("{name}: {}/{wanted}", percent(current).unwrap_or_else(unknown))
+                }
+            },
+        });
+    }
+    match shown.len() {
+        0 => NONE.to_owned(),
+        count if count > MOST => format!("{} + {} more...", shown[..MOST].join(", "), count - MOST),
+        _ => shown.join(", "),
+    }
+}
+
+fn storage(kind: &str, row: &Row<'_>) -> Vec<Value> {
+    let (object, spec) = (row.object, row.spec);
+    match kind {
+        "StorageClass" => row.aged([
+            object.text("provisioner").into(),
+            or(object.text("reclaimPolicy"), "Delete").into(),
+            or(object.text("volumeBindingMode"), "Immediate").into(),
+            object.is("allowVolumeExpansion").into(),
+        ]),
+        "VolumeAttributesClass" => row.aged([object.text("driverName").into()]),
+        "VolumeAttachment" => row.aged([
+            spec.text("attacher").into(),
+            spec.at("source").text("persistentVolumeName").into(),
+            spec.text("nodeName").into(),
+            row.status.is("attached").into(),
+        ]),
+        "CSINode" => row.aged([spec.slice("drivers").len().into()]),
+        "CSIDriver" => {
+            let join = |list: &str, member: Option<&str>| {
+                let texts: Vec<&str> =
+                    spec.list(list).map(|item| member.map_or(item.string(), |member| item.text(member))).collect();
+                texts.join(",")
+            };
+            let requests =
+                if spec.has("tokenRequests") { join("tokenRequests", Some("audience")) } else { UNSET.to_owned() };
+            row.aged([
+                spec.bool("attachRequired").unwrap_or(true).into(),
+                spec.is("podInfoOnMount").into(),
+                spec.is("storageCapacity").into(),
+                requests.into(),
+                spec.is("requiresRepublish").into(),
+                or(&join("volumeLifecycleModes", None), NONE).into(),
+            ])
+        }
+        "CSIStorageCapacity" => {
+            let capacity = object.at("capacity");
+            let shown = if capacity.exists() { Quantity::of(capacity.value()).to_string() } else { UNSET.to_owned() };
+            row.named([object.text("storageClassName").into(), shown.into()])
+        }
+        _ => row.named([]),
+    }
+}
+
+fn network(kind: &str, row: &Row<'_>) -> Vec<Value> {
+    let (object, spec) = (row.object, row.spec);
+    match kind {
+        "Ingress" => {
+            let rules = spec.slice("rules").len();
+            let hosts: Vec<&str> =
+                spec.list("rules").map(|rule| rule.text("host")).filter(|host| !host.is_empty()).collect();
+            let shown = match hosts.len() {
+                0 => "*".to_owned(),
+                count if count > 3 => format!("{} + {} more...", hosts[..3].join(","), rules - 3),
+                _ => hosts.join(","),
+            };
+            row.aged([
+                or(spec.text("ingressClassName"), NONE).into(),
+                shown.into(),
+                balancer_addresses(row.status).into(),
+                if spec.slice("tls").is_empty() { "80" } else { "80, 443" }.into(),
+            ])
+        }
+        "IngressClass" => {
+            let annotations = object.at("metadata").at("annotations");
+            let default = annotations.text("ingressclass.kubernetes.io/is-default-class") == "true";
+            let parameters = spec.at("parameters");
+            let shown = if parameters.exists() {
+                let dot = if parameters.has("apiGroup") { "." } else { "" };
+                let (kind, group) = (parameters.text("kind"), parameters.text("apiGroup"));
+                format!("{kind}{dot}{group}/{}", parameters.text("name"))
+            } else {
+                NONE.to_owned()
+            };
+            let mut cells = row.aged([spec.text("controller").into(), shown.into()]);
+            if default {
+                cells[0] = format!("{} (default)", row.name).into();
+            }
+            cells
+        }
+        "NetworkPolicy" => row.aged([selector(spec.at("podSelector")).into()]),
+        "ServiceCIDR" => {
+            let cidrs: Vec<&str> = spec.list("cidrs").map(|cidr| cidr.string()).collect();
+            row.aged([cidrs.join(",").into()])
+        }
+        "IPAddress" => {
+            let parent = spec.at("parentRef");
+            let mut shown = NONE.to_owned();
+            if parent.exists() {
+                let resource = meta::Qualified { group: parent.text("group"), name: parent.text("resource") };
+                shown = resource.to_string().to_lowercase();
+                for part in [parent.text("namespace"), parent.text("name")] {
+                    if !part.is_empty() {
+                        shown = format!("{shown}/{part}");
+                    }
+                }
+            }
+            row.named([shown.into()])
+        }
+        "EndpointSlice" => {
+            let ports: Vec<String> = object
+                .list("ports")
+                .map(|port| match port.int("port") {
+                    Some(number) => number.to_string(),
+                    None => port.at("name").as_str().unwrap_or("*").to_owned(),
+                })
+                .collect();
+            let addresses = object.list("endpoints").flat_map(|endpoint| endpoint.list("addresses"));
+            let addresses = some(addresses.map(|address| address.string()), 3);
+            row.aged([
+                object.text("addressType").into(),
+                or(&some(ports.iter().map(String::as_str), 3), UNSET).into(),
+                or(&addresses, UNSET).into(),
+            ])
+        }
+        _ => row.named([]),
+    }
+}
+
+fn other(kind: &str, row: &Row<'_>) -> Vec<Value> {
+    let (object, spec, status) = (row.object, row.spec, row.status);
+    match kind {
+        "RoleBinding" | "ClusterRoleBinding" => {
+            let role = object.at("roleRef");
+            let subjects = |kind: &str| {
+                let of_kind = object.list("subjects").filter(|subject| subject.text("kind") == kind);
+                let names: Vec<String> = of_kind
+                    .map(|subject| match kind {
+                        "ServiceAccount" => format!("{}/{}", subject.text("namespace"), subject.text("name")),
+                        _ => subject.text("name").to_owned(),
+                    })
+                    .collect();
+                Value::from(names.join(", "))
+            };
+            let mut cells = row.aged([format!("{}/{}", role.text("kind"), role.text("name")).into()]);
+            cells.extend([subjects("User"), subjects("Group"), subjects("ServiceAccount")]);
+            cells
+        }
+        "Lease" => row.aged([spec.text("holderIdentity").into()]),
+        "PriorityClass" => {
+            let mut cells = row.aged([number(object, "value"), object.is("globalDefault").into()]);
+            cells.push(object.text("preemptionPolicy").into());
+            cells
+        }
+        "RuntimeClass" => row.aged([object.text("handler").into()]),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            row.aged([object.slice("webhooks").len().into()])
+        }
+        "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy" => {
+            let list = if kind.starts_with('V') { "validations" } else { "mutations" };
+            let parameter = spec.at("paramKind");
+            let shown = if parameter.exists() {
+                format!("{}/{}", parameter.text("apiVersion"), parameter.text("kind"))
+            } else {
+                UNSET.to_owned()
+            };
+            row.aged([spec.slice(list).len().into(), shown.into()])
+        }
+        "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding" => {
+            let parameter = spec.at("paramRef");
+            let shown = match (parameter.text("name"), parameter.at("selector")) {
+                ("", selected) if selected.exists() => selector(selected),
+                ("", _) => UNSET.to_owned(),
+                (name, _) => format!("{}/{name}", or(parameter.text("namespace"), "*")),
+            };
+            row.aged([spec.text("policyName").into(), shown.into()])
+        }
+        "CertificateSigningRequest" => {
+            let expiration = spec.int("expirationSeconds").map_or(NONE.to_owned(), age::human);
+            row.named([
+                row.age.as_str().into(),
+                or(spec.text("signerName"), NONE).into(),
+                spec.text("username").into(),
+                expiration.into(),
+                signing_state(status).into(),
+            ])
+        }
+        "ClusterTrustBundle" => row.named([or(spec.text("signerName"), NONE).into()]),
+        "PodCertificateRequest" => {
+            let kinds = ["Issued", "Denied", "Failed"];
+            let last = status.list("conditions").filter(|condition| kinds.contains(&condition.text("type"))).last();
+            row.named([
+                spec.text("podName").into(),
+                spec.text("serviceAccountName").into(),
+                spec.text("nodeName").into(),
+                spec.text("signerName").into(),
+                last.map_or("Pending", |condition| condition.text("type")).into(),
+                labels(spec.at("unverifiedUserAnnotations")).into(),
+            ])
+        }
+        "FlowSchema" => {
+            let dangling = status.list("conditions").find(|condition| condition.text("type") == "Dangling");
+            let mut cells = row.aged([
+                spec.at("priorityLevelConfiguration").text("name").into(),
+                number(spec, "matchingPrecedence"),
+                or(spec.at("distinguisherMethod").text("type"), NONE).into(),
+            ]);
+            cells.push(dangling.map_or("?", |condition| condition.text("status")).into());
+            cells
+        }
+        "PriorityLevelConfiguration" => {
+            let limited = spec.at("limited");
+            let queuing = limited.at("limitResponse").at("queuing");
+            let shown = |view: View<'_>, member: &str| view.int(member).map_or(json!(NONE), Value::from);
+            row.aged([
+                spec.text("type").into(),
+                shown(limited, "nominalConcurrencyShares"),
+                shown(queuing, "queues"),
+                shown(queuing, "handSize"),
+                shown(queuing, "queueLengthLimit"),
+            ])
+        }
+        "DeviceClass" | "ResourceClaimTemplate" => row.aged([]),
+        "ResourceClaim" => {
+            let mut states = Vec::new();
+            let deleted = object.at("metadata").has("deletionTimestamp");
+            if deleted {
+                states.push("deleted");
+            }
+            if status.has("allocation") {
+                states.push("allocated");
+                if !status.slice("reservedFor").is_empty() {
+                    states.push("reserved");
+                }
+            } else if !deleted {
+                states.push("pending");
+            }
+            row.aged([states.join(",").into()])
+        }
+        "ResourceSlice" => {
+            row.aged([spec.text("nodeName").into(), spec.text("driver").into(), spec.at("pool").text("name").into()])
+        }
+        "DeviceTaintRule" => {
+            let taint = spec.at("taint");
+            let added = match taint.text("timeAdded") {
+                "" => String::new(),
+                time => row.since(time),
+            };
+            row.aged([taint.text("key").into(), taint.text("value").into(), taint.text("effect").into(), added.into()])
+        }
+        "StorageVersionMigration" => {
+            let resource = meta::Qualified {
+                group: spec.at("resource").text("group"),
+                name: spec.at("resource").text("resource"),
+            };
+            let kinds = ["Running", "Failed", "Succeeded"];
+            let state = status
+                .list("conditions")
+                .filter(|condition| condition.text("status") == "True" && kinds.contains(&condition.text("type")))
+                .last();
+            row.named([resource.to_string().into(), state.map_or("Unknown", |condition| condition.text("type")).into()])
+        }
+        "CustomResourceDefinition" => {
+            let names = spec.at("names");
+            let mut versions: Vec<String> = spec
+                .list("versions")
+                .filter(|version| version.is("served"))
+                .map(|version| {
+                    let stored = if version.is("storage") { "(storage)" } else { "" };
+                    format!("{}{stored}", version.text("name"))
+                })
+                .collect();
+            versions.sort();
+            let short: Vec<&str> = names.list("shortNames").map(|name| name.string()).collect();
+            let established = status
+                .list("conditions")
+                .any(|condition| condition.text("type") == "Established" && condition.text("status") == "True");
+            row.named([
+                spec.text("scope").into(),
+                versions.join(",").into(),
+                object.at("metadata").text("creationTimestamp").into(),
+                spec.text("group").into(),
+                names.text("kind").into(),
+                short.join(",").into(),
+                established.into(),
+            ])
+        }
+        "APIService" => {
+            let service = spec.at("service");
+            let shown = if service.exists() {
+                format!("{}/{}", service.text("namespace"), service.text("name"))
+            } else {
+                "Local".to_owned()
+            };
+            let available = status.list("conditions").find(|condition| condition.text("type") == "Available");
+            let state = match available {
+                None => "Unknown".to_owned(),
+                Some(condition) => match (condition.text("status"), condition.text("reason")) {
+                    ("True", _) => "True".to_owned(),
+                    (status, "") => status.to_owned(),
+                    (status, reason) => format!("{status} ({reason})"),
+                },
+            };
+            row.aged([shown.into(), state.into()])
+        }
+        _ => row.named([]),
+    }
+}
+
+fn signing_state(status: View<'_>) -> String {
+    let has = |kind: &str| status.list("conditions").any(|condition| condition.text("type") == kind);
+    let mut state = if has("Denied") {
+        "Denied"
+    } else if has("Approved") {
+        "Approved"
+    } else {
+        "Pending"
+    }
+    .to_owned();
+    if has("Failed") {
+        state.push_str(",Failed");
+    }
+    if !status.text("certificate").is_empty() {
+        state.push_str(",Issued");
+    }
+    state
+}
