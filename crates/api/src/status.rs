@@ -180,6 +180,7 @@ struct Inner {
     reason: Reason,
     message: String,
     details: Option<Details>,
+    continuation: String,
 }
 
 /// Who wanted to do what, for a refusal by the authorizer.
@@ -220,7 +221,7 @@ pub const OPTIMISTIC_LOCK: &str =
 impl Status {
     /// Any refusal. The named builders are to be preferred.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>, details: Option<Details>) -> Status {
-        Status(Box::new(Inner { success: false, code, reason, message: message.into(), details }))
+        Status(Box::new(Inner { success: false, code, reason, message: message.into(), details, continuation: String::new() }))
     }
 
     /// 404: there is no such object.
@@ -522,6 +523,7 @@ impl Status {
             reason: Reason::Unknown,
             message: String::new(),
             details: Some(details),
+            continuation: String::new(),
         }))
     }
 
@@ -533,6 +535,7 @@ impl Status {
             reason: Reason::Unknown,
             message: String::new(),
             details: None,
+            continuation: String::new(),
         }))
     }
 
@@ -568,6 +571,7 @@ impl Status {
                     .and_then(|seconds| u32::try_from(seconds).ok())
                     .unwrap_or(0),
             }),
+            continuation: view.at("metadata").text("continue").to_owned(),
         })))
     }
 
@@ -580,6 +584,12 @@ impl Status {
     /// The same with one more cause.
     pub fn with_cause(mut self, cause: Cause) -> Status {
         self.0.details.get_or_insert_default().causes.push(cause);
+        self
+    }
+
+    /// The same with a token by which an expired list can be continued.
+    pub fn with_continue(mut self, token: &str) -> Status {
+        token.clone_into(&mut self.0.continuation);
         self
     }
 
@@ -617,6 +627,9 @@ impl Status {
             "metadata": {},
             "status": if inner.success { "Success" } else { "Failure" },
         });
+        if !inner.continuation.is_empty() {
+            value["metadata"] = json!({ "continue": inner.continuation });
+        }
         if !inner.message.is_empty() {
             value["message"] = inner.message.as_str().into();
         }
