@@ -1,0 +1,96 @@
+//! What is changed in, or refused of, a request that is authorised: one function a rule, in upstream's order.
+//!
+//! ```text
+//! mutate     priority ─ default tolerations ─ service account ─ ...
+//! validate   namespace lifecycle ─ node restriction ─ ...
+//! ```
+//!
+//! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
+
+use api::{kinds::Kind, status::Status};
+use serde_json::Value;
+
+use crate::{auth::User, call::Call, server::Server};
+
+mod namespace;
+mod node_restriction;
+mod pod;
+mod rbac;
+mod service_account;
+
+/// What is done to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It is deleted.
+    Delete,
+    /// It is connected to: exec, attach, port-forward, proxy.
+    Connect,
+}
+
+/// A request as admission sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Attributes<'a> {
+    /// Who asks.
+    pub user: &'a User,
+    /// For what.
+    pub operation: Operation,
+    /// The kind of the object.
+    pub kind: &'a Kind,
+    /// The sub-resource, or "".
+    pub sub: &'a str,
+    /// The namespace, or "".
+    pub namespace: &'a str,
+    /// The name, or "" where it will be generated.
+    pub name: &'a str,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+    /// Where warnings go.
+    pub call: Option<&'a Call>,
+}
+
+impl Attributes<'_> {
+    /// Whether the object itself, not a sub-resource, is of that kind.
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        self.sub.is_empty() && self.kind.is(group, kind)
+    }
+
+    /// A refusal in the form that upstream's admission gives it.
+    pub fn refuse(&self, why: impl AsRef<str>) -> Status {
+        Status::refused(self.kind.resource(), self.name, why.as_ref())
+    }
+}
+
+/// Changes `object` as the rules say, or refuses it.
+pub async fn mutate(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    namespace::check(server, attributes).await?;
+    if attributes.is("", "Pod") {
+        service_account::mutate(server, attributes, object, old).await?;
+        pod::priority(server, attributes, object, old).await?;
+        pod::tolerations(attributes, object);
+    }
+    Ok(())
+}
+
+/// Refuses what the rules do not allow. `object` is the new state, none for deletions; `old` the present one, none for
+/// creations.
+pub async fn validate(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    namespace::validate(attributes)?;
+    node_restriction::validate(server, attributes, object, old).await?;
+    rbac::validate(server, attributes, object, old).await?;
+    pod::priority_class(server, attributes, object)?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Users from client certificates that TLS has verified: the common name is the user, organizations are groups.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::User;
+
+/// Certificates already read. The same few come with every request, so that parsing them again would cost more than the rest
+/// of authentication.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    known: Mutex<HashMap<Box<[u8]>, Arc<User>>>,
+}
+
+/// Read certificates that are kept.
+const KNOWN: usize = 1024;
+
+impl Certificates {
+    /// The user that the certificate names; `None` without a common name. Expiry counts at every request, since a
+    /// connection may outlive the certificate.
+    pub fn user(&self, der: &[u8]) -> Option<Arc<User>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(user) = known.get(der) {
+            return Some(user.clone());
+        }
+        let user = Arc::new(read(der)?);
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(der.into(), user.clone());
+        Some(user)
+    }
+}
+
+fn read(der: &[u8]) -> Option<User> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let subject = certificate.subject();
+    let name = subject.iter_common_name().next()?.as_str().ok()?;
+    if name.is_empty() {
+        return None;
+    }
+    let mut user = User { name: name.to_owned(), ..User::default() };
+    user.groups.extend(subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned));
+    let digest = ring::digest::digest(&ring::digest::SHA256, der);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    user.extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hex}")]);
+    user.recognised();
+    Some(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_names_user_and_groups() {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "system:node:a");
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let certificates = Certificates::default();
+        let user = certificates.user(certificate.der()).unwrap();
+        assert_eq!(user.name, "system:node:a");
+        assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
+        assert_eq!(user.node(), Some("a"));
+        assert!(Arc::ptr_eq(&user, &certificates.user(certificate.der()).unwrap()));
+        assert!(certificates.user(b"junk").is_none());
+    }
+}

@@ -1,0 +1,61 @@
+//! What the server is told at start.
+
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
+
+use task::Clock;
+
+/// Settings of an API server. Files are read once, at start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Keys that seal Secrets at rest; made if it is not there. See [`crate::encryption`].
+    pub encryption_keys: PathBuf,
+    /// The private key that signs service account tokens: ECDSA P-256, PKCS#8 PEM; made if it is not there.
+    pub token_key: PathBuf,
+    /// The issuer of service account tokens, under which pods find its discovery document:
+    /// `https://kubernetes.default.svc.cluster.local`.
+    pub token_issuer: String,
+    /// Audiences that the API server itself accepts; the issuer if empty.
+    pub token_audiences: Vec<String>,
+    /// Tokens with their users: lines of `TOKEN,USER,UID,"GROUP,GROUP"`. None without a file.
+    pub token_file: Option<PathBuf>,
+    /// PEM of the CA that client certificates come from; published for others who check them.
+    pub client_ca: String,
+    /// PEM of the CA of the serving certificate, for `kubectl`'s and pods' trust.
+    pub server_ca: String,
+    /// TLS settings for requests to nodes: the kubelet client certificate and the CA of their serving certificates.
+    pub node_tls: Option<Arc<rustls::ClientConfig>>,
+    /// The address under which pods reach this server, and the port it listens on.
+    pub advertise: (Ipv4Addr, u16),
+    /// Addresses of ClusterIPs: network and prefix length, such as 10.43.0.0/16.
+    pub service_cidr: (Ipv4Addr, u8),
+    /// First and last node port.
+    pub node_ports: (u16, u16),
+    /// DNS domain of the cluster.
+    pub cluster_domain: String,
+    /// The time.
+    pub clock: Clock,
+    /// How often the store forgets old revisions, if there were writes.
+    pub compaction: Duration,
+}
+
+impl Config {
+    /// Settings with everything in `dir` and the project's defaults.
+    pub fn in_dir(dir: &std::path::Path) -> Self {
+        Self {
+            encryption_keys: dir.join("encryption.keys"),
+            token_key: dir.join("service-account.key"),
+            token_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            token_audiences: Vec::new(),
+            token_file: None,
+            client_ca: String::new(),
+            server_ca: String::new(),
+            node_tls: None,
+            advertise: (Ipv4Addr::LOCALHOST, 6443),
+            service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
+            node_ports: (30000, 32767),
+            cluster_domain: "cluster.local".to_owned(),
+            clock: Clock::system(),
+            compaction: Duration::from_secs(300),
+        }
+    }
+}

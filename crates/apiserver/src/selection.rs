@@ -1,0 +1,105 @@
+//! Which objects of a resource a list or a watch is about: a place in key order, labels and fields.
+
+use api::{
+    kinds::Kind,
+    selector::{Fields, Labels},
+    status::Status,
+};
+
+use crate::{object::Object, options::ListOptions, path::RequestInfo, registry::Resource, scan};
+
+/// A selection.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    prefix: Box<str>,
+    exact: bool,
+    labels: Option<Labels>,
+    fields: Option<(Fields, Kind)>,
+    /// The node that pods must be on, which is looked at before anything is parsed.
+    node: Option<Box<str>>,
+}
+
+impl Selection {
+    /// All objects whose keys begin with `prefix`.
+    pub fn everything(prefix: &str) -> Self {
+        Self { prefix: prefix.into(), exact: false, labels: None, fields: None, node: None }
+    }
+
+    /// All objects of a namespace that have these labels.
+    pub fn labelled(prefix: &str, labels: Labels) -> Self {
+        Self { labels: Some(labels), ..Self::everything(prefix) }
+    }
+
+    /// What a request selects.
+    pub fn parse(
+        resource: &Resource,
+        version: usize,
+        info: &RequestInfo,
+        options: &ListOptions,
+    ) -> Result<Self, Status> {
+        let kind = resource.versions[version].kind;
+        let mut selection = Self::everything(&resource.scope(&info.namespace));
+        if !options.labels.is_empty() {
+            let labels = Labels::parse(&options.labels)
+                .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
+            selection.labels = Some(labels).filter(|labels| !labels.is_everything());
+        }
+        let selectable = resource.definition.as_ref().map(|definition| definition.selectable(kind.version));
+        let fields = Fields::parse_custom(&kind, &options.fields, &selectable.unwrap_or_default())
+            .map_err(Status::bad_request)?;
+        let pinned = fields.exact("metadata.name").map(str::to_owned);
+        if !info.name.is_empty() && pinned.as_ref().is_some_and(|name| *name != info.name) {
+            return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
+        if kind.namespaced
+            && info.namespace.is_empty()
+            && let Some(namespace) = fields.exact("metadata.namespace").filter(|namespace| !namespace.is_empty())
+        {
+            selection.prefix = resource.scope(namespace).into();
+        }
+        let whole = kind.namespaced && *selection.prefix == *resource.prefix;
+        let name = Some(info.name.clone()).filter(|name| !name.is_empty()).or(pinned);
+        if let Some(name) = name.filter(|name| !name.is_empty() && !whole) {
+            selection.prefix = format!("{}{name}", selection.prefix).into();
+            selection.exact = true;
+            if fields.to_string() == format!("metadata.name={name}") {
+                return Ok(selection);
+            }
+        }
+        if !fields.is_everything() {
+            selection.node = fields.exact("spec.nodeName").map(Into::into);
+            selection.fields = Some((fields, kind));
+        }
+        Ok(selection)
+    }
+
+    /// Where the keys of all selected objects begin.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The one key that is selected, if it is one.
+    pub fn exact(&self) -> Option<&str> {
+        self.exact.then_some(&self.prefix)
+    }
+
+    /// Whether the key alone decides.
+    pub fn is_plain(&self) -> bool {
+        self.labels.is_none() && self.fields.is_none()
+    }
+
+    /// Whether the key lies within the selection.
+    pub fn covers(&self, key: &str) -> bool {
+        if self.exact { key == &*self.prefix } else { key.starts_with(&*self.prefix) }
+    }
+
+    /// Whether an object whose key is covered is selected.
+    pub fn matches(&self, object: &Object) -> bool {
+        self.labels.as_ref().is_none_or(|labels| labels.matches_with(|name| object.label(name)))
+            && self
+                .node
+                .as_ref()
+                .is_none_or(|node| scan::text(object.bytes(), &["spec", "nodeName"]).unwrap_or_default() == **node)
+            && self.fields.as_ref().is_none_or(|(fields, kind)| fields.matches(kind, &object.value()))
+    }
+}
