@@ -22,8 +22,6 @@ pub struct Image {
     pub size: u64,
     /// The unpacked layers, top first, as overlayfs's `lowerdir` takes them.
     pub layers: Vec<PathBuf>,
-    /// Never collected as garbage.
-    pub pinned: bool,
 }
 
 /// The directories of one container's overlay mount. They stay until [`crate::Store::release`].

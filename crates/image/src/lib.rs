@@ -12,9 +12,17 @@
 //! leaves nothing half-made, and every byte is checked against its digest on the way.
 
 pub mod image;
-pub mod pull;
 pub mod store;
+
+mod load;
+pub mod pull;
+mod save;
+
+mod manifest;
 pub mod unpack;
 
+mod tar;
+
 pub use image::{Image, Snapshot};
-pub use store::{Options, Store, Unpacker};
+pub use store::{Options, Store};
+pub use unpack::Unpacker;

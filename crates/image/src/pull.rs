@@ -62,3 +62,33 @@ pub enum Error {
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
+
+/// Getting blobs.
+pub(crate) mod fetch {
+    use std::marker::PhantomData;
+
+    /// A connection to a registry.
+    pub struct Fetcher<'a>(PhantomData<&'a ()>);
+
+    /// A blob as it comes.
+    pub struct Blob;
+
+    impl Fetcher<'_> {
+        pub fn blob(&self, _: &oci::Digest, _: u64) -> Blob {
+            Blob
+        }
+    }
+
+    impl Blob {
+        pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, super::Error> {
+            Err(anyhow::anyhow!("pulling is not there yet").into())
+        }
+    }
+}
+
+impl crate::Store {
+    /// Makes sure that the image that a registry has under `reference` is here.
+    pub async fn pull(&self, reference: &oci::Reference, _pull: &Pull) -> Result<crate::Image, Error> {
+        self.get(&reference.to_string()).ok_or_else(|| anyhow::anyhow!("pull {reference}: not there yet").into())
+    }
+}

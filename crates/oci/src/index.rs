@@ -3,7 +3,7 @@
 //! <https://github.com/opencontainers/image-spec/blob/main/image-index.md>. Variants are ordered as containerd orders
 //! them: an arm64 machine runs `v8`, an arm machine its own variant and all below it.
 
-use oci_spec::image::{Descriptor, ImageIndex, Platform};
+use oci_spec::image::{Descriptor, Platform};
 
 #[cfg(test)]
 mod tests;
@@ -65,13 +65,12 @@ impl std::fmt::Display for Machine {
     }
 }
 
-/// The best entry of `index` for `machine`, the first among equals. Entries without a platform (as archives have them)
-/// are taken where nothing better is there.
-pub fn choose<'a>(index: &'a ImageIndex, machine: &Machine) -> Option<&'a Descriptor> {
+/// The best of an index's `entries` for `machine`, the first among equals. Entries without a platform (as archives have
+/// them) are taken where nothing better is there.
+pub fn choose<'a>(entries: impl IntoIterator<Item = &'a Descriptor>, machine: &Machine) -> Option<&'a Descriptor> {
     let last = usize::MAX;
-    index
-        .manifests()
-        .iter()
+    entries
+        .into_iter()
         .filter_map(|entry| {
             let rank = match entry.platform() {
                 Some(platform) => machine.rank(platform)?,

@@ -1,5 +1,7 @@
 //! Choosing among platforms, as data.
 
+use oci_spec::image::ImageIndex;
+
 use super::*;
 
 fn index(platforms: &[Option<&str>]) -> ImageIndex {
@@ -44,8 +46,8 @@ fn the_best_platform_is_chosen() {
     ];
     for (machine, platforms, expected) in cases {
         let index = index(platforms);
-        let chosen =
-            choose(&index, machine).map(|entry| index.manifests().iter().position(|other| other == entry).unwrap());
+        let chosen = choose(index.manifests(), machine)
+            .map(|entry| index.manifests().iter().position(|other| other == entry).unwrap());
         assert_eq!(chosen, *expected, "{machine} among {platforms:?}");
     }
 }

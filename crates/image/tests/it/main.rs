@@ -1,0 +1,18 @@
+//! The store against real directories, archives and registries.
+
+mod archive;
+mod hostile;
+mod layers;
+mod load;
+mod place;
+
+/// Not a test: what the unpacker runs when a test's store starts this executable again.
+#[test]
+fn unpack_child() {
+    if std::env::args().any(|argument| argument == place::CHILD) {
+        std::process::exit(match image::unpack::run_confined() {
+            code if code == std::process::ExitCode::SUCCESS => 0,
+            _ => 1,
+        });
+    }
+}
