@@ -235,3 +235,12 @@ pub struct Batch {
     /// prefix changed up to `revision`.
     pub events: Vec<Event>,
 }
+
+/// A backup that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The revision that it shows.
+    pub revision: Revision,
+    /// How long it is.
+    pub bytes: u64,
+}

@@ -21,6 +21,7 @@
 use std::{
     fmt,
     ops::Bound,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, RwLock, RwLockReadGuard,
@@ -30,22 +31,28 @@ use std::{
     time::Duration,
 };
 
-use crate::{Entry, Error, Outcome, Page, Result, Revision, Txn};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-mod checkpoint;
-mod frame;
+use crate::{Backup, Entry, Error, Outcome, Page, Result, Revision, Txn};
+
+pub(crate) mod checkpoint;
+pub(crate) mod frame;
 mod hub;
-mod index;
+pub(crate) mod index;
 mod keeper;
 mod lock;
 mod log;
 mod mark;
-mod record;
+#[cfg(test)]
+mod random;
+pub(crate) mod record;
 mod recover;
+mod rescue;
 mod segment;
 mod writer;
 
 pub use hub::{Prompt, Watch};
+pub use rescue::{Lost, Restored, Salvaged, restore, salvage};
 
 use index::{Collected, Index, Next};
 use writer::Work;
@@ -174,7 +181,9 @@ impl Engine {
 
     /// The same on the caller's thread.
     pub fn open_blocking(dir: &Path, options: Options) -> Result<Self> {
-        if options.segment_bytes < 2 * frame::PAYLOAD as u64 || options.segment_bytes % frame::BLOCK as u64 != 0 {
+        if options.segment_bytes < 2 * frame::PAYLOAD as u64
+            || !options.segment_bytes.is_multiple_of(frame::BLOCK as u64)
+        {
             return Err(Error::Invalid(format!("a log segment of {} bytes", options.segment_bytes)));
         }
         let lock = lock::Lock::take(dir)?;
@@ -275,6 +284,27 @@ impl Engine {
     /// See [`crate::Store::compact`].
     pub async fn compact(&self, revision: Revision) -> Result<()> {
         self.submit(Work::Compact(revision)).await.map(drop)
+    }
+
+    /// See [`crate::Store::backup`].
+    pub async fn backup(&self, out: &mut (impl AsyncWrite + Unpin)) -> Result<Backup> {
+        let answer = self.0.shared.keeper.ask()?;
+        let written = answer.await.map_err(|_| Error::Unavailable("its keeper ended".into()))??;
+        let failed = |error| Error::io("write the backup", error);
+        let mut at = 0;
+        while at < written.bytes {
+            let file = written.file.clone();
+            let chunk = tokio::task::spawn_blocking(move || {
+                let mut chunk = vec![0; (written.bytes - at).min(1 << 20) as usize];
+                file.read_exact_at(&mut chunk, at).map(|()| chunk)
+            });
+            let chunk = chunk.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+            let chunk = chunk.map_err(|error| Error::io("read the checkpoint to back up", error))?;
+            out.write_all(&chunk).await.map_err(failed)?;
+            at += chunk.len() as u64;
+        }
+        out.flush().await.map_err(failed)?;
+        Ok(Backup { revision: Revision::new(written.head.revision), bytes: at })
     }
 
     /// What it holds and has done.

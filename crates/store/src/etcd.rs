@@ -18,12 +18,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tonic::{
     Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel, transport::Endpoint,
 };
 use tonic_prost::ProstCodec;
 
-use crate::{Entry, Error, Op, Outcome, Page, Result, Revision, Txn};
+use crate::{
+    Backup, Entry, Error, Op, Outcome, Page, Result, Revision, Txn,
+    embedded::{checkpoint::Encoder, frame::StoreId, index::Version, record::Head},
+};
 
 mod watch;
 mod wire;
@@ -197,6 +201,44 @@ impl Client {
             Ok(_) => Ok(()),
             Err(status) => Err(self.explain(status, revision).await),
         }
+    }
+
+    /// See [`crate::Store::backup`].
+    pub async fn backup(&self, out: &mut (impl AsyncWrite + Unpin)) -> Result<Backup> {
+        let failed = |error| Error::io("write the backup", error);
+        let id = StoreId::random().map_err(failed)?;
+        let revision = self.revision().await?;
+        let mut encoder = Encoder::new(id, revision.get());
+        let head = Head { revision: revision.get(), compacted: revision.get(), ..Head::default() };
+        let mut bytes = 0;
+        let mut from = None;
+        let mut next = encoder.head(&head);
+        loop {
+            out.write_all(next).await.map_err(failed)?;
+            bytes += next.len() as u64;
+            let page = self.range("", from.as_deref(), Some(revision), PAGE).await?;
+            for Entry { key, value, create_revision, mod_revision, version } in &page.entries {
+                let (created, modified) = (create_revision.get(), mod_revision.get());
+                let version = Version { modified, created, version: *version, value: Some(value.clone()) };
+                if encoder.add(key, &version) {
+                    let frame = encoder.keys();
+                    out.write_all(frame).await.map_err(failed)?;
+                    bytes += frame.len() as u64;
+                }
+            }
+            next = encoder.keys();
+            match page.entries.last() {
+                Some(last) if page.more => from = Some(format!("{}\0", last.key)),
+                _ => break,
+            }
+        }
+        out.write_all(next).await.map_err(failed)?;
+        bytes += next.len() as u64;
+        let end = encoder.end();
+        out.write_all(end).await.map_err(failed)?;
+        bytes += end.len() as u64;
+        out.flush().await.map_err(failed)?;
+        Ok(Backup { revision, bytes })
     }
 
     async fn range_call(&self, request: wire::RangeRequest) -> Result<wire::RangeResponse, Refused> {

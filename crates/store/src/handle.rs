@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::{Entry, Outcome, Page, Result, Revision, Txn, Watch, embedded, etcd};
+use tokio::io::AsyncWrite;
+
+use crate::{Backup, Entry, Outcome, Page, Result, Revision, Txn, Watch, embedded, etcd};
 
 /// A store. Cloning gives another handle to the same one.
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ impl Store {
     pub async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch> {
         match self {
             Self::Embedded(engine) => engine.watch(prefix, after).map(Watch::Embedded),
-            Self::Etcd(client) => client.watch(prefix, after).await.map(Watch::Etcd),
+            Self::Etcd(client) => client.watch(prefix, after).await.map(|watch| Watch::Etcd(Box::new(watch))),
         }
     }
 
@@ -76,5 +78,25 @@ impl Store {
             Self::Embedded(engine) => engine.compact(revision).await,
             Self::Etcd(client) => client.compact(revision).await,
         }
+    }
+
+    /// Writes one consistent backup into `out` while the store goes on, in a format that is the same for both
+    /// implementations.
+    pub async fn backup(&self, out: &mut (impl AsyncWrite + Unpin)) -> Result<Backup> {
+        match self {
+            Self::Embedded(engine) => engine.backup(out).await,
+            Self::Etcd(client) => client.backup(out).await,
+        }
+    }
+
+    /// Makes an embedded store in `dir`, absent or empty, from the backup in `file`. Blocks.
+    pub fn restore(file: &Path, dir: &Path) -> Result<embedded::Restored> {
+        embedded::restore(file, dir)
+    }
+
+    /// Makes an embedded store in `out`, absent or empty, from all that can still be read of the damaged one in `dir`,
+    /// which is left as it is. Blocks.
+    pub fn salvage(dir: &Path, out: &Path) -> Result<embedded::Salvaged> {
+        embedded::salvage(dir, out)
     }
 }

@@ -27,7 +27,7 @@ mod watch;
 pub mod embedded;
 pub mod etcd;
 
-pub use data::{Batch, Compare, Entry, Event, KEY_BYTES, Op, Outcome, Page, Revision, TXN_BYTES, TXN_OPS, Txn};
+pub use data::{Backup, Batch, Compare, Entry, Event, KEY_BYTES, Op, Outcome, Page, Revision, TXN_BYTES, TXN_OPS, Txn};
 pub use error::{Error, Result};
 pub use handle::Store;
 pub use watch::{Prompt, Watch};

@@ -8,7 +8,7 @@ pub enum Watch {
     /// Of the embedded store.
     Embedded(embedded::Watch),
     /// Of etcd.
-    Etcd(etcd::Watch),
+    Etcd(Box<etcd::Watch>),
 }
 
 impl Watch {

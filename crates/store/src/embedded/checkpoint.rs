@@ -1,7 +1,7 @@
 //! Checkpoints: the whole state at one place of the log, as a file. A backup is one, too.
 //!
 //! ```text
-//! checkpoint-N │ head │ keys │ keys │ … │ end │        N: sequence of the last group that it includes
+//! checkpoint-N  │ head │ keys │ keys │ … │ end │        N: sequence of the last group that it includes
 //! ```
 //!
 //! It is written beside the running store under a temporary name, synced, and renamed: a file that bears the name is whole.
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 use super::{
     damaged,
     frame::{Found, Frame, Kind, Reader, StoreId},
-    index::{Chain, Index},
+    index::{Chain, Index, Version},
     record::{self, Head},
 };
 
@@ -74,46 +74,38 @@ pub fn write(dir: &Path, id: StoreId, index: &RwLock<Index>) -> Result<(Head, u6
 
 fn stream(path: &Path, id: StoreId, head: &Head, index: &RwLock<Index>) -> io::Result<u64> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let mut output = Output { file, id, revision: head.revision, at: 0, synced: 0, sequence: 0, seal: 0 };
-    let mut frame = Frame::new();
-    record::put_head(frame.payload(), head);
-    output.put(&mut frame, Kind::Head)?;
-    let (mut keys, mut versions) = (0, 0);
+    let (mut at, mut synced) = (0, 0);
+    let mut put = |bytes: &[u8]| {
+        file.write_all_at(bytes, at)?;
+        at += bytes.len() as u64;
+        if at - synced >= SYNC {
+            file.sync_data()?;
+            synced = at;
+        }
+        io::Result::Ok(())
+    };
+    let mut encoder = Encoder::new(id, head.revision);
+    put(encoder.head(head))?;
     // The last version written: the next one may be of the same key.
     let mut last: Option<(Arc<str>, u64)> = None;
-    while take(&mut frame, &index.read().expect("index lock"), head.revision, &mut last, &mut keys, &mut versions) {
-        output.put(&mut frame, Kind::Keys)?;
+    while fill(&mut encoder, &index.read().expect("index lock"), head.revision, &mut last) {
+        put(encoder.keys())?;
     }
-    if frame.len() > 0 {
-        output.put(&mut frame, Kind::Keys)?;
-    }
-    record::put_end(frame.payload(), keys, versions);
-    output.put(&mut frame, Kind::End)?;
-    output.file.sync_all()?;
-    Ok(output.at)
+    put(encoder.keys())?;
+    put(encoder.end())?;
+    file.sync_all()?;
+    Ok(at)
 }
 
 /// Fills a frame with the versions after `last`; whether there may be more.
-fn take(
-    frame: &mut Frame,
-    index: &Index,
-    revision: u64,
-    last: &mut Option<(Arc<str>, u64)>,
-    keys: &mut u64,
-    versions: &mut u64,
-) -> bool {
+fn fill(encoder: &mut Encoder, index: &Index, revision: u64, last: &mut Option<(Arc<str>, u64)>) -> bool {
     let start = last.clone();
     let bound = start.as_ref().map_or(Bound::Unbounded, |(key, _)| Bound::Included(&**key));
     for (key, chain) in index.chains(bound) {
         let written = start.as_ref().filter(|(known, _)| known == key).map_or(0, |(_, modified)| *modified);
         for version in chain.versions().filter(|version| version.modified > written && version.modified <= revision) {
-            record::put_version(frame.payload(), key, version);
-            *versions += 1;
-            if last.as_ref().is_none_or(|(known, _)| known != key) {
-                *keys += 1;
-            }
             *last = Some((key.clone(), version.modified));
-            if frame.len() >= FRAME {
+            if encoder.add(key, version) {
                 return true;
             }
         }
@@ -121,28 +113,70 @@ fn take(
     false
 }
 
-struct Output {
-    file: File,
+/// Makes the frames of a checkpoint.
+#[derive(Debug)]
+pub struct Encoder {
     id: StoreId,
     revision: u64,
-    at: u64,
-    synced: u64,
     sequence: u64,
     seal: u32,
+    frame: Frame,
+    /// Whether the frame was handed out.
+    sealed: bool,
+    last: String,
+    keys: u64,
+    versions: u64,
 }
 
-impl Output {
-    fn put(&mut self, frame: &mut Frame, kind: Kind) -> io::Result<()> {
-        let (bytes, seal) = frame.seal(kind, self.id, self.sequence, self.revision, self.seal);
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        (self.sequence, self.seal) = (self.sequence + 1, seal);
-        frame.clear();
-        if self.at - self.synced >= SYNC {
-            self.file.sync_data()?;
-            self.synced = self.at;
+impl Encoder {
+    /// For a checkpoint of store `id` at `revision`.
+    pub fn new(id: StoreId, revision: u64) -> Self {
+        let frame = Frame::new();
+        Self { id, revision, sequence: 0, seal: 0, frame, sealed: false, last: String::new(), keys: 0, versions: 0 }
+    }
+
+    /// The first frame.
+    pub fn head(&mut self, head: &Head) -> &[u8] {
+        record::put_head(self.open().payload(), head);
+        self.seal(Kind::Head)
+    }
+
+    /// Adds a version of a key: in key order, and oldest first. Whether the frame of keys is full.
+    pub fn add(&mut self, key: &str, version: &Version) -> bool {
+        record::put_version(self.open().payload(), key, version);
+        self.versions += 1;
+        if self.last != key || self.keys == 0 {
+            self.keys += 1;
+            self.last.clear();
+            self.last.push_str(key);
         }
-        Ok(())
+        self.frame.len() >= FRAME
+    }
+
+    /// The frame of the keys added since the last one.
+    pub fn keys(&mut self) -> &[u8] {
+        self.open();
+        self.seal(Kind::Keys)
+    }
+
+    /// The last frame.
+    pub fn end(&mut self) -> &[u8] {
+        let (keys, versions) = (self.keys, self.versions);
+        record::put_end(self.open().payload(), keys, versions);
+        self.seal(Kind::End)
+    }
+
+    fn open(&mut self) -> &mut Frame {
+        if std::mem::take(&mut self.sealed) {
+            self.frame.clear();
+        }
+        &mut self.frame
+    }
+
+    fn seal(&mut self, kind: Kind) -> &[u8] {
+        let (bytes, seal) = self.frame.seal(kind, self.id, self.sequence, self.revision, self.seal);
+        (self.sequence, self.seal, self.sealed) = (self.sequence + 1, seal, true);
+        bytes
     }
 }
 
@@ -150,7 +184,7 @@ impl Output {
 pub fn load(path: &Path) -> Result<Loaded> {
     let failed = |error| Error::io(format!("read checkpoint {}", path.display()), error);
     let file = File::open(path).map_err(failed)?;
-    let mut reader = Reader::new(&file);
+    let mut reader = Reader::new(&file).map_err(failed)?;
     let mut loading: Option<Loading> = None;
     let (mut at, mut sequence, mut seal) = (0, 0, 0);
     loop {
@@ -218,6 +252,3 @@ impl Loading {
         self.keys.extend(self.open.take());
     }
 }
-
-#[cfg(test)]
-mod tests;

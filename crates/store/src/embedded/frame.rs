@@ -175,6 +175,7 @@ pub enum Found<'a> {
 #[derive(Debug)]
 pub struct Reader<'a> {
     file: &'a File,
+    length: u64,
     window: Vec<u8>,
     start: u64,
 }
@@ -183,15 +184,21 @@ impl<'a> Reader<'a> {
     const WINDOW: usize = 1 << 20;
 
     /// A reader of `file`, at any offset.
-    pub fn new(file: &'a File) -> Self {
-        Self { file, window: Vec::new(), start: 0 }
+    pub fn new(file: &'a File) -> io::Result<Self> {
+        Ok(Self { file, length: file.metadata()?.len(), window: Vec::new(), start: 0 })
+    }
+
+    /// Bytes in the file.
+    pub fn length(&self) -> u64 {
+        self.length
     }
 
     /// Up to `length` bytes from `offset` on: fewer where the file ends.
     fn bytes(&mut self, offset: u64, length: usize) -> io::Result<&[u8]> {
         let end = self.start + self.window.len() as u64;
-        if offset < self.start || offset + length as u64 > end {
-            self.window.resize(length.max(Self::WINDOW), 0);
+        if offset < self.start || (offset + length as u64).min(self.length) > end {
+            let left = self.length.saturating_sub(offset);
+            self.window.resize(left.min(length.max(Self::WINDOW) as u64) as usize, 0);
             self.start = offset;
             let mut filled = 0;
             while filled < self.window.len() {
@@ -204,9 +211,9 @@ impl<'a> Reader<'a> {
             }
             self.window.truncate(filled);
         }
-        let from = (offset - self.start) as usize;
+        let from = offset.saturating_sub(self.start).min(self.window.len() as u64) as usize;
         let to = (from + length).min(self.window.len());
-        Ok(&self.window[from.min(to)..to])
+        Ok(&self.window[from..to])
     }
 
     /// What stands at `offset`.
@@ -235,9 +242,8 @@ impl<'a> Reader<'a> {
 
     /// The headers at block boundaries from `offset` on, with their offsets, until `wanted` is true of one.
     pub fn find(&mut self, offset: u64, wanted: impl Fn(&Header) -> bool) -> io::Result<Option<(u64, Header)>> {
-        let length = self.file.metadata()?.len();
         let mut at = offset.next_multiple_of(BLOCK as u64);
-        while at < length {
+        while at < self.length {
             if let Some(header) = self.header(at)?.filter(&wanted) {
                 return Ok(Some((at, header)));
             }
@@ -254,3 +260,6 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,6 +216,3 @@ impl Drop for Watch {
         self.shared.hub.remove(&self.watcher);
     }
 }
-
-#[cfg(test)]
-mod tests;

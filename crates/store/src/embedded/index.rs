@@ -204,6 +204,11 @@ impl Index {
         self.at
     }
 
+    /// The keys alone.
+    pub fn into_keys(self) -> BTreeMap<Arc<str>, Chain> {
+        self.keys
+    }
+
     /// Notes the log frame that was applied last.
     pub fn set_place(&mut self, at: Place) {
         self.at = at;

@@ -11,8 +11,9 @@
 //! checkpoint.
 
 use std::{
+    fs::File,
     sync::{
-        Condvar, Mutex, MutexGuard,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -54,7 +55,8 @@ struct State {
     sweep: bool,
     trim: bool,
     checkpoint: bool,
-    asked: Vec<oneshot::Sender<Result<Head>>>,
+    urgent: bool,
+    asked: Vec<oneshot::Sender<Result<Written>>>,
     attempts: u64,
     failed: Option<(Instant, Error)>,
     closed: bool,
@@ -106,12 +108,11 @@ impl Keeper {
         }
         let mut state = self.lock();
         let before = state.attempts;
-        state.checkpoint = true;
+        // Now, even if one failed a moment ago: there may be space again.
+        state.urgent = true;
         self.changed.notify_all();
         while full(self) {
-            if let Some((at, error)) = &state.failed
-                && (state.attempts > before || at.elapsed() < RETRY)
-            {
+            if let Some((_, error)) = state.failed.as_ref().filter(|_| state.attempts > before) {
                 return Err(error.clone());
             }
             state = self.changed.wait(state).expect("keeper lock");
@@ -120,7 +121,7 @@ impl Keeper {
     }
 
     /// Asks for a checkpoint that includes everything committed so far.
-    pub fn ask(&self) -> Result<oneshot::Receiver<Result<Head>>> {
+    pub fn ask(&self) -> Result<oneshot::Receiver<Result<Written>>> {
         let (reply, answer) = oneshot::channel();
         let mut state = self.lock();
         if state.closed {
@@ -140,6 +141,17 @@ impl Keeper {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("keeper lock")
     }
+}
+
+/// A checkpoint, which can be read even after a later one replaced it.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Its head.
+    pub head: Head,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The file.
+    pub file: Arc<File>,
 }
 
 /// Runs until [`Keeper::close`].
@@ -162,15 +174,22 @@ pub fn run(shared: &Shared) {
         } else if !state.asked.is_empty() {
             let asked = std::mem::take(&mut state.asked);
             drop(state);
-            let outcome = write(shared);
+            let outcome = write(shared).and_then(|(head, bytes)| {
+                let path = checkpoint::path(&shared.dir, head.at.sequence);
+                match File::open(&path) {
+                    Ok(file) => Ok(Written { head, bytes, file: Arc::new(file) }),
+                    Err(error) => Err(Error::io(format!("open checkpoint {}", path.display()), error)),
+                }
+            });
             asked.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
             state = keeper.lock();
-        } else if state.checkpoint {
-            if let Some(left) = state.failed.as_ref().and_then(|(at, _)| RETRY.checked_sub(at.elapsed())) {
+        } else if state.checkpoint || state.urgent {
+            let failed = state.failed.as_ref().filter(|_| !state.urgent);
+            if let Some(left) = failed.and_then(|(at, _)| RETRY.checked_sub(at.elapsed())) {
                 state = keeper.changed.wait_timeout(state, left).expect("keeper lock").0;
                 continue;
             }
-            state.checkpoint = false;
+            (state.checkpoint, state.urgent) = (false, false);
             drop(state);
             let _ = write(shared);
             state = keeper.lock();
@@ -194,7 +213,7 @@ fn trim(shared: &Shared) {
     }
 }
 
-fn write(shared: &Shared) -> Result<Head> {
+fn write(shared: &Shared) -> Result<(Head, u64)> {
     let keeper = &shared.keeper;
     let before = keeper.lock().at;
     let logged = keeper.logged.load(Ordering::Relaxed);
@@ -210,6 +229,8 @@ fn write(shared: &Shared) -> Result<Head> {
             state.failed = None;
             keeper.written.store(bytes, Ordering::Relaxed);
             keeper.logged.fetch_sub(logged, Ordering::Relaxed);
+            // What was due while this one was being written may not be any more.
+            state.checkpoint = keeper.logged.load(Ordering::Relaxed) >= keeper.due(shared);
             drop(state);
             shared.stats.checkpointed(begun.elapsed());
             if before.sequence != head.at.sequence {
@@ -225,7 +246,7 @@ fn write(shared: &Shared) -> Result<Head> {
                 Ok(segments) => shared.supply.retire(segments.into_keys().filter(|number| *number < current.segment)),
                 Err(error) => tracing::warn!(%error, "cannot list log segments"),
             }
-            Ok(head)
+            Ok((head, bytes))
         }
         Err(error) => {
             tracing::error!(%error, "cannot write a checkpoint");

@@ -5,9 +5,15 @@ use std::{
     io::{Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
+    time::Duration,
 };
 
 use crate::{Error, Result};
+
+/// How often a lock is tried, and how long after each try. A process that was just ended may hold it for a moment, and so
+/// may a child of this one between `fork` and `exec`.
+const TRIES: u32 = 15;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The held lock (`flock(2)`), released when it is dropped and when the process ends, however it ends.
 #[derive(Debug)]
@@ -27,7 +33,15 @@ impl Lock {
         let failed = |error| Error::io(format!("lock {}", path.display()), error);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = open.map_err(failed)?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        for _ in 0..TRIES {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();

@@ -116,3 +116,6 @@ fn decode(bytes: &[u8; LENGTH]) -> Option<Said> {
     let sequence = u64::from_le_bytes(bytes[24..32].try_into().expect("eight bytes"));
     Some(Said { id: StoreId(id), sequence })
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,7 +148,7 @@ impl Scan<'_> {
         let path = segment::path(self.dir, self.at.segment);
         let failed = |error| Error::io(format!("read {}", path.display()), error);
         let file = fs::File::open(&path).map_err(failed)?;
-        let mut reader = Reader::new(&file);
+        let mut reader = Reader::new(&file).map_err(failed)?;
         loop {
             match reader.at(self.at.position).map_err(failed)? {
                 Found::Frame(header, payload) if self.follows(&header) => {
@@ -168,7 +168,10 @@ impl Scan<'_> {
         self.why = "a group of transactions is missing or its header is wrong";
         let next = segment::path(self.dir, self.at.segment + 1);
         let continues = match fs::File::open(&next) {
-            Ok(file) => Reader::new(&file).header(0).map_err(failed)?.is_some_and(|header| self.follows(&header)),
+            Ok(file) => Reader::new(&file)
+                .and_then(|mut next| next.header(0))
+                .map_err(failed)?
+                .is_some_and(|header| self.follows(&header)),
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => return Err(Error::io(format!("open {}", next.display()), error)),
         };
@@ -198,7 +201,8 @@ impl Scan<'_> {
             let file = fs::File::open(&later).map_err(failed)?;
             let start = if number == self.at.segment { self.at.position } else { 0 };
             let wanted = |header: &Header| header.kind == Kind::Group && header.id == self.id && header.sequence > next;
-            if let Some((offset, header)) = Reader::new(&file).find(start, wanted).map_err(failed)? {
+            let found = Reader::new(&file).and_then(|mut reader| reader.find(start, wanted)).map_err(failed)?;
+            if let Some((offset, header)) = found {
                 let (file, at) = self.blame(&path)?;
                 let proof = format!("group {} follows in {} at byte {offset}", header.sequence, later.display());
                 return Err(damaged(&file, at, format!("{}, although {proof}", self.why)));
@@ -212,7 +216,7 @@ impl Scan<'_> {
         let failed = |error| Error::io(format!("read {}", path.display()), error);
         let here = match fs::File::open(path) {
             Ok(file) => {
-                let mut reader = Reader::new(&file);
+                let mut reader = Reader::new(&file).map_err(failed)?;
                 let unused = reader.header(self.at.position).map_err(failed)?.is_some_and(|old| !self.follows(&old));
                 !unused && !reader.blank(self.at.position).map_err(failed)?
             }
@@ -249,3 +253,6 @@ fn remove_temporary(dir: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,6 +46,28 @@ async fn a_watch_ends_when_etcd_does_and_resumes_after_it() {
     assert_eq!(&**watch.next().await.expect("next batch").events[0].key(), "/c");
 }
 
+#[tokio::test]
+async fn a_backup_of_etcd_becomes_an_embedded_store() {
+    let Some(server) = Server::start() else { return };
+    let store = server.connect().await;
+    for number in 0..1500 {
+        let txn = Txn::put(format!("/{number:04}"), vec![number as u8; 700], Revision::ABSENT);
+        store.commit(txn).await.expect("commit");
+    }
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("backup");
+    let backup = store.backup(&mut tokio::fs::File::create(&file).await.expect("create")).await.expect("backup");
+    assert_eq!(backup.bytes, file.metadata().expect("metadata").len());
+    let restored = Store::restore(&file, &dir.path().join("store")).expect("restore");
+    assert_eq!((restored.revision, restored.entries), (backup.revision, 1500));
+    let copy = Store::embedded(&dir.path().join("store"), Default::default()).await.expect("open");
+    let all = |page: store::Page| page.entries;
+    assert!(
+        all(copy.range("", None, None, 0).await.expect("range"))
+            == all(store.range("", None, None, 0).await.expect("range"))
+    );
+}
+
 /// An etcd of one member in a temporary directory.
 struct Server {
     program: PathBuf,
@@ -109,7 +131,7 @@ impl Server {
     }
 
     async fn connect(&self) -> Store {
-        Store::etcd(&[self.endpoint.clone()]).await.expect("connect")
+        Store::etcd(std::slice::from_ref(&self.endpoint)).await.expect("connect")
     }
 }
 
