@@ -9,8 +9,6 @@
 //! The daemon side ([`shim`], feature `client`) is asynchronous; everything that the shim is made of is not, because a
 //! shim has no threads: it may fork and go on in the child as ordinary code.
 
-#![cfg_attr(not(feature = "client"), allow(dead_code))]
-
 pub mod capability;
 pub mod cgroup;
 pub mod compile;
@@ -20,3 +18,13 @@ pub mod seccomp;
 #[cfg(feature = "client")]
 pub mod shim;
 pub mod users;
+
+#[doc(hidden)]
+pub mod pause;
+#[doc(hidden)]
+pub mod pod;
+
+mod child;
+mod clock;
+mod spawn;
+mod sys;

@@ -1,0 +1,38 @@
+//! What must not be lost: how containers ended, one JSON object a line, on disk before anyone hears of it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use crate::protocol;
+
+/// The open file.
+#[derive(Debug)]
+pub struct Exits(File);
+
+impl Exits {
+    /// Opens `exits` in the sandbox's directory, and makes sure that its name is on disk too.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(directory.join("exits"))?;
+        File::open(directory)?.sync_all()?;
+        Ok(Self(file))
+    }
+
+    /// Writes one exit and waits until the disk has it. A line is one write, so a crash leaves it whole, cut or absent.
+    pub fn write(&mut self, id: &str, exit: &protocol::Exit) -> io::Result<()> {
+        let line = serde_json::json!({
+            "id": id,
+            "code": exit.code,
+            "signal": exit.signal,
+            "oom": exit.oom,
+            "finished_at": exit.finished_at,
+        });
+        // After a crash had cut the last line, the next begins on its own.
+        let line = format!("\n{line}\n");
+        self.0.write_all(line.as_bytes())?;
+        self.0.sync_data()
+    }
+}

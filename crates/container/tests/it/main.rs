@@ -1,0 +1,12 @@
+//! Containers made for real, in one binary. Needs root and a static busybox; makes a control group of its own, and
+//! leaves nothing behind.
+
+mod cgroups;
+mod confinement;
+mod execs;
+mod lifecycle;
+mod logs;
+mod mounts;
+mod pods;
+mod sandbox;
+mod streams;
