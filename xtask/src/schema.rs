@@ -44,11 +44,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let requirements =
         std::fs::read_to_string(kubernetes.join("go.mod")).context("read go.mod of k8s.io/kubernetes")?;
     std::fs::write(dir.join("go.mod"), go_mod(&requirements))?;
-    for (name, program) in
-        [("facts", include_str!("schema/facts.go")), ("fixtures", include_str!("schema/fixtures.go"))]
-    {
-        std::fs::create_dir_all(dir.join(name))?;
-        std::fs::write(dir.join(name).join("main.go"), program)?;
+    let programs = [
+        ("facts/main.go", include_str!("schema/facts.go")),
+        ("fixtures/main.go", include_str!("schema/fixtures.go")),
+        ("fixtures/crd.go", include_str!("schema/fixtures_crd.go")),
+    ];
+    for (path, program) in programs {
+        let path = dir.join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(&dir))?;
+        std::fs::write(path, program)?;
     }
     go(&dir, &["mod", "tidy"])?;
     let types: Vec<Value> = serde_json::from_slice(&go(&dir, &["run", "./facts"])?).context("parse the facts")?;

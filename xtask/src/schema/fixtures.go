@@ -248,6 +248,7 @@ func main() {
 		}
 		add("json", fails(item, err))
 	}
+	customResources(add)
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", " ")

@@ -4,7 +4,8 @@ use api::meta::Gvk;
 use api::patch::{self, PatchError};
 use api::schema::Type;
 use api::structural::{self, UnknownFields};
-use api::{json, proto};
+use api::validate::FieldError;
+use api::{crd, json, proto};
 use base64::Engine;
 use serde_json::Value;
 
@@ -89,4 +90,72 @@ fn json_patches_do_what_upstreams_do() {
     for fixture in fixtures("json") {
         patched(&fixture, patch::json);
     }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let mut texts: Vec<_> = value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect();
+    texts.sort();
+    texts
+}
+
+/// Upstream prints values of its internal types, which nobody reads: without them.
+fn without_values(text: &str) -> String {
+    let details = [": only [", ": must contain unique", ": must have exactly"];
+    let end = details.iter().find_map(|d| text.find(d));
+    match (text.find("Invalid value: "), end) {
+        (Some(start), Some(end)) => format!("{}{}", &text[..start], &text[end..]),
+        _ => text.to_owned(),
+    }
+}
+
+fn sorted(errors: Vec<FieldError>) -> Vec<String> {
+    let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    texts.sort();
+    texts
+}
+
+#[test]
+fn definitions_of_custom_resources_have_the_faults_that_upstream_finds() {
+    let mut wrong = Vec::new();
+    for fixture in fixtures("definitions") {
+        let mut object = fixture["object"].clone();
+        let of = Type::of_kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition").unwrap();
+        structural::check(of, &mut object, UnknownFields::Ignore).unwrap();
+        let found: Vec<_> = sorted(crd::definition_errors(&object, None)).iter().map(|t| without_values(t)).collect();
+        let expected: Vec<_> = texts(&fixture["errors"]).iter().map(|t| without_values(t)).collect();
+        if found != expected {
+            wrong.push(format!("{}\n  ours {found:#?}\n  upstream's {expected:#?}", fixture["object"]["spec"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn custom_resources_are_decoded_and_checked_as_upstream_does() {
+    let mut wrong = Vec::new();
+    for fixture in fixtures("resources") {
+        let schema = crd::Structural::of_checked(&fixture["schema"]);
+        let mut object = fixture["object"].clone();
+        schema.default(&mut object);
+        let unknown = schema.prune(&mut object);
+        assert_eq!(Value::from(unknown), fixture["unknown"], "{}", fixture["schema"]);
+        let written = |value: &Value| {
+            let mut bytes = Vec::new();
+            json::write(&mut bytes, value);
+            String::from_utf8(bytes).unwrap()
+        };
+        assert_eq!(written(&object), written(&fixture["decoded"]), "{}", fixture["schema"]);
+        let found = match fixture.get("old") {
+            None => schema.validate(&object),
+            Some(old) => schema.validate_update(&object, old),
+        };
+        let (found, expected) = (sorted(found), texts(&fixture["errors"]));
+        if found != expected {
+            wrong.push(format!(
+                "{}\n{}\n  ours {found:#?}\n  upstream's {expected:#?}",
+                fixture["schema"], fixture["object"]
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
