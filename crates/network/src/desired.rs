@@ -271,3 +271,6 @@ fn kept(chain: Chain) -> bool {
 fn same(old: Option<&Arc<[ServicePort]>>, new: &Arc<[ServicePort]>) -> bool {
     old.is_some_and(|old| Arc::ptr_eq(old, new) || old == new)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ mod address;
 
 mod service;
 
+mod error;
+
 mod netlink;
 
 mod link;
@@ -34,8 +36,19 @@ mod desired;
 
 mod conntrack;
 
+mod keeper;
+
+mod names;
+
+mod pod;
+
+mod leftover;
+
 mod network;
 
 pub use address::{Cidr, CidrError, Protocol};
-pub use network::{Config, Error, HostPort, Leftover, Network, Pod, SandboxNet};
+pub use error::Error;
+pub use leftover::Leftover;
+pub use network::{Config, Network};
+pub use pod::{HostPort, Pod, SandboxNet};
 pub use service::{Change, ServicePort, Services};

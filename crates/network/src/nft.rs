@@ -442,3 +442,6 @@ pub(crate) fn elements(socket: &mut Socket, table: &str, set: &str) -> io::Resul
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -556,3 +556,6 @@ impl Chain {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

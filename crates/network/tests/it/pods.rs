@@ -136,3 +136,63 @@ fn an_address_or_a_host_port_is_given_once() {
         assert_eq!(a.space.run(|| ip("-o link").lines().count()), 2);
     });
 }
+
+#[test]
+fn a_pod_cannot_reach_what_the_node_keeps_to_itself() {
+    run(async || {
+        let network = Network::open(config("t")).await.unwrap();
+        let a = Pod::start(&network, "a", "10.42.0.5").await;
+        let _private = std::net::TcpListener::bind("127.0.0.1:7777").unwrap();
+        let reached = a.space.run(|| {
+            std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
+            ip("addr del 127.0.0.1/8 dev lo");
+            ip("route add 127.0.0.1/32 via 169.254.1.1 dev eth0");
+            std::net::TcpStream::connect_timeout(
+                &"127.0.0.1:7777".parse().unwrap(),
+                std::time::Duration::from_millis(500),
+            )
+        });
+        assert!(reached.is_err(), "{reached:?}");
+    });
+}
+
+#[test]
+fn a_sandbox_that_comes_back_with_another_address_leaves_the_old_one() {
+    run(async || {
+        ip("addr add 203.0.113.1/32 dev lo");
+        let network = Network::open(config("t")).await.unwrap();
+        let a = Pod::start(&network, "a", "10.42.0.5").await;
+        let again = Pod { space: crate::world::Space::new(), id: a.id.clone(), ip: "10.42.0.9".parse().unwrap() };
+        network.attach(again.sandbox(&[])).await.unwrap();
+        again.space.serve(8080, "again");
+        assert_eq!(who(&fetch("10.42.0.9:8080").unwrap()), "again");
+        assert_eq!(fetch("10.42.0.5:8080"), Err(ErrorKind::HostUnreachable));
+        assert_eq!(network.pods().len(), 1);
+    });
+}
+
+#[test]
+fn many_pods_are_attached_at_once() {
+    run(async || {
+        ip("addr add 203.0.113.1/32 dev lo");
+        let network = Network::open(config("t")).await.unwrap();
+        let pods: Vec<Pod> = (0..24u32)
+            .map(|n| Pod {
+                space: crate::world::Space::new(),
+                id: format!("pod-{n}"),
+                ip: std::net::Ipv4Addr::from_bits(0x0a2a_0005 + n),
+            })
+            .collect();
+        let attached = futures::future::join_all(pods.iter().map(|pod| network.attach(pod.sandbox(&[])))).await;
+        for (pod, attached) in pods.iter().zip(attached) {
+            assert_eq!(attached.unwrap().ip, pod.ip);
+            pod.space.serve(8080, &pod.id);
+        }
+        for pod in &pods {
+            assert_eq!(who(&pods[0].space.fetch(&pod.endpoint().to_string()).unwrap()), pod.id);
+        }
+        let detached = futures::future::join_all(pods.iter().map(|pod| network.detach(&pod.id))).await;
+        assert!(detached.iter().all(Result::is_ok));
+        assert_eq!(ip("-o link").lines().count(), 1);
+    });
+}

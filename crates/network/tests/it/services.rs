@@ -226,8 +226,6 @@ fn the_nodes_own_service_address_is_never_led_away() {
         let a = Pod::start(&network, "a", "10.42.0.5").await;
         network.add_address(Ipv4Addr::new(10, 43, 0, 10)).await.unwrap();
         network.add_address(Ipv4Addr::new(10, 43, 0, 10)).await.unwrap();
-        let own = crate::world::Space::new();
-        drop(own);
         let listener = std::net::UdpSocket::bind("10.43.0.10:80").unwrap();
         std::thread::spawn(move || {
             while let Ok((_, peer)) = listener.recv_from(&mut [0; 16]) {
@@ -277,5 +275,58 @@ fn many_endpoints_get_a_chain_of_their_own() {
             network.change(vec![(Arc::from("web"), Some(Arc::from([web.clone()])))]).await.unwrap();
         }
         assert_eq!(names(|| a.space.fetch("10.43.0.1:80")), set(&["a"]));
+    });
+}
+
+#[test]
+fn endpoints_may_be_the_node_itself_or_outside_the_cluster() {
+    run(async || {
+        let world = outside();
+        world.serve(8080, "world");
+        let network = Network::open(config("t")).await.unwrap();
+        let a = Pod::start(&network, "a", "10.42.0.5").await;
+        let node = std::net::TcpListener::bind("203.0.113.1:6443").unwrap();
+        std::thread::spawn(move || {
+            for (mut stream, peer) in std::iter::from_fn(|| node.accept().ok()) {
+                let _ = std::io::Write::write_all(&mut stream, format!("node {}", peer.ip()).as_bytes());
+            }
+        });
+        let to = |address: &str, endpoint: &str| ServicePort {
+            endpoints: vec![endpoint.parse().unwrap()],
+            node_port: Some(30000 + u16::from(address.ends_with('2'))),
+            ..service(address, &[])
+        };
+        network
+            .services(all(&[
+                ("kubernetes", vec![to("10.43.0.1", "203.0.113.1:6443")]),
+                ("elsewhere", vec![to("10.43.0.2", "198.51.100.1:8080")]),
+            ]))
+            .await
+            .unwrap();
+        assert_eq!(a.space.fetch("10.43.0.1:80").unwrap(), "node 10.42.0.5");
+        assert_eq!(who(&fetch("10.43.0.1:80").unwrap()), "node");
+        assert_eq!(world.fetch("203.0.113.1:30000").unwrap(), "node 203.0.113.2");
+        assert_eq!(a.space.fetch("10.43.0.2:80").unwrap(), "world 203.0.113.1");
+        assert_eq!(fetch("10.43.0.2:80").unwrap(), "world 203.0.113.1");
+    });
+}
+
+#[test]
+fn names_of_two_processes_are_told_apart_by_their_first_change() {
+    run(async || {
+        let first = Network::open(config("t")).await.unwrap();
+        let a = Pod::start(&first, "a", "10.42.0.5").await;
+        first.services(all(&[("old", vec![service("10.43.0.1", &[&a])])])).await.unwrap();
+        drop(first);
+        let second = Network::open(config("t")).await.unwrap();
+        assert_eq!(who(&a.space.fetch("10.43.0.1:80").unwrap()), "a", "until services are given");
+        let new: Arc<[ServicePort]> = Arc::from([service("10.43.0.2", &[&a])]);
+        second.change(vec![(Arc::from("new"), Some(new))]).await.unwrap();
+        assert!(a.space.fetch("10.43.0.1:80").is_err());
+        assert_eq!(who(&a.space.fetch("10.43.0.2:80").unwrap()), "a");
+        drop(second);
+        let third = Network::open(config("t")).await.unwrap();
+        third.services(Services::new()).await.unwrap();
+        assert!(a.space.fetch("10.43.0.2:80").is_err(), "no services are given, and none are there");
     });
 }
