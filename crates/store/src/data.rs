@@ -74,8 +74,7 @@ pub struct Compare {
 /// A write in a [`Txn`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Creates or replaces an entry. The embedded store keeps `value` as it is given, so its buffer should not be a small
-    /// part of a large one.
+    /// Creates or replaces an entry.
     Put {
         /// The key to write.
         key: Arc<str>,

@@ -31,9 +31,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::{Backup, Entry, Error, Outcome, Page, Result, Revision, Txn};
+use crate::{Backup, Entry, Error, Op, Outcome, Page, Result, Revision, Txn};
 
 pub(crate) mod checkpoint;
 pub(crate) mod frame;
@@ -266,8 +267,14 @@ impl Engine {
     }
 
     /// See [`crate::Store::commit`].
-    pub async fn commit(&self, txn: Txn) -> Result<Outcome> {
+    pub async fn commit(&self, mut txn: Txn) -> Result<Outcome> {
         txn.check()?;
+        for op in &mut txn.ops {
+            if let Op::Put { value, .. } = op {
+                // What is given may be a small part of a large buffer, which would be held as long as the value is.
+                *value = Bytes::copy_from_slice(value);
+            }
+        }
         self.submit(Work::Txn(txn)).await
     }
 

@@ -43,9 +43,8 @@ pub enum Prompt {
 }
 
 impl Prompt {
-    /// Makes [`Watch::next`] answer soon, with a batch whose revision is at least the store's at this moment, if that is later
-    /// than what the watch came to already. A member of etcd may lag behind the others: then ask again. Without being asked
-    /// a quiet watch reports every few seconds.
+    /// Makes [`Watch::next`] answer soon, with a batch whose revision is at least the store's at this moment. A member of etcd
+    /// may lag behind the others: then ask again. Without being asked a quiet watch reports every few seconds.
     pub fn ask(&self) {
         match self {
             Self::Embedded(prompt) => prompt.ask(),

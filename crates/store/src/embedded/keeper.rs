@@ -249,7 +249,9 @@ fn write(shared: &Shared) -> Result<(Head, u64)> {
             Ok((head, bytes))
         }
         Err(error) => {
-            tracing::error!(%error, "cannot write a checkpoint");
+            if state.failed.is_none() {
+                tracing::error!(%error, "cannot write a checkpoint");
+            }
             state.failed = Some((Instant::now(), error.clone()));
             Err(error)
         }

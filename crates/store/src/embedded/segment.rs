@@ -80,13 +80,14 @@ struct State {
     ready: Option<Segment>,
     spare: Vec<PathBuf>,
     failed: Option<Error>,
+    failing: bool,
     closed: bool,
 }
 
 impl Supply {
     /// A supply for `dir`, which continues with segment `number`.
     pub fn new(dir: &Path, length: u64, keep: usize, number: u64, ready: Option<Segment>, spare: Vec<PathBuf>) -> Self {
-        let state = State { number, ready, spare, failed: None, closed: false };
+        let state = State { number, ready, spare, ..State::default() };
         Self { dir: dir.to_owned(), length, keep, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -143,9 +144,12 @@ impl Supply {
             let made = self.make(number, spare);
             state = self.state.lock().expect("segment supply lock");
             match made {
-                Ok(segment) => state.ready = Some(segment),
+                Ok(segment) => (state.ready, state.failing) = (Some(segment), false),
                 Err(error) => {
-                    tracing::error!(%error, "cannot make a log segment");
+                    // Every commit has it tried again: say it once.
+                    if !std::mem::replace(&mut state.failing, true) {
+                        tracing::error!(%error, "cannot make a log segment");
+                    }
                     state.failed = Some(error);
                 }
             }

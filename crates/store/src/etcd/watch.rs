@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, mpsc};
-use tonic::{Request, Status, Streaming, codegen::http::uri::PathAndQuery};
+use tonic::{Request, Status, Streaming, codegen::http::uri::PathAndQuery, metadata::MetadataValue};
 use tonic_prost::ProstCodec;
 
 use crate::{Batch, Error, Event, Result, Revision};
@@ -13,18 +13,21 @@ use super::{Client, Refused, at, copy, end, entry, wire, wire::watch_request};
 /// How often a watch that sees no changes asks for progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// How often an asked-for progress is asked for again, and how many times: etcd does not answer while the watch catches up
-/// or nothing happened since its beginning.
-const AGAIN: (Duration, u32) = (Duration::from_millis(100), 20);
+/// How long after a request for progress that was not answered it is made again: etcd does not answer while the watch
+/// catches up.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// A watch of an etcd store.
 #[derive(Debug)]
 pub struct Watch {
+    client: Client,
     requests: mpsc::Sender<wire::WatchRequest>,
     answers: Streaming<wire::WatchResponse>,
     wanted: Arc<Notify>,
-    /// How many times to ask for progress yet.
-    asking: u32,
+    /// Whether somebody waits for progress.
+    asking: bool,
+    /// The revision of the last batch.
+    reported: Revision,
 }
 
 /// Asks a watch of an etcd store for progress.
@@ -59,7 +62,10 @@ impl Watch {
             grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
             let codec = ProstCodec::<wire::WatchRequest, wire::WatchResponse>::default();
             let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
-            let mut answers = grpc.streaming(Request::new(requests), path, codec).await?.into_inner();
+            let mut request = Request::new(requests);
+            // A member that is cut off from the others must end the watch rather than go quiet.
+            request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+            let mut answers = grpc.streaming(request, path, codec).await?.into_inner();
             let first = answers.message().await?.ok_or_else(|| Status::unavailable("the watch ended"))?;
             Ok((answers, first))
         };
@@ -72,7 +78,8 @@ impl Watch {
         if !first.created {
             return Err(Error::Unavailable("etcd answered a watch with something else".into()));
         }
-        Ok(Self { requests: sender, answers, wanted: Arc::new(Notify::new()), asking: 0 })
+        let wanted = Arc::new(Notify::new());
+        Ok(Self { client: client.clone(), requests: sender, answers, wanted, asking: false, reported: after })
     }
 
     /// See [`crate::Watch::prompt`].
@@ -83,17 +90,19 @@ impl Watch {
     /// See [`crate::Watch::next`].
     pub async fn next(&mut self) -> Result<Batch> {
         loop {
-            let interval = if self.asking > 0 { AGAIN.0 } else { PROGRESS };
+            let interval = if self.asking { AGAIN } else { PROGRESS };
             let answer = tokio::select! {
                 answer = self.answers.message() => answer.map_err(|status| Refused(status).into_error())?,
                 () = self.wanted.notified() => {
                     self.ask();
-                    self.asking = AGAIN.1;
+                    self.asking = true;
                     continue;
                 }
                 () = tokio::time::sleep(interval) => {
+                    if self.asking && let Some(batch) = self.idle().await? {
+                        return Ok(batch);
+                    }
                     self.ask();
-                    self.asking = self.asking.saturating_sub(1);
                     continue;
                 }
             };
@@ -108,11 +117,17 @@ impl Watch {
             }
             // While a watch catches up the header is ahead of it.
             let revision = events.last().map_or_else(|| at(&answer.header), |event| Ok(event.revision()))?;
-            if events.is_empty() {
-                self.asking = 0;
-            }
+            self.asking &= !events.is_empty();
+            self.reported = self.reported.max(revision);
             return Ok(Batch { revision, events });
         }
+    }
+
+    /// Progress without an answer: etcd gives none either when nothing happened since the watch began.
+    async fn idle(&mut self) -> Result<Option<Batch>> {
+        let revision = self.client.revision().await?;
+        self.asking = revision > self.reported;
+        Ok((!self.asking).then_some(Batch { revision, events: Vec::new() }))
     }
 
     fn ask(&self) {

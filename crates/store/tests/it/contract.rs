@@ -428,6 +428,10 @@ async fn progress(s: Subject) {
     s.put("a", "1").await;
     let mut watch = s.watch(s.revision().await).await;
     let prompt = watch.prompt();
+    let base = s.revision().await;
+    prompt.ask();
+    let batch = watch.next().await.expect("next batch");
+    assert_eq!((batch.revision, batch.events), (base, vec![]), "nothing happened yet");
     for _ in 0..3 {
         let other = Txn::put("/contract/elsewhere", "1", Revision::ABSENT);
         let gone = Txn { compare: vec![], ops: vec![Op::Delete { key: "/contract/elsewhere".into() }] };
