@@ -24,6 +24,7 @@ use serde_json::Value;
 
 pub(crate) use parse::parse_below;
 pub use parse::{Parsed, parse};
+pub(crate) use write::string as write_string;
 pub use write::write;
 
 /// How deep arrays and objects of a request may nest.

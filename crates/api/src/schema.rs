@@ -53,6 +53,11 @@ const SECTIONS: Sections = {
     Sections { strings: HEADER, types, fields, shapes, kinds, text: kinds + KIND * number32(20) }
 };
 
+/// A number that changes when the table does.
+pub(crate) fn fingerprint() -> u64 {
+    TABLE.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 fn number(at: usize) -> u16 {
     u16::from_le_bytes([TABLE[at], TABLE[at + 1]])
 }

@@ -221,7 +221,14 @@ pub const OPTIMISTIC_LOCK: &str =
 impl Status {
     /// Any refusal. The named builders are to be preferred.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>, details: Option<Details>) -> Status {
-        Status(Box::new(Inner { success: false, code, reason, message: message.into(), details, continuation: String::new() }))
+        Status(Box::new(Inner {
+            success: false,
+            code,
+            reason,
+            message: message.into(),
+            details,
+            continuation: String::new(),
+        }))
     }
 
     /// 404: there is no such object.

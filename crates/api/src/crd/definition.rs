@@ -167,11 +167,11 @@ fn versions_errors(spec: &Value, versions: &[Value], errors: &mut Vec<FieldError
     let all = || spec["versions"].clone();
     let repeated = (1..versions.len()).any(|i| versions[..i].iter().any(|v| v["name"] == versions[i]["name"]));
     if repeated {
-        errors.push(FieldError::invalid(&in_versions, all(), "must contain unique version names"));
+        errors.push(FieldError::invalid(in_versions, all(), "must contain unique version names"));
     }
     if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
         let detail = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid(&in_versions, all(), detail));
+        errors.push(FieldError::invalid(in_versions, all(), detail));
     }
 }
 
@@ -313,12 +313,12 @@ fn selectable(version: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             continue;
         }
         if json_path == ".metadata" || json_path.starts_with(".metadata.") {
-            errors.push(FieldError::invalid(&place, json_path, "must not point to fields in metadata"));
+            errors.push(FieldError::invalid(place, json_path, "must not point to fields in metadata"));
         }
         if !matches!(text(schema, "type"), "string" | "boolean" | "integer") {
             let detail = "must point to a field of type string, boolean or integer. Enum string fields and strings with \
                           formats are allowed.";
-            errors.push(FieldError::invalid(&place, json_path, detail));
+            errors.push(FieldError::invalid(place, json_path, detail));
         }
         if seen.contains(&json_path) {
             errors.push(FieldError::duplicate(place, json_path));
@@ -350,24 +350,24 @@ fn conversion(conversion: &Value, errors: &mut Vec<FieldError>) {
     if strategy != "Webhook" {
         let detail = "should not be set when strategy is not set to Webhook";
         if client.is_object() {
-            errors.push(FieldError::forbidden(&in_client, detail));
+            errors.push(FieldError::forbidden(in_client, detail));
         }
         if !reviews.is_empty() {
-            errors.push(FieldError::forbidden(&in_reviews, detail));
+            errors.push(FieldError::forbidden(in_reviews, detail));
         }
         return;
     }
     if !client.is_object() {
-        errors.push(FieldError::required(&in_client, "required when strategy is set to Webhook"));
+        errors.push(FieldError::required(in_client, "required when strategy is set to Webhook"));
     } else if client["url"].is_null() == client["service"].is_null() {
-        errors.push(FieldError::required(&in_client, "exactly one of url or service is required"));
+        errors.push(FieldError::required(in_client, "exactly one of url or service is required"));
     } else if let Some(url) = client["url"].as_str() {
         webhook_url(url, &in_client.child("url"), errors);
     } else {
         webhook_service(&client["service"], &in_client.child("service"), errors);
     }
     if reviews.is_empty() {
-        errors.push(FieldError::required(&in_reviews, ""));
+        errors.push(FieldError::required(in_reviews, ""));
         return;
     }
     for (i, version) in reviews.iter().enumerate() {
@@ -381,7 +381,7 @@ fn conversion(conversion: &Value, errors: &mut Vec<FieldError>) {
     }
     if !reviews.iter().any(|v| v == "v1" || v == "v1beta1") {
         let detail = "must include at least one of v1, v1beta1";
-        errors.push(FieldError::invalid(&in_reviews, Value::from(reviews.to_vec()), detail));
+        errors.push(FieldError::invalid(in_reviews, Value::from(reviews.to_vec()), detail));
     }
 }
 
@@ -422,18 +422,18 @@ fn webhook_service(service: &Value, path: &Path<'_>, errors: &mut Vec<FieldError
     if let Some(url) = service["path"].as_str().filter(|p| *p != "/" && !p.is_empty()) {
         let place = path.child("path");
         if !url.starts_with('/') {
-            errors.push(FieldError::invalid(&place, url, "must start with a '/'"));
+            errors.push(FieldError::invalid(place, url, "must start with a '/'"));
         }
         let mut letters = url.chars();
         letters.next();
         let rest = letters.as_str();
         for (i, segment) in rest.strip_suffix('/').unwrap_or(rest).split('/').enumerate() {
             if segment.is_empty() {
-                errors.push(FieldError::invalid(&place, url, format!("segment[{i}] may not be empty")));
+                errors.push(FieldError::invalid(place, url, format!("segment[{i}] may not be empty")));
                 continue;
             }
             for fault in format::dns_subdomain(segment) {
-                errors.push(FieldError::invalid(&place, url, format!("segment[{i}]: {fault}")));
+                errors.push(FieldError::invalid(place, url, format!("segment[{i}]: {fault}")));
             }
         }
     }

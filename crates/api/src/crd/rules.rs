@@ -333,7 +333,7 @@ fn defaults(schema: &Value, root: bool, path: &Path<'_>, errors: &mut Vec<FieldE
         let embedded = flag(schema, "x-kubernetes-embedded-resource");
         prune::prune(&mut pruned, Some(&compiled.root), embedded, &mut Vec::new());
         if pruned != *value {
-            errors.push(FieldError::invalid(&place, value.clone(), "must not have unknown fields"));
+            errors.push(FieldError::invalid(place, value.clone(), "must not have unknown fields"));
         }
         let base = place.to_string();
         let mut found = Vec::new();
@@ -476,15 +476,15 @@ fn list_and_map_types(schema: &Value, path: &Path<'_>, errors: &mut Vec<FieldErr
         }
     }
     if let Some(word) = list_type.filter(|w| !matches!(*w, "atomic" | "set" | "map")) {
-        errors.push(FieldError::not_supported(&list_place, word, &["atomic", "set", "map"]));
+        errors.push(FieldError::not_supported(list_place, word, &["atomic", "set", "map"]));
     }
     let keys: Vec<&str> =
         schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !keys.is_empty() && list_type != Some("map") {
         let detail = "must be map if x-kubernetes-list-map-keys is non-empty";
         errors.push(match list_type {
-            None => FieldError::required(&list_place, detail),
-            Some(word) => FieldError::invalid(&list_place, word, detail),
+            None => FieldError::required(list_place, detail),
+            Some(word) => FieldError::invalid(list_place, word, detail),
         });
     }
     if list_type == Some("map") {
@@ -516,15 +516,15 @@ fn map_list(schema: &Value, keys: &[&str], path: &Path<'_>, errors: &mut Vec<Fie
     let items = &schema["items"];
     let in_items = path.child("items");
     if keys.is_empty() {
-        errors.push(FieldError::required(&keys_place, "must not be empty if x-kubernetes-list-type is map"));
+        errors.push(FieldError::required(keys_place, "must not be empty if x-kubernetes-list-type is map"));
     }
     if items.is_null() {
-        errors.push(FieldError::required(&in_items, "must have a schema if x-kubernetes-list-type is map"));
+        errors.push(FieldError::required(in_items, "must have a schema if x-kubernetes-list-type is map"));
         return;
     }
     if !items.is_object() {
         let detail = "must only have a single schema if x-kubernetes-list-type is map";
-        errors.push(FieldError::invalid(&in_items, items.clone(), detail));
+        errors.push(FieldError::invalid(in_items, items.clone(), detail));
         return;
     }
     if items["type"] != "object" {
@@ -537,14 +537,14 @@ fn map_list(schema: &Value, keys: &[&str], path: &Path<'_>, errors: &mut Vec<Fie
         let all = || Value::from(keys.to_vec());
         if property.is_null() {
             let detail = "entries must all be names of item properties";
-            errors.push(FieldError::invalid(&keys_place, all(), detail));
+            errors.push(FieldError::invalid(keys_place, all(), detail));
         } else if matches!(text(property, "type"), "array" | "object") {
             let place = in_items.child("properties");
             let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";
             errors.push(FieldError::invalid(place.key(key).child("type"), text(items, "type"), detail));
         }
         if keys[..i].contains(key) {
-            errors.push(FieldError::invalid(&keys_place, all(), "must not contain duplicate entries"));
+            errors.push(FieldError::invalid(keys_place, all(), "must not contain duplicate entries"));
         }
     }
 }

@@ -47,7 +47,8 @@ pub(super) fn entries(out: &mut Vec<u8>, map: &Map<String, Value>, kept: impl Fn
     }
 }
 
-fn string(out: &mut Vec<u8>, s: &str) {
+/// Appends a string in quotes.
+pub(crate) fn string(out: &mut Vec<u8>, s: &str) {
     out.push(b'"');
     let bytes = s.as_bytes();
     let mut from = 0;
