@@ -317,7 +317,10 @@ impl Content {
                         );
                     }
                     let mut hasher = Hasher::new(address.digest.algorithm());
-                    copy(&mut File::open(&staged.file.0)?, |bytes| Ok(hasher.update(bytes)))?;
+                    copy(&mut File::open(&staged.file.0)?, |bytes| {
+                        hasher.update(bytes);
+                        Ok(())
+                    })?;
                     let actual = hasher.finish();
                     if actual != address.digest {
                         bail!("blob {}: content has digest {actual}", address.digest);

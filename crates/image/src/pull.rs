@@ -1,42 +1,105 @@
 //! Fetching images from registries.
+//!
+//! ```text
+//! reference ─► endpoints (mirrors, then the registry itself)          registries
+//!     │  HEAD: which digest has the tag now?  here already ─► done
+//!     │  GET manifest; of an index, the one for this machine
+//!     │  GET configuration
+//!     └► layers in parallel: verified, stored and unpacked as they arrive, resumed where a connection broke
+//! ```
+//!
+//! Specification: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>. Tokens:
+//! <https://distribution.github.io/distribution/spec/auth/token/>. A client of our own, since the crate `oci-client` has
+//! no mirrors and cannot resume.
+//!
+//! What a registry says is not trusted: documents and layers are bounded and checked against their digests, credentials
+//! go to nobody but the host that they are for, a redirect from HTTPS to HTTP is refused.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use oci::Digest;
+use anyhow::{Context, anyhow};
+use oci::{
+    Digest, Reference,
+    index::{self, Machine},
+    media::Document,
+};
+use oci_spec::image::ImageIndex;
+
+use crate::{
+    image::Image,
+    manifest::{Address, MANIFEST_LIMIT, Manifest},
+    store::{Source, Store, blocking},
+};
+
+mod challenge;
+mod connect;
+pub mod credentials;
+pub(crate) mod fetch;
+mod proxy;
+pub mod registries;
+mod session;
+mod tls;
+
+pub use credentials::{Credentials, Keyring};
+pub use registries::Registries;
+
+use fetch::Fetcher;
 
 /// How to pull.
 #[derive(Clone, Default)]
 pub struct Pull {
-    /// Credentials from pull secrets, tried in order before those of `registries` and before none.
+    /// Credentials from pull secrets, tried in order before those of `registries` and before none. They are for the
+    /// registry that the reference names and are not shown to its mirrors.
     pub credentials: Vec<Credentials>,
     /// Mirrors, certificates and credentials of this machine.
     pub registries: Arc<Registries>,
-    /// Told about each layer.
+    /// Whose certificate authorities and proxies.
+    pub trust: Trust,
+    /// Waiting and trying again.
+    pub patience: Patience,
+    /// Told about each layer as it comes.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
-/// Who one is to a registry.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// Name and password.
-    Password {
-        /// Name.
-        username: String,
-        /// Password.
-        password: String,
-    },
-    /// A refresh token.
-    Identity(String),
-    /// A token that the registry takes as it is.
-    Token(String),
+/// Where certificate authorities and proxy settings come from, other than `registries.yaml`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// The host's bundle and environment.
+    #[default]
+    Host,
+    /// Nowhere.
+    Configured,
 }
 
-/// The content of `registries.yaml`.
-#[derive(Clone, Debug, Default)]
-pub struct Registries {}
+/// How long and how often.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// For a connection, its proxy and TLS included.
+    pub connect: Duration,
+    /// For an answer's head, and between pieces of its body.
+    pub answer: Duration,
+    /// Tries of one request, or of resuming one blob without getting any further.
+    pub tries: u32,
+    /// Before the second try; doubled for each one after it.
+    pub pause: Duration,
+    /// Longest pause, also where the registry asks for a longer one.
+    pub longest_pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            answer: Duration::from_secs(60),
+            tries: 5,
+            pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(20),
+        }
+    }
+}
 
 /// How far a layer is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The blob.
     pub layer: Digest,
@@ -49,7 +112,7 @@ pub struct Progress {
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The registry has no such image.
+    /// The registry has no such image, or none for this machine.
     #[error("{0}: not found")]
     NotFound(String),
     /// Credentials are missing, wrong or not enough.
@@ -58,37 +121,90 @@ pub enum Error {
     /// The registry could not be reached or was not able to answer.
     #[error("{0}")]
     Unavailable(String),
-    /// Everything else.
-    #[error(transparent)]
+    /// Everything else: what came is not what was promised, or this machine has no space.
+    #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
 
-/// Getting blobs.
-pub(crate) mod fetch {
-    use std::marker::PhantomData;
-
-    /// A connection to a registry.
-    pub struct Fetcher<'a>(PhantomData<&'a ()>);
-
-    /// A blob as it comes.
-    pub struct Blob;
-
-    impl Fetcher<'_> {
-        pub fn blob(&self, _: &oci::Digest, _: u64) -> Blob {
-            Blob
+impl Store {
+    /// Makes sure that the image that a registry has under `reference` is here, and returns it.
+    pub async fn pull(&self, reference: &Reference, pull: &Pull) -> Result<Image, Error> {
+        // What has a digest cannot have changed.
+        if reference.digest().is_some()
+            && let Some(image) = self.get(&reference.to_string())
+        {
+            return Ok(image);
         }
+        let fetcher = Fetcher::new(reference, pull).await?;
+        let current = match reference.digest() {
+            Some(digest) => Some(digest.clone()),
+            None => fetcher.current_digest(reference.target()).await?,
+        };
+        if let Some(digest) = &current
+            && let Some(image) = self.get(&reference.with_digest(digest.clone()).to_string())
+        {
+            self.tag(image.id.as_str(), reference).await?;
+            return self.get(image.id.as_str()).ok_or_else(|| anyhow!("image {} is gone", image.id).into());
+        }
+        let target = current.as_ref().map_or(reference.target(), Digest::as_str);
+        let (digest, bytes) = fetcher.manifest(target).await?;
+        let lease = self.lease();
+        let (manifest, manifest_bytes) = self.choose_manifest(&fetcher, reference, digest.clone(), bytes).await?;
+        lease.hold(&manifest.digest);
+        lease.hold(&manifest.config.digest);
+        let config = match self.blob(&manifest.config.digest) {
+            Some(_) => self.files().read_blob(&manifest.config.digest)?,
+            None => fetcher.document(&manifest.config).await?,
+        };
+        let (record, plans) = manifest.plan(&config)?;
+        if let Some(large) = plans.iter().find(|plan| plan.size > self.options().limits.bytes) {
+            return Err(anyhow!("layer {} has {} bytes", large.blob, large.size).into());
+        }
+        self.ensure_layers(&plans, &Source::Registry(&fetcher), &lease).await?;
+        let store = self.clone();
+        blocking(move || {
+            store.files().write_blob(&manifest.config.digest, &config)?;
+            store.files().write_blob(&manifest.digest, &manifest_bytes)
+        })
+        .await?;
+        let mut names = vec![reference.with_digest(digest).to_string()];
+        if reference.digest().is_none() {
+            names.push(reference.to_string());
+        }
+        Ok(self.commit_image(record, &names).await?)
     }
 
-    impl Blob {
-        pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, super::Error> {
-            Err(anyhow::anyhow!("pulling is not there yet").into())
+    /// Follows an index to the manifest for this machine.
+    async fn choose_manifest(
+        &self,
+        fetcher: &Fetcher<'_>,
+        reference: &Reference,
+        digest: Digest,
+        bytes: Vec<u8>,
+    ) -> Result<(Manifest, Vec<u8>), Error> {
+        let document: serde_json::Value =
+            serde_json::from_slice(&bytes).with_context(|| format!("read manifest {digest}"))?;
+        match Document::of_content(&document) {
+            Some(Document::Manifest) => Ok((Manifest::parse(&digest, &bytes)?, bytes)),
+            Some(Document::Index) => {
+                let index: ImageIndex =
+                    serde_json::from_value(document).with_context(|| format!("read index {digest}"))?;
+                let machine = Machine::host();
+                let Some(entry) = index::choose(index.manifests(), &machine) else {
+                    return Err(Error::NotFound(format!("{reference}: image for {machine}")));
+                };
+                let address = Address::of(entry)?;
+                if address.size > MANIFEST_LIMIT {
+                    return Err(anyhow!("manifest {} has {} bytes", address.digest, address.size).into());
+                }
+                let (digest, bytes) = fetcher.manifest(address.digest.as_str()).await?;
+                Ok((Manifest::parse(&digest, &bytes)?, bytes))
+            }
+            Some(Document::Schema1) => {
+                Err(anyhow!("{reference} has a manifest of schema 1, which is no longer supported: push it anew")
+                    .into())
+            }
+            None => Err(anyhow!("{reference}: {digest} is neither a manifest nor an index").into()),
         }
-    }
-}
-
-impl crate::Store {
-    /// Makes sure that the image that a registry has under `reference` is here.
-    pub async fn pull(&self, reference: &oci::Reference, _pull: &Pull) -> Result<crate::Image, Error> {
-        self.get(&reference.to_string()).ok_or_else(|| anyhow::anyhow!("pull {reference}: not there yet").into())
     }
 }

@@ -61,8 +61,12 @@ impl Records {
             b"GNU.sparse.major" => self.sparse_version.0 = count(value)?,
             b"GNU.sparse.minor" => self.sparse_version.1 = count(value)?,
             b"GNU.sparse.numblocks" => self.sparse_blocks = count(value)?,
-            b"GNU.sparse.offset" if self.sparse_numbers.len() % 2 == 0 => self.sparse_numbers.push(decimal(value)?),
-            b"GNU.sparse.numbytes" if self.sparse_numbers.len() % 2 == 1 => self.sparse_numbers.push(decimal(value)?),
+            b"GNU.sparse.offset" if self.sparse_numbers.len().is_multiple_of(2) => {
+                self.sparse_numbers.push(decimal(value)?)
+            }
+            b"GNU.sparse.numbytes" if !self.sparse_numbers.len().is_multiple_of(2) => {
+                self.sparse_numbers.push(decimal(value)?)
+            }
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => return Err("sparse records out of order"),
             b"GNU.sparse.map" => {
                 self.sparse_numbers = some(value)
@@ -135,8 +139,11 @@ impl Records {
     }
 }
 
-/// Splits off the first record: key, value, rest.
-fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
+/// Key, value, and what follows the record.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// Splits off the first record.
+fn record(bytes: &[u8]) -> Result<Record<'_>, &'static str> {
     const MALFORMED: &str = "a malformed extended header";
     let space = bytes.iter().take(20).position(|&byte| byte == b' ').ok_or(MALFORMED)?;
     let length = usize::try_from(decimal(&bytes[..space])?).map_err(|_| MALFORMED)?;

@@ -64,6 +64,13 @@ impl Header<'_> {
     }
 }
 
+impl Header<'_> {
+    /// An archive that begins with this entry.
+    pub fn with(self, content: &[u8]) -> Tar {
+        Tar::new().entry(self, content)
+    }
+}
+
 /// Writes the checksum.
 pub fn seal(block: &mut [u8; 512]) {
     block[148..156].fill(b' ');

@@ -115,7 +115,7 @@ async fn an_archive_that_does_not_hold_what_it_says_is_refused() {
     let good = sample();
     let entry = good.entry(&[(oci::archive::ANNOTATION_NAME, "docker.io/library/sample:1")]);
     // A layer with other content than its name says.
-    let mut wrong = good.layout(&[entry.clone()]);
+    let mut wrong = good.layout(std::slice::from_ref(&entry));
     let layer = &good.layers[0][..];
     let at = wrong.0.windows(layer.len()).position(|window| window == layer).unwrap();
     wrong.0[at + layer.len() / 2] ^= 1;
@@ -178,7 +178,7 @@ async fn names_move_and_images_go_with_their_last_one() {
 
     // All of it is on disk.
     let store = place.store().await;
-    assert_eq!(store.list().iter().map(|image| image.id.clone()).collect::<Vec<_>>(), [first.id.clone()]);
+    assert_eq!(store.list().iter().map(|image| image.id.clone()).collect::<Vec<_>>(), std::slice::from_ref(&first.id));
     assert_eq!(store.get("back:1").unwrap().layers, first.layers);
     let removed = store.remove(first.id.as_str()).await.unwrap();
     assert_eq!(removed.deleted, [first.id]);

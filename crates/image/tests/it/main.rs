@@ -5,6 +5,8 @@ mod hostile;
 mod layers;
 mod load;
 mod place;
+mod pull;
+mod registry;
 
 /// Not a test: what the unpacker runs when a test's store starts this executable again.
 #[test]

@@ -51,6 +51,9 @@ impl Place {
     }
 }
 
+/// How an archive is stored.
+pub type Pack = fn(&[u8]) -> Vec<u8>;
+
 /// An image in pieces.
 pub struct Sample {
     pub config: Vec<u8>,
@@ -60,7 +63,7 @@ pub struct Sample {
 
 impl Sample {
     /// From archives and what is done to them before they are stored.
-    pub fn new(layers: &[(Vec<u8>, fn(&[u8]) -> Vec<u8>)]) -> Self {
+    pub fn new(layers: &[(Vec<u8>, Pack)]) -> Self {
         let diff_ids: Vec<_> = layers.iter().map(|(archive, _)| Digest::sha256(archive)).collect();
         let config = serde_json::json!({
             "architecture": "amd64", "os": "linux",

@@ -1,0 +1,341 @@
+//! `registries.yaml`: mirrors, certificates and credentials of registries.
+//!
+//! ```yaml
+//! mirrors:
+//!   docker.io:                        # or "*" for all registries that are not named
+//!     endpoint:                       # tried in order, the registry itself last
+//!       - https://mirror.example.com:5000
+//!       - http://10.0.0.5/hub         # with a path: /hub/v2/...
+//!     rewrite:                        # of repositories, for these endpoints: regular expression, replacement
+//!       "^library/(.*)": "hub/$1"
+//! configs:
+//!   mirror.example.com:5000:          # host and, where not the usual one, port
+//!     auth: {username: me, password: secret}        # or auth: base64 of name:password, or identity_token
+//!     tls: {ca_file: /etc/ca.pem, cert_file: /etc/c.pem, key_file: /etc/k.pem, insecure_skip_verify: false}
+//! ```
+//!
+//! The format is the one of k3s: <https://docs.k3s.io/installation/private-registry>.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::{Context, bail};
+use oci::Reference;
+use regex::Regex;
+use serde::Deserialize;
+
+use super::credentials::{self, Credentials};
+
+/// Docker Hub's registry, which has another name than the images on it.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+
+/// The content of the file, checked.
+#[derive(Clone, Debug, Default)]
+pub struct Registries {
+    mirrors: BTreeMap<String, Mirror>,
+    hosts: BTreeMap<String, Host>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Mirror {
+    endpoints: Vec<Base>,
+    rewrites: Vec<(Regex, String)>,
+}
+
+/// What is configured for one host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Host {
+    pub credentials: Option<Credentials>,
+    pub tls: Tls,
+}
+
+/// Certificates of one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub insecure_skip_verify: bool,
+}
+
+/// How to speak to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+    /// HTTPS where it answers with TLS, else HTTP: for registries on loopback.
+    Either,
+}
+
+/// The start of an endpoint's URLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Base {
+    pub scheme: Scheme,
+    /// Host, and port if not the scheme's own.
+    pub authority: String,
+    /// Up to and with `/v2`.
+    pub path: String,
+}
+
+/// Where an image may be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub base: Base,
+    /// The repository there.
+    pub repository: String,
+    /// The registry that it stands for, told to mirrors of several.
+    pub mirror_of: Option<String>,
+    /// From `configs`.
+    pub credentials: Option<Credentials>,
+}
+
+impl Registries {
+    /// Reads the file's text.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct File {
+            mirrors: Option<BTreeMap<String, Option<MirrorEntry>>>,
+            configs: Option<BTreeMap<String, Option<HostEntry>>>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct MirrorEntry {
+            endpoint: Option<Vec<String>>,
+            rewrite: Option<BTreeMap<String, String>>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct HostEntry {
+            auth: Option<Auth>,
+            tls: Option<Tls>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Auth {
+            username: Option<String>,
+            password: Option<String>,
+            auth: Option<String>,
+            identity_token: Option<String>,
+        }
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let file: File = serde_saphyr::from_str(text).context("read registries")?;
+        let mut registries = Self::default();
+        for (name, entry) in file.mirrors.unwrap_or_default() {
+            let entry = entry.unwrap_or_default();
+            let read = || -> anyhow::Result<Mirror> {
+                let endpoints = entry.endpoint.iter().flatten().map(|endpoint| Base::parse(endpoint));
+                let rewrites = entry.rewrite.iter().flatten().map(|(pattern, replacement)| {
+                    let regex = Regex::new(pattern).with_context(|| format!("rewrite {pattern}"))?;
+                    Ok((regex, braced(replacement)))
+                });
+                Ok(Mirror {
+                    endpoints: endpoints.collect::<anyhow::Result<_>>()?,
+                    rewrites: rewrites.collect::<anyhow::Result<_>>()?,
+                })
+            };
+            let mirror = read().with_context(|| format!("read registries: mirror {name}"))?;
+            registries.mirrors.insert(name, mirror);
+        }
+        for (name, entry) in file.configs.unwrap_or_default() {
+            let entry = entry.unwrap_or_default();
+            let auth = entry.auth.unwrap_or_default();
+            let text = |part: &Option<String>| part.clone().unwrap_or_default();
+            let credentials = match text(&auth.identity_token).as_str() {
+                "" => credentials::from_parts(&text(&auth.username), &text(&auth.password), &text(&auth.auth))
+                    .with_context(|| format!("read registries: config {name}"))?,
+                token => Some(Credentials::Identity(token.to_owned())),
+            };
+            let tls = entry.tls.unwrap_or_default();
+            if tls.cert_file.is_some() != tls.key_file.is_some() {
+                bail!("read registries: config {name}: cert_file and key_file belong together");
+            }
+            registries.hosts.insert(name, Host { credentials, tls });
+        }
+        Ok(registries)
+    }
+
+    /// Where `reference` may be had, in the order to try.
+    pub(super) fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
+        let domain = reference.domain();
+        let mirror = self.mirrors.get(domain).or_else(|| self.mirrors.get("*"));
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        if let Some(mirror) = mirror {
+            let repository = mirror.rewrite(reference.path());
+            for base in &mirror.endpoints {
+                endpoints.push(Endpoint {
+                    base: base.clone(),
+                    repository: repository.clone(),
+                    mirror_of: Some(domain.to_owned()),
+                    credentials: self.host(&base.authority).and_then(|host| host.credentials.clone()),
+                });
+            }
+        }
+        let authority = if domain == "docker.io" { DOCKER_HUB } else { domain };
+        let host = self.host(authority).or_else(|| self.host(domain));
+        // Configured certificates mean that TLS is meant.
+        let scheme = match is_loopback(authority) && host.is_none_or(|host| host.tls == Tls::default()) {
+            true => Scheme::Either,
+            false => Scheme::Https,
+        };
+        endpoints.push(Endpoint {
+            base: Base { scheme, authority: authority.to_owned(), path: "/v2".to_owned() },
+            repository: reference.path().to_owned(),
+            mirror_of: None,
+            credentials: host.and_then(|host| host.credentials.clone()),
+        });
+        endpoints
+    }
+
+    /// What is configured for a host, written with or without the usual port.
+    pub(super) fn host(&self, authority: &str) -> Option<&Host> {
+        let bare = authority.strip_suffix(":443").or_else(|| authority.strip_suffix(":80")).unwrap_or(authority);
+        let find = |name: &str| self.hosts.get(name);
+        find(authority)
+            .or_else(|| find(bare))
+            .or_else(|| find(&format!("{bare}:443")))
+            .or_else(|| (bare == DOCKER_HUB).then(|| find("docker.io")).flatten())
+            .or_else(|| find("*"))
+    }
+}
+
+impl Mirror {
+    /// The first rewrite that matches.
+    fn rewrite(&self, repository: &str) -> String {
+        let fits = self.rewrites.iter().find(|(pattern, _)| pattern.is_match(repository));
+        match fits {
+            Some((pattern, replacement)) => pattern.replace(repository, replacement.as_str()).into_owned(),
+            None => repository.to_owned(),
+        }
+    }
+}
+
+impl Base {
+    fn parse(endpoint: &str) -> anyhow::Result<Self> {
+        let (scheme, rest) = match endpoint.split_once("://") {
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some((scheme, _)) => bail!("endpoint {endpoint}: {scheme} is neither http nor https"),
+            None => (Scheme::Https, endpoint),
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if authority.is_empty() || authority.contains(['@', '?', '#', ' ']) || path.contains(['?', '#', ' ']) {
+            bail!("endpoint {endpoint}: not a URL of host and path");
+        }
+        let path = match path.trim_matches('/') {
+            "" => "/v2".to_owned(),
+            path if path == "v2" || path.starts_with("v2/") || path.ends_with("/v2") => format!("/{path}"),
+            path => format!("/{path}/v2"),
+        };
+        Ok(Self { scheme, authority: authority.to_owned(), path })
+    }
+}
+
+/// `$1` as `${1}`, so that letters after it do not become part of the name.
+fn braced(replacement: &str) -> String {
+    let mut braced = String::with_capacity(replacement.len() + 4);
+    let mut letters = replacement.chars().peekable();
+    while let Some(letter) = letters.next() {
+        braced.push(letter);
+        if letter == '$' && letters.peek().is_some_and(char::is_ascii_digit) {
+            braced.push('{');
+            while let Some(digit) = letters.next_if(char::is_ascii_digit) {
+                braced.push(digit);
+            }
+            braced.push('}');
+        }
+    }
+    braced
+}
+
+/// Whether a host is this machine.
+pub(super) fn is_loopback(authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') && authority.parse::<std::net::Ipv6Addr>().is_err() => host,
+        _ => authority,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(registries: &Registries, image: &str) -> Vec<String> {
+        let endpoints = registries.endpoints(&Reference::parse(image).unwrap());
+        endpoints
+            .iter()
+            .map(|endpoint| {
+                let Endpoint { base, repository, .. } = endpoint;
+                format!("{:?} {}{}/{repository}", base.scheme, base.authority, base.path)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn mirrors_come_before_the_registry_itself() {
+        let registries = Registries::parse(
+            r#"
+mirrors:
+  docker.io:
+    endpoint: ["https://mirror.io:5000", "http://10.0.0.5/hub/", other.io/v2/cache]
+    rewrite:
+      "^library/(.*)": "hub/$1x"
+  "*":
+    endpoint: [https://all.io]
+  plain.io:
+configs:
+  "mirror.io:5000":
+    auth: {username: me, password: secret}
+  docker.io:
+    auth: {auth: "dTpw"}
+  127.0.0.1:5001:
+    tls: {ca_file: /ca.pem}
+"#,
+        )
+        .unwrap();
+        assert_eq!(
+            urls(&registries, "nginx"),
+            [
+                "Https mirror.io:5000/v2/hub/nginxx",
+                "Http 10.0.0.5/hub/v2/hub/nginxx",
+                "Https other.io/v2/cache/hub/nginxx",
+                "Https registry-1.docker.io/v2/library/nginx",
+            ]
+        );
+        assert_eq!(urls(&registries, "quay.io/a/b"), ["Https all.io/v2/a/b", "Https quay.io/v2/a/b"]);
+        assert_eq!(urls(&registries, "plain.io/a"), ["Https plain.io/v2/a"]);
+        let endpoints = registries.endpoints(&Reference::parse("nginx").unwrap());
+        let names: Vec<_> = endpoints.iter().map(|endpoint| format!("{:?}", endpoint.credentials)).collect();
+        assert_eq!(names, ["Some(password of me)", "None", "None", "Some(password of u)"]);
+        assert_eq!(endpoints[0].mirror_of.as_deref(), Some("docker.io"));
+        let empty = Registries::default();
+        assert_eq!(urls(&empty, "127.0.0.1:5000/a"), ["Either 127.0.0.1:5000/v2/a"]);
+        assert_eq!(urls(&empty, "localhost/a"), ["Either localhost/v2/a"]);
+        assert_eq!(urls(&empty, "[::1]:5000/a"), ["Either [::1]:5000/v2/a"]);
+        assert_eq!(urls(&registries, "127.0.0.1:5001/a")[1], "Https 127.0.0.1:5001/v2/a");
+    }
+
+    #[test]
+    fn mistakes_in_the_file_are_named() {
+        let cases = [
+            ("mirrors: [a]", "read registries"),
+            ("mirror: {}", "unknown field"),
+            ("mirrors: {a: {endpoint: [\"ftp://x\"]}}", "ftp is neither"),
+            ("mirrors: {a: {endpoint: [\"https://\"]}}", "not a URL"),
+            ("mirrors: {a: {rewrite: {\"(\": b}}}", "rewrite ("),
+            ("configs: {a: {tls: {cert_file: /x}}}", "belong together"),
+            ("configs: {a: {auth: {auth: \"%\"}}}", "not base64"),
+        ];
+        for (text, reason) in cases {
+            let error = format!("{:#}", Registries::parse(text).unwrap_err());
+            assert!(error.contains(reason), "{error} does not say {reason}");
+        }
+        assert!(Registries::parse("").is_ok() && Registries::parse("mirrors:\nconfigs:\n").is_ok());
+    }
+}

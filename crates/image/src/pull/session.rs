@@ -1,0 +1,464 @@
+//! Requests to one endpoint: authorised, redirected, tried again.
+//!
+//! ```text
+//! request ─► 2xx ─► answer
+//!    ▲  ├──► 401 ─► token or password by the challenge ─► again
+//!    │  │      └──► that was not enough ─► next credentials ─► … ─► denied
+//!    │  ├──► 3xx ─► elsewhere, without credentials there
+//!    │  └──► 429, 5xx, broken ─► pause ─┐
+//!    └──────────────────────────────────┘
+//! ```
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::anyhow;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{
+        ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, PROXY_AUTHORIZATION, RANGE, RETRY_AFTER, USER_AGENT,
+        WWW_AUTHENTICATE,
+    },
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use oci::distribution::Errors;
+use serde::Deserialize;
+
+use super::{
+    Credentials, Error, Patience,
+    challenge::Challenge,
+    connect::Connector,
+    registries::{Endpoint, Scheme},
+};
+
+/// Most redirects followed for one request.
+const REDIRECTS: usize = 6;
+/// Most bytes of a token or of a refusal.
+const SMALL_BODY: usize = 1 << 20;
+const AGENT: &str = concat!("madang/", env!("CARGO_PKG_VERSION"));
+
+/// One endpoint of a pull.
+pub(super) struct Session {
+    client: Arc<Client<Connector, Full<Bytes>>>,
+    connector: Connector,
+    patience: Patience,
+    endpoint: Endpoint,
+    /// `https` or `http`.
+    scheme: &'static str,
+    /// Tried in order; after them, none.
+    credentials: Vec<Credentials>,
+    authorization: tokio::sync::Mutex<Authorization>,
+}
+
+/// What requests show at present.
+#[derive(Default)]
+struct Authorization {
+    header: Option<HeaderValue>,
+    expires: Option<Instant>,
+    /// Which of the credentials it comes from.
+    chosen: usize,
+}
+
+/// What to ask for.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub method: Method,
+    /// Below the repository: `manifests/latest`.
+    pub path: String,
+    pub accept: Option<&'static str>,
+    /// The first byte wanted, of a blob that breaks off.
+    pub from: u64,
+}
+
+impl Session {
+    pub async fn open(
+        client: Arc<Client<Connector, Full<Bytes>>>,
+        connector: Connector,
+        patience: Patience,
+        endpoint: Endpoint,
+        credentials: Vec<Credentials>,
+    ) -> Result<Self, Error> {
+        let scheme = match endpoint.base.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+            Scheme::Either => {
+                let uri = parse_uri(&format!("https://{}/", endpoint.base.authority))?;
+                match connector.speaks_tls(&uri).await {
+                    Ok(true) => "https",
+                    Ok(false) => "http",
+                    Err(error) => return Err(Error::Unavailable(format!("{error:#}"))),
+                }
+            }
+        };
+        Ok(Self { client, connector, patience, endpoint, scheme, credentials, authorization: Default::default() })
+    }
+
+    /// A client for all sessions of a pull: they share connections.
+    pub fn client(connector: Connector) -> Arc<Client<Connector, Full<Bytes>>> {
+        Arc::new(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(4).build(connector))
+    }
+
+    /// Whom this speaks to.
+    pub fn authority(&self) -> &str {
+        &self.endpoint.base.authority
+    }
+
+    fn url(&self, ask: &Ask) -> String {
+        let Endpoint { base, repository, mirror_of, .. } = &self.endpoint;
+        let mut url = format!("{}://{}{}/{repository}/{}", self.scheme, base.authority, base.path, ask.path);
+        if let Some(registry) = mirror_of {
+            url += &format!("?ns={}", encode(registry));
+        }
+        url
+    }
+
+    /// Asks until there is an answer: success, or a refusal that asking again does not change.
+    pub async fn ask(&self, ask: &Ask) -> Result<Response<Incoming>, Error> {
+        let mut tried = 0;
+        // Each challenge either refreshes a token or moves on to the next credentials.
+        let mut challenges = self.credentials.len() + 2;
+        loop {
+            tried += 1;
+            let shown = self.authorization.lock().await.header.clone();
+            let problem = match self.follow(ask, shown.clone()).await {
+                Ok(answer) => match answer.status() {
+                    status if status.is_success() => return Ok(answer),
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if challenges > 0 => {
+                        let challenge = challenge(answer.headers());
+                        let denied = refusal(ask, answer).await;
+                        challenges -= 1;
+                        self.authorise(shown, challenge, denied).await?;
+                        tried -= 1;
+                        continue;
+                    }
+                    StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::REQUEST_TIMEOUT
+                    | StatusCode::INTERNAL_SERVER_ERROR
+                    | StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT => {
+                        let wait = retry_after(answer.headers());
+                        (refusal(ask, answer).await, wait)
+                    }
+                    _ => return Err(refusal(ask, answer).await),
+                },
+                Err(error @ Error::Unavailable(_)) => (error, None),
+                Err(error) => return Err(error),
+            };
+            let (error, wait) = problem;
+            if tried >= self.patience.tries {
+                return Err(error);
+            }
+            tracing::debug!(%error, tried, "registry is asked again");
+            tokio::time::sleep(self.pause(tried, wait)).await;
+        }
+    }
+
+    /// How long to wait before the next try.
+    pub fn pause(&self, tried: u32, asked: Option<Duration>) -> Duration {
+        let usual = self.patience.pause.saturating_mul(1 << tried.saturating_sub(1).min(16));
+        asked.unwrap_or(usual).min(self.patience.longest_pause)
+    }
+
+    /// One request with its redirects. Credentials are shown to the endpoint's own host only.
+    async fn follow(&self, ask: &Ask, authorization: Option<HeaderValue>) -> Result<Response<Incoming>, Error> {
+        let mut uri = parse_uri(&self.url(ask))?;
+        let home = (uri.scheme_str().map(str::to_owned), uri.authority().cloned());
+        for _ in 0..REDIRECTS {
+            let mut request = Request::builder().method(&ask.method).uri(&uri);
+            let headers = request.headers_mut().ok_or_else(|| anyhow!("request for {uri}"))?;
+            if let Some(accept) = ask.accept {
+                headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            }
+            if ask.from > 0 {
+                headers.insert(RANGE, HeaderValue::try_from(format!("bytes={}-", ask.from)).map_err(|e| anyhow!(e))?);
+            }
+            let at_home = (uri.scheme_str().map(str::to_owned), uri.authority().cloned()) == home;
+            if let Some(authorization) = authorization.as_ref().filter(|_| at_home) {
+                headers.insert(AUTHORIZATION, authorization.clone());
+            }
+            let request = request.body(Full::default()).map_err(|error| anyhow!(error))?;
+            let answer = self.send(request).await?;
+            if !answer.status().is_redirection() || answer.status() == StatusCode::NOT_MODIFIED {
+                return Ok(answer);
+            }
+            let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            let Some(location) = location else {
+                return Err(anyhow!("{uri} redirects without saying where").into());
+            };
+            let next = resolve(&uri, location)?;
+            if uri.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
+                return Err(anyhow!("{uri} redirects to {next}, which is not encrypted").into());
+            }
+            uri = next;
+        }
+        Err(anyhow!("{uri} redirects more than {REDIRECTS} times").into())
+    }
+
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+        let uri = request.uri().clone();
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        if let Some(authorization) = self.connector.proxy_authorization(&uri) {
+            let value = HeaderValue::from_str(authorization).map_err(|error| anyhow!(error))?;
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
+        let host = uri.authority().map(|authority| authority.as_str()).unwrap_or_default().to_owned();
+        let failed = |text: String| Error::Unavailable(format!("{} {host}: {text}", "ask"));
+        match tokio::time::timeout(self.patience.connect + self.patience.answer, self.client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(failed(causes(&error))),
+            Err(_) => Err(failed("no answer in time".into())),
+        }
+    }
+
+    /// Makes the next request show more than `shown`, which was not enough, or fails with `denied`.
+    async fn authorise(
+        &self,
+        shown: Option<HeaderValue>,
+        challenge: Option<Challenge>,
+        denied: Error,
+    ) -> Result<(), Error> {
+        let mut state = self.authorization.lock().await;
+        if state.header != shown {
+            // Another request has done so meanwhile.
+            return Ok(());
+        }
+        if shown.is_some() && state.expires.is_none_or(|expires| Instant::now() < expires) {
+            state.chosen += 1;
+        }
+        let Some(challenge) = challenge else { return Err(denied) };
+        let mut last = denied;
+        while state.chosen <= self.credentials.len() {
+            let credentials = self.credentials.get(state.chosen);
+            match self.header_for(&challenge, credentials).await {
+                Ok(Some((header, lifetime))) => {
+                    state.header = Some(header);
+                    state.expires = lifetime.map(|lifetime| Instant::now() + lifetime);
+                    return Ok(());
+                }
+                // Without credentials there is nothing to show to who wants a password.
+                Ok(None) => {}
+                Err(error @ Error::Denied(_)) => last = error,
+                Err(error) => return Err(error),
+            }
+            state.chosen += 1;
+        }
+        Err(last)
+    }
+
+    /// The header that answers a challenge, and how long it is good for; nothing where credentials are needed.
+    async fn header_for(
+        &self,
+        challenge: &Challenge,
+        credentials: Option<&Credentials>,
+    ) -> Result<Option<(HeaderValue, Option<Duration>)>, Error> {
+        let (text, lifetime) = match (challenge, credentials) {
+            (_, Some(Credentials::Token(token))) => (format!("Bearer {token}"), None),
+            (Challenge::Basic, Some(Credentials::Password { username, password })) => (basic(username, password), None),
+            (Challenge::Basic, _) => return Ok(None),
+            (Challenge::Bearer { realm, service, scope }, credentials) => {
+                let (token, lifetime) = self.token(realm, service.as_deref(), scope.as_deref(), credentials).await?;
+                (format!("Bearer {token}"), Some(lifetime))
+            }
+        };
+        let mut header = HeaderValue::try_from(text).map_err(|_| anyhow!("credentials that no header can hold"))?;
+        header.set_sensitive(true);
+        Ok(Some((header, lifetime)))
+    }
+
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        scope: Option<&str>,
+        credentials: Option<&Credentials>,
+    ) -> Result<(String, Duration), Error> {
+        #[derive(Deserialize)]
+        struct Token {
+            #[serde(default)]
+            token: Option<String>,
+            #[serde(default)]
+            access_token: Option<String>,
+            #[serde(default)]
+            expires_in: Option<f64>,
+        }
+        let usual = format!("repository:{}:pull", self.endpoint.repository);
+        let mut query = vec![("scope", scope.unwrap_or(&usual))];
+        query.extend(service.map(|service| ("service", service)));
+        let place = parse_uri(realm)?;
+        if self.scheme == "https" && place.scheme_str() != Some("https") {
+            return Err(anyhow!("{} gives tokens at {realm}, which is not encrypted", self.authority()).into());
+        }
+        let request = match credentials {
+            Some(Credentials::Identity(refresh)) => {
+                query.extend([("grant_type", "refresh_token"), ("client_id", "madang"), ("refresh_token", refresh)]);
+                let request = Request::post(place).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+                request.body(Full::from(form(&query)))
+            }
+            _ => {
+                let separator = if realm.contains('?') { '&' } else { '?' };
+                let mut request = Request::get(format!("{realm}{separator}{}", form(&query)));
+                if let Some(Credentials::Password { username, password }) = credentials {
+                    request = request.header(AUTHORIZATION, basic(username, password));
+                }
+                request.body(Full::default())
+            }
+        };
+        let request = request.map_err(|error| anyhow!("ask for a token at {realm}: {error}"))?;
+        let answer = self.send(request).await?;
+        let status = answer.status();
+        let body = small_body(answer).await;
+        if !status.is_success() {
+            let reason = Errors::parse(&body).map_or_else(|| status.to_string(), |errors| errors.to_string());
+            let text = format!("token for {}/{}: {reason}", self.authority(), self.endpoint.repository);
+            return Err(match status {
+                StatusCode::TOO_MANY_REQUESTS => Error::Unavailable(text),
+                status if status.is_server_error() => Error::Unavailable(text),
+                _ => Error::Denied(text),
+            });
+        }
+        let token: Token = serde_json::from_slice(&body)
+            .map_err(|error| anyhow!("read the token of {}: {error}", self.authority()))?;
+        let seconds = token.expires_in.filter(|seconds| seconds.is_finite()).unwrap_or(60.0).clamp(5.0, 86_400.0);
+        match token.token.filter(|token| !token.is_empty()).or(token.access_token) {
+            // A little early, so that it does not expire on the way.
+            Some(token) => Ok((token, Duration::from_secs_f64(seconds * 0.9))),
+            None => Err(anyhow!("{} gave no token", self.authority()).into()),
+        }
+    }
+
+    /// Waits for the next piece of a body.
+    pub async fn piece(&self, body: &mut Incoming) -> Result<Option<Bytes>, String> {
+        loop {
+            match tokio::time::timeout(self.patience.answer, body.frame()).await {
+                Err(_) => return Err("it has stalled".into()),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => return Err(causes(&error)),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(bytes) if !bytes.is_empty() => return Ok(Some(bytes)),
+                    _ => {}
+                },
+            }
+        }
+    }
+}
+
+fn challenge(headers: &HeaderMap) -> Option<Challenge> {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let mut challenges: Vec<_> = values.filter_map(Challenge::parse).collect();
+    challenges.sort_by_key(|challenge| *challenge == Challenge::Basic);
+    challenges.into_iter().next()
+}
+
+/// An answer that is no success, as an error.
+async fn refusal(ask: &Ask, answer: Response<Incoming>) -> Error {
+    let status = answer.status();
+    let body = small_body(answer).await;
+    let reason = Errors::parse(&body).map_or_else(|| status.to_string(), |errors| errors.to_string());
+    let text = format!("{}: {reason}", ask.path);
+    match status {
+        StatusCode::NOT_FOUND => Error::NotFound(ask.path.clone()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Denied(text),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Error::Unavailable(text),
+        status if status.is_server_error() => Error::Unavailable(text),
+        _ => Error::Other(anyhow!(text)),
+    }
+}
+
+async fn small_body(answer: Response<Incoming>) -> Bytes {
+    let read = Limited::new(answer.into_body(), SMALL_BODY).collect();
+    match tokio::time::timeout(Duration::from_secs(30), read).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        _ => Bytes::new(),
+    }
+}
+
+/// Seconds; a date is rare and taken as nothing said.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+}
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    pairs.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect::<Vec<_>>().join("&")
+}
+
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            byte => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+fn parse_uri(text: &str) -> Result<Uri, Error> {
+    let uri: Uri = text.parse().map_err(|error| anyhow!("URL {text}: {error}"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(uri),
+        _ => Err(anyhow!("URL {text}: not of HTTP").into()),
+    }
+}
+
+/// Where a redirect leads: a URL, or a path on the same host.
+fn resolve(from: &Uri, location: &str) -> Result<Uri, Error> {
+    if location.starts_with("http://") || location.starts_with("https://") {
+        return parse_uri(location.split('#').next().unwrap_or_default());
+    }
+    let scheme = from.scheme_str().unwrap_or("https");
+    if let Some(rest) = location.strip_prefix("//") {
+        return parse_uri(&format!("{scheme}://{rest}"));
+    }
+    let authority = from.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    match location.starts_with('/') {
+        true => parse_uri(&format!("{scheme}://{authority}{location}")),
+        false => {
+            let base = from.path().rsplit_once('/').map_or("", |(base, _)| base);
+            parse_uri(&format!("{scheme}://{authority}{base}/{location}"))
+        }
+    }
+}
+
+/// An error with all that caused it, without repeating what is already said.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_where_they_say() {
+        let from: Uri = "https://a.io/v2/x/blobs/y".parse().unwrap();
+        for (location, expected) in [
+            ("https://b.io/z?q=1#f", "https://b.io/z?q=1"),
+            ("//b.io/z", "https://b.io/z"),
+            ("/z", "https://a.io/z"),
+            ("z", "https://a.io/v2/x/blobs/z"),
+        ] {
+            assert_eq!(resolve(&from, location).unwrap().to_string(), expected);
+        }
+        assert!(resolve(&from, "http://").is_err());
+    }
+}
