@@ -173,10 +173,18 @@ fn say(sync: BorrowedFd<'_>, message: &[u8]) -> Result<(), Failure> {
 }
 
 fn oom_score_adj(process: &Process) -> Result<(), Failure> {
-    if let Some(score) = process.oom_score_adj {
-        fs::write("/proc/self/oom_score_adj", score.to_string()).context(|| "set oom_score_adj")?;
+    match process.oom_score_adj {
+        Some(score) => set_oom_score_adj(score),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Sets this process's score. Where this machine's root may not lower it, it stays as it is.
+pub fn set_oom_score_adj(score: i32) -> Result<(), Failure> {
+    match fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.context(|| format!("set oom_score_adj to {score}")),
+    }
 }
 
 fn become_container(plan: &Plan, setup: &Setup, gate: &Gate) -> Result<std::convert::Infallible, Failure> {

@@ -148,6 +148,8 @@ struct Connection {
     outgoing: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     sent: usize,
     unread: usize,
+    /// Whether it is watched for taking more.
+    blocked: bool,
     subscribed: bool,
 }
 
@@ -244,6 +246,7 @@ impl Pod {
                 outgoing: VecDeque::new(),
                 sent: 0,
                 unread: 0,
+                blocked: false,
                 subscribed: false,
             });
         }
@@ -349,12 +352,12 @@ impl Pod {
                 Err(_) => return self.close(serial),
             }
         }
-        let flags = if connection.outgoing.is_empty() {
-            epoll::EventFlags::IN
-        } else {
-            epoll::EventFlags::IN | epoll::EventFlags::OUT
-        };
-        let _ = self.poll.modify(&connection.stream, Source::Connection(serial), flags);
+        let blocked = !connection.outgoing.is_empty();
+        if blocked != connection.blocked {
+            connection.blocked = blocked;
+            let flags = if blocked { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+            let _ = self.poll.modify(&connection.stream, Source::Connection(serial), flags);
+        }
     }
 
     /// Collects children that have ended, also those that only ended up here.

@@ -1,12 +1,16 @@
-//! The shim's program: `pod` is the shim of a pod, `pause` the first process of a shared process namespace.
+//! The shim's program: `pod` is the shim of a pod; run by the name `/pause` it is the first process of a shared process
+//! namespace.
 
 use std::process::exit;
 
 fn main() {
-    let argument = std::env::args_os().nth(1);
-    match argument.as_ref().and_then(|argument| argument.to_str()) {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next();
+    if name.is_some_and(|name| name == container::pause::NAME) {
+        container::pause::main();
+    }
+    match arguments.next().as_ref().and_then(|argument| argument.to_str()) {
         Some("pod") => exit(container::pod::main()),
-        Some("pause") => container::pause::main(),
         _ => {
             eprintln!("madang-shim is run by madang");
             exit(2)

@@ -114,5 +114,5 @@ pub fn link(root: impl AsFd, target: &str, directory: &str, name: &str) -> rusti
 
 /// Whether a descriptor is on a file system of this kind (`…_SUPER_MAGIC`).
 pub fn is_on(descriptor: impl AsFd, magic: i64) -> bool {
-    rustix::fs::fstatfs(descriptor).is_ok_and(|found| found.f_type as i64 == magic)
+    rustix::fs::fstatfs(descriptor).is_ok_and(|found| found.f_type == magic)
 }

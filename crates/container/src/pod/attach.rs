@@ -135,11 +135,6 @@ impl Attachment {
     pub fn is_over(&self) -> bool {
         self.stdin.is_none() && self.outputs.iter().all(Option::is_none)
     }
-
-    /// Whether no output is joined any more.
-    pub fn has_no_output(&self) -> bool {
-        self.outputs.iter().all(Option::is_none)
-    }
 }
 
 /// How many bytes were taken; `None` where the reader is gone.

@@ -70,6 +70,8 @@ pub struct Container {
     pub stdin: Option<OwnedFd>,
     pub stdin_pending: Vec<u8>,
     pub stdin_once: bool,
+    /// Its input ends when it has taken what is pending.
+    pub stdin_ending: bool,
     pub attachments: Vec<(u16, Attachment)>,
     pub next_attachment: u16,
     /// Also for processes that are run in it later.
@@ -389,15 +391,8 @@ impl Pod {
 
     /// After a change: forgets who has left, and lets output go on when nobody is behind.
     fn settle_attachments(&mut self, serial: u32) {
-        let poll = &self.poll;
-        let Some(container) = self.containers.iter_mut().find(|one| one.serial == serial) else { return };
+        let Some(container) = self.container(serial) else { return };
         let before = container.attachments.len();
-        for (_, attachment) in &mut container.attachments {
-            // Who reads nothing any more has hung up, input or not.
-            if attachment.has_no_output() {
-                attachment.drop_input(poll);
-            }
-        }
         container.attachments.retain(|(_, attachment)| !attachment.is_over());
         if container.attachments.len() < before && container.stdin_once && container.attachments.is_empty() {
             self.end_input(serial);
@@ -450,6 +445,11 @@ impl Pod {
         if !full {
             container.stdin_pending = Vec::new();
         }
+        if !full && !terminal && container.stdin_ending {
+            poll.remove(target);
+            container.stdin = None;
+            return;
+        }
         let readable = if full { EventFlags::empty() } else { EventFlags::IN };
         for (index, attachment) in &container.attachments {
             if let Some(stdin) = &attachment.stdin {
@@ -468,13 +468,9 @@ impl Pod {
     }
 
     fn end_input(&mut self, serial: u32) {
-        let poll = &self.poll;
-        let Some(container) = self.containers.iter_mut().find(|one| one.serial == serial) else { return };
-        if container.stdin_pending.is_empty()
-            && let Some(stdin) = container.stdin.take()
-        {
-            poll.remove(&stdin);
-        }
+        let Some(container) = self.container(serial) else { return };
+        container.stdin_ending = true;
+        self.feed(serial);
     }
 
     /// A container's first process has ended.
@@ -545,8 +541,7 @@ impl Pod {
         let mut container = std::mem::take(&mut self.containers[index].attachments);
         self.settle_readers(serial, &mut container);
         self.containers[index].attachments = container;
-        let mut streams =
-            std::mem::replace(&mut self.containers[index].outputs, [None, None]).into_iter().collect::<Vec<_>>();
+        let mut streams = std::mem::take(&mut self.containers[index].outputs).into_iter().collect::<Vec<_>>();
         streams.push(self.containers[index].terminal.take());
         streams.push(self.containers[index].stdin.take());
         streams.push(self.containers[index].memory_event.take());

@@ -11,14 +11,17 @@ use crate::protocol;
 
 /// The open file.
 #[derive(Debug)]
-pub struct Exits(File);
+pub struct Exits {
+    file: File,
+    /// Until its name is on disk too.
+    directory: Option<File>,
+}
 
 impl Exits {
-    /// Opens `exits` in the sandbox's directory, and makes sure that its name is on disk too.
+    /// Opens `exits` in the sandbox's directory.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(directory.join("exits"))?;
-        File::open(directory)?.sync_all()?;
-        Ok(Self(file))
+        Ok(Self { file, directory: Some(File::open(directory)?) })
     }
 
     /// Writes one exit and waits until the disk has it. A line is one write, so a crash leaves it whole, cut or absent.
@@ -32,7 +35,11 @@ impl Exits {
         });
         // After a crash had cut the last line, the next begins on its own.
         let line = format!("\n{line}\n");
-        self.0.write_all(line.as_bytes())?;
-        self.0.sync_data()
+        self.file.write_all(line.as_bytes())?;
+        self.file.sync_data()?;
+        if let Some(directory) = self.directory.take() {
+            directory.sync_all()?;
+        }
+        Ok(())
     }
 }

@@ -181,6 +181,7 @@ impl Pod {
             stdin,
             stdin_pending: Vec::new(),
             stdin_once,
+            stdin_ending: false,
             attachments: Vec::new(),
             next_attachment: 0,
             seccomp,

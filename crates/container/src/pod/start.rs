@@ -18,7 +18,7 @@ use rustix::{
 use super::{Pod, Poll, Source, record};
 use crate::{
     cgroup,
-    child::{Context, Failure},
+    child::{Context, Failure, set_oom_score_adj},
     pause, plan,
     protocol::Sandbox,
     spawn::{self, Home},
@@ -107,7 +107,7 @@ fn stand(sandbox: Sandbox) -> Result<Pod, Failure> {
     // Logs and sockets get the modes that they are opened with.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let _ = rustix::thread::set_name(c"madang-shim");
-    fs::write("/proc/self/oom_score_adj", sandbox.oom_score_adj.to_string()).context(|| "set oom_score_adj")?;
+    set_oom_score_adj(sandbox.oom_score_adj)?;
     sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).context(|| "become a subreaper")?;
     sys::ignore_broken_pipes();
     // Whoever means to stop a pod says so on the socket.

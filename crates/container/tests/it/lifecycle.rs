@@ -125,14 +125,23 @@ fn programs_that_cannot_run_are_told_apart() {
     as_root(async {
         let pod = Sandbox::new().await;
         let not_found = pod.create("a", &pod.spec_of(&["missing"])).await.unwrap_err();
-        assert!(matches!(&not_found, Error::ProgramNotFound(text)
-            if text == "exec: \"missing\": executable file not found in $PATH"), "{not_found:?}");
+        assert!(
+            matches!(&not_found, Error::ProgramNotFound(text)
+            if text == "exec: \"missing\": executable file not found in $PATH"),
+            "{not_found:?}"
+        );
         let not_found = pod.create("b", &pod.spec_of(&["/no/such"])).await.unwrap_err();
-        assert!(matches!(&not_found, Error::ProgramNotFound(text)
-            if text == "exec: \"/no/such\": no such file or directory"), "{not_found:?}");
+        assert!(
+            matches!(&not_found, Error::ProgramNotFound(text)
+            if text == "exec: \"/no/such\": no such file or directory"),
+            "{not_found:?}"
+        );
         let refused = pod.create("c", &pod.spec_of(&["plain"])).await.unwrap_err();
-        assert!(matches!(&refused, Error::ProgramNotExecutable(text)
-            if text == "exec: \"plain\": permission denied"), "{refused:?}");
+        assert!(
+            matches!(&refused, Error::ProgramNotExecutable(text)
+            if text == "exec: \"plain\": permission denied"),
+            "{refused:?}"
+        );
         let directory = pod.create("d", &pod.spec_of(&["/etc"])).await.unwrap_err();
         assert!(matches!(directory, Error::ProgramNotExecutable(_)), "{directory:?}");
         pod.end().await;

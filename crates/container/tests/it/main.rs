@@ -6,6 +6,7 @@ mod confinement;
 mod execs;
 mod lifecycle;
 mod logs;
+mod measure;
 mod mounts;
 mod pods;
 mod sandbox;

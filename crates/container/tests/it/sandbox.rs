@@ -43,11 +43,28 @@ pub fn binary() -> Binary {
 
 /// A pod, and the directory that everything of it is in.
 pub struct Sandbox {
+    /// Ends the pod of a test that fails.
+    _guard: Guard,
     pub task: Task,
     pub shim: Shim,
     pub events: Events,
     pub directory: tempfile::TempDir,
     pub group: cgroup::Group,
+}
+
+/// Ends what a failed test leaves.
+pub struct Guard(i32, cgroup::Group);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.1.exists() {
+            if let Some(pid) = rustix::process::Pid::from_raw(self.0) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            self.1.kill(Duration::from_secs(2));
+            let _ = self.1.remove(Duration::from_secs(2));
+        }
+    }
 }
 
 /// The one group that all tests' groups are in, with this process's number.
@@ -66,6 +83,7 @@ impl Sandbox {
         let path = cgroup::Path::new(&group_name()).unwrap();
         let version = cgroup::Version::detect().unwrap();
         let group = cgroup::Group::create(&version, &path).unwrap();
+        let mut guard = Guard(0, group.clone());
         let mut spec = SandboxSpec {
             id: path.to_string(),
             dir: directory.path().join("state"),
@@ -84,9 +102,15 @@ impl Sandbox {
         change(&mut spec);
         make_rootfs(&directory.path().join("image"), &directory.path().join("below"));
         let task = Task::root("test");
-        let shim = Shim::launch(&task, &binary(), &spec).await.unwrap();
+        let binary = binary();
+        let begin = std::time::Instant::now();
+        let shim = Shim::launch(&task, &binary, &spec).await.unwrap();
+        if std::env::var_os("MEASURE").is_some() {
+            println!("launch {:.2} ms", begin.elapsed().as_secs_f64() * 1e3);
+        }
         let events = shim.events();
-        Self { task, shim, events, directory, group }
+        guard.0 = shim.pid();
+        Self { _guard: guard, task, shim, events, directory, group }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -202,7 +226,8 @@ impl Sandbox {
         assert!(!self.group.exists(), "{} is left", self.group.path());
         assert!(!self.path("shim.sock").exists());
         for _ in 0..100 {
-            if !Path::new(&format!("/proc/{pid}")).exists() {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            if status.is_empty() || status.contains("State:\tZ") {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

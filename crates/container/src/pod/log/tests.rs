@@ -17,7 +17,7 @@ impl Fixture {
     fn records(&self, name: &str) -> Vec<String> {
         let text = fs::read_to_string(self.directory.path().join(name)).unwrap_or_default();
         assert!(text.is_empty() || text.ends_with('\n'));
-        text.lines().map(|line| line[clock::STAMP + 1..].to_owned()).collect()
+        text.split_terminator('\n').map(|line| line[clock::STAMP + 1..].to_owned()).collect()
     }
 }
 
