@@ -11,9 +11,17 @@ use serde_json::Value;
 use crate::kinds::Kind;
 use crate::meta::View;
 
+mod address;
+mod check;
+mod core;
 mod field;
 pub mod format;
 mod metadata;
+mod pod;
+mod quota;
+mod resources;
+mod service;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -30,10 +38,33 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 /// What is wrong with an update of an object, or of one of its sub-resources ("" is the object itself).
 pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::new();
-    metadata::update(kind, new, old, &mut errors);
+    metadata::update(new, old, &mut errors);
     kinds(kind, subresource, View::new(new), Some(View::new(old)), &mut errors);
     errors.into_vec()
 }
 
 /// What is particular to each kind.
-fn kinds(_kind: &Kind, _subresource: &str, _new: View<'_>, _old: Option<View<'_>>, _errors: &mut Errors) {}
+fn kinds(kind: &Kind, subresource: &str, new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
+    match (kind.group, kind.kind) {
+        ("", "Pod") => match old {
+            None => pod::create(new, errors),
+            Some(old) => pod::update(subresource, new, old, errors),
+        },
+        ("", name @ ("PersistentVolume" | "PersistentVolumeClaim")) => {
+            storage::core(name, subresource, new, old, errors)
+        }
+        ("", "Binding") => pod::binding(new, errors),
+        ("", "PodTemplate") => core::pod_template(new, errors),
+        ("", "Service") => service::service(subresource, new, old, errors),
+        ("", "Namespace") => core::namespace(subresource, new, old, errors),
+        ("", "Node") => core::node(new, old, errors),
+        ("", "ConfigMap") => core::config_map(new, old, errors),
+        ("", "Secret") => core::secret(new, old, errors),
+        ("", "Endpoints") => core::endpoints(new, old, errors),
+        ("", "ResourceQuota") => quota::resource_quota(subresource, new, old, errors),
+        ("", "LimitRange") => quota::limit_range(new, errors),
+        (_, "Event") if !kind.is_custom() => core::event(kind, new, old, errors),
+        ("storage.k8s.io", name) => storage::group(name, subresource, new, old, errors),
+        _ => {}
+    }
+}

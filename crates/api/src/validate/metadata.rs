@@ -104,10 +104,7 @@ pub fn object_metadata(
     standard_finalizers(view, path, errors);
 }
 
-pub(super) fn update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
-    if kind.kind == "Event" {
-        return;
-    }
+pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     let path = &METADATA;
     let (new_view, old_view) = (meta::metadata(new), meta::metadata(old));
     if old_view.has("deletionTimestamp") {

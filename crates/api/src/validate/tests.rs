@@ -1,6 +1,11 @@
 use serde_json::{Value, json};
 
 use super::*;
+use harness::{kind, messages};
+
+mod harness;
+mod pods;
+mod volumes;
 
 #[test]
 fn a_path_is_written_as_upstream_writes_it() {
@@ -37,14 +42,6 @@ fn several_errors_stand_in_brackets_each_once() {
     let (a, b) = (FieldError::required("a", ""), FieldError::required("b", ""));
     assert_eq!(aggregate(std::slice::from_ref(&a)), "a: Required value");
     assert_eq!(aggregate(&[a.clone(), b, a]), "[a: Required value, b: Required value]");
-}
-
-fn kind(group: &str, plural: &str) -> &'static Kind {
-    crate::kinds::all().iter().find(|kind| kind.group == group && kind.plural == plural).unwrap()
-}
-
-fn messages(errors: &[FieldError]) -> Vec<String> {
-    errors.iter().map(FieldError::to_string).collect()
 }
 
 fn created(kind: &Kind, object: Value) -> Vec<String> {

@@ -1,0 +1,809 @@
+//! Pods and pod templates.
+//!
+//! A pod and each of its sub-resources have rules of their own for what may change; all share the rules of the spec, which
+//! templates share too.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::check::{choice, faults};
+use super::metadata::{self, IMMUTABLE, NEGATIVE, immutable, label_key};
+use super::{Errors, Path, address, format, resources};
+use crate::meta::View;
+use crate::quantity::Quantity;
+use crate::strategy::pod::quality_of_service;
+use container::Pod;
+
+pub mod container;
+pub mod scheduling;
+mod security;
+pub mod volume;
+
+/// What differs between a pod and a template.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The object is a pod itself.
+    pub is_pod: bool,
+}
+
+const METADATA: Path<'static> = Path::new("metadata");
+const SPEC: Path<'static> = Path::new("spec");
+const STATUS: Path<'static> = Path::new("status");
+
+/// A new pod.
+pub fn create(pod: View<'_>, errors: &mut Errors) {
+    pod_spec(pod, errors);
+    let spec = pod.at("spec");
+    if !spec.slice("ephemeralContainers").is_empty() {
+        errors.forbidden(&SPEC.child("ephemeralContainers"), "cannot be set on create");
+    }
+    if !spec.text("nodeName").is_empty() && !spec.slice("schedulingGates").is_empty() {
+        let detail = "cannot be set until all schedulingGates have been cleared";
+        errors.forbidden(&SPEC.child("nodeName"), detail);
+    }
+}
+
+/// A changed pod, or a changed part of it.
+pub fn update(subresource: &str, new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    match subresource {
+        "status" => status(new, old, errors),
+        "ephemeralcontainers" => ephemeral_containers(new, old, errors),
+        "resize" => resize(new, old, errors),
+        _ => main(new, old, errors),
+    }
+}
+
+/// Everything about a pod but its metadata and status.
+fn pod_spec(pod: View<'_>, errors: &mut Errors) {
+    let spec = pod.at("spec");
+    annotations(pod.at("metadata").at("annotations"), spec, &METADATA.child("annotations"), errors);
+    let name = pod.at("metadata").text("name");
+    self::spec(spec, name, Options { is_pod: true }, &SPEC, errors);
+    if spec.text("serviceAccountName").is_empty() {
+        let volumes = SPEC.child("volumes");
+        for (index, volume) in spec.list("volumes").enumerate() {
+            for (position, source) in volume.at("projected").list("sources").enumerate() {
+                if source.has("serviceAccountToken") {
+                    let at = volumes.index(index);
+                    let at = at.child("projected");
+                    let at = at.child("sources");
+                    let at = at.index(position);
+                    let detail = "must not be specified when serviceAccountName is not set";
+                    errors.forbidden(&at.child("serviceAccountToken"), detail);
+                }
+            }
+        }
+    }
+    if let Some(period) = spec.int("terminationGracePeriodSeconds").filter(|period| *period < 0) {
+        errors.invalid(&SPEC.child("terminationGracePeriodSeconds"), period, NEGATIVE);
+    }
+    for list in ["containers", "initContainers"] {
+        let at = SPEC.child(list);
+        for (position, container) in spec.list(list).enumerate() {
+            container::image_without_spaces(container, &at.index(position), errors);
+        }
+    }
+}
+
+/// Annotations that mean something for pods.
+fn annotations(annotations: View<'_>, spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    const MIRROR: &str = "kubernetes.io/config.mirror";
+    const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    if annotations.has(MIRROR) && spec.text("nodeName").is_empty() {
+        let detail = "must set spec.nodeName if mirror pod annotation is set";
+        errors.invalid(&path.key(MIRROR), annotations.text(MIRROR), detail);
+    }
+    if annotations.has(DELETION_COST) {
+        let cost = annotations.text(DELETION_COST);
+        let canonical =
+            !cost.starts_with('+') && (cost.len() == 1 || !cost.starts_with('0')) && !cost.starts_with("-0");
+        if cost.parse::<i32>().is_err() || !canonical {
+            errors.invalid(&path.key(DELETION_COST), cost, "must be a 32bit integer");
+        }
+    }
+}
+
+/// `template` of a workload.
+pub fn template(template: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let metadata = template.at("metadata");
+    metadata::labels(metadata.at("labels"), &path.child("labels"), errors);
+    metadata::annotations(metadata.at("annotations"), &path.child("annotations"), errors);
+    let spec = template.at("spec");
+    annotations(metadata.at("annotations"), spec, &path.child("annotations"), errors);
+    self::spec(spec, "", Options { is_pod: false }, &path.child("spec"), errors);
+    if !spec.slice("ephemeralContainers").is_empty() {
+        let detail = "ephemeral containers not allowed in pod template";
+        errors.forbidden(&path.child("spec").child("ephemeralContainers"), detail);
+    }
+}
+
+/// Calls `visit` with each container of a pod and its path: init containers, containers, ephemeral ones.
+pub fn each_container(spec: View<'_>, path: &Path<'_>, visit: &mut dyn FnMut(View<'_>, &Path<'_>)) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        let at = path.child(list);
+        for (position, container) in spec.list(list).enumerate() {
+            visit(container, &at.index(position));
+        }
+    }
+}
+
+fn spec(spec: View<'_>, pod_name: &str, options: Options, path: &Path<'_>, errors: &mut Errors) {
+    if !spec.has("terminationGracePeriodSeconds") {
+        errors.required(&path.child("terminationGracePeriodSeconds"), "");
+    }
+    let volumes = volume::volumes(spec, pod_name, &path.child("volumes"), errors);
+    resource_claims(spec, &path.child("resourceClaims"), errors);
+    let claims = spec.list("resourceClaims").map(|claim| claim.text("name")).filter(|name| !name.is_empty());
+    let pod = Pod {
+        spec,
+        volumes,
+        claims: claims.collect(),
+        grace_period: spec.int("terminationGracePeriodSeconds"),
+        host_users: spec.bool("hostUsers") != Some(false),
+    };
+    container::containers(&pod, &path.child("containers"), errors);
+    container::init_containers(&pod, &path.child("initContainers"), errors);
+    container::ephemeral_containers(&pod, &path.child("ephemeralContainers"), errors);
+    if spec.has("resources") {
+        whole_resources(&pod, &path.child("resources"), errors);
+    }
+    container::host_network_ports(spec, options, path, errors);
+    choice(spec.text("restartPolicy"), &["Always", "OnFailure", "Never"], &path.child("restartPolicy"), errors);
+    const DNS: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+    choice(spec.text("dnsPolicy"), &DNS, &path.child("dnsPolicy"), errors);
+    metadata::labels(spec.at("nodeSelector"), &path.child("nodeSelector"), errors);
+    security::of_pod(spec.at("securityContext"), spec, &path.child("securityContext"), errors);
+    if spec.is("hostPID") && spec.is("shareProcessNamespace") {
+        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.invalid(&path.child("shareProcessNamespace"), true, detail);
+    }
+    scheduling::affinity(spec.at("affinity"), &path.child("affinity"), errors);
+    dns_config(spec, &path.child("dnsConfig"), errors);
+    let gates = path.child("readinessGates");
+    for (position, gate) in spec.list("readinessGates").enumerate() {
+        label_key(gate.text("conditionType"), &gates.index(position).child("conditionType"), errors);
+    }
+    scheduling_gates(spec, &path.child("schedulingGates"), errors);
+    scheduling::spread(spec, &path.child("topologySpreadConstraints"), errors);
+    host_users(spec, path, errors);
+    hostname_override(spec, path, errors);
+    names(spec, path, errors);
+    if let Some(seconds) = spec.int("activeDeadlineSeconds").filter(|seconds| !(1..=MAX_SECONDS).contains(seconds)) {
+        errors.invalid(&path.child("activeDeadlineSeconds"), seconds, format::between(1, MAX_SECONDS));
+    }
+    for member in ["hostname", "subdomain"] {
+        let name = spec.text(member);
+        if !name.is_empty() {
+            faults(format::dns_label(name), name, &path.child(member), errors);
+        }
+    }
+    scheduling::tolerations(spec, &path.child("tolerations"), errors);
+    let aliases = path.child("hostAliases");
+    for (position, alias) in spec.list("hostAliases").enumerate() {
+        let at = aliases.index(position);
+        address::ip(&at.child("ip"), alias.text("ip"), &[], errors);
+        let at = at.child("hostnames");
+        for (position, name) in alias.list("hostnames").map(|name| name.string()).enumerate() {
+            faults(format::dns_subdomain(name), name, &at.index(position), errors);
+        }
+    }
+    let class = spec.text("priorityClassName");
+    if !class.is_empty() {
+        faults(format::dns_subdomain(class), class, &path.child("priorityClassName"), errors);
+    }
+    if let Some(class) = spec.at("runtimeClassName").as_str() {
+        faults(format::dns_subdomain(class), class, &path.child("runtimeClassName"), errors);
+    }
+    if let Some(policy) = spec.at("preemptionPolicy").as_str() {
+        choice(policy, &["PreemptLowerPriority", "Never"], &path.child("preemptionPolicy"), errors);
+    }
+    if spec.has("overhead") {
+        let at = path.child("overhead");
+        let at = at.child("limits");
+        for (resource, value) in spec.entries("overhead") {
+            resources::container_name(resource, &at.key(resource), errors);
+            resources::amount(resource, value.value(), &at.key(resource), errors);
+        }
+    }
+    security::operating_system(spec, path, errors);
+    file_key_volumes(spec, path, errors);
+}
+
+const MAX_SECONDS: i64 = i32::MAX as i64;
+
+fn names(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let (account, deprecated) = (spec.text("serviceAccountName"), spec.text("serviceAccount"));
+    if !account.is_empty() {
+        faults(format::dns_subdomain(account), account, &path.child("serviceAccountName"), errors);
+    }
+    if deprecated != account {
+        let detail = format!("must be the same as serviceAccountName: {}", crate::status::quote(account));
+        errors.invalid(&path.child("deprecatedServiceAccount"), deprecated, detail);
+    }
+    let node = spec.text("nodeName");
+    if !node.is_empty() {
+        faults(format::dns_subdomain(node), node, &path.child("nodeName"), errors);
+    }
+}
+
+fn resource_claims(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let mut seen = BTreeSet::new();
+    for (position, claim) in spec.list("resourceClaims").enumerate() {
+        let at = path.index(position);
+        let name = claim.text("name");
+        if name.is_empty() {
+            errors.required(&at.child("name"), "");
+        } else if !seen.insert(name) {
+            errors.duplicate(&at.child("name"), name);
+        } else {
+            faults(format::dns_label(name), name, &at.child("name"), errors);
+        }
+        match (claim.has("resourceClaimName"), claim.has("resourceClaimTemplateName")) {
+            (true, true) => {
+                let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.invalid(&at, claim.value().clone(), detail);
+            }
+            (false, false) => {
+                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.invalid(&at, claim.value().clone(), detail);
+            }
+            _ => {}
+        }
+        for member in ["resourceClaimName", "resourceClaimTemplateName"] {
+            if let Some(name) = claim.at(member).as_str() {
+                faults(format::dns_subdomain(name), name, &at.child(member), errors);
+            }
+        }
+    }
+}
+
+/// Resources of the pod as a whole: no less than its containers need, no less than any of them may use.
+fn whole_resources(pod: &Pod<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let whole = pod.spec.at("resources");
+    if pod.spec.at("os").text("name") == "windows" {
+        errors.forbidden(path, "may not be set for a windows pod");
+        return;
+    }
+    if whole.has("claims") {
+        errors.forbidden(&path.child("claims"), "claims may not be set for Resources at pod-level");
+    }
+    resources::of_pod(whole, &pod.claims, path, errors);
+    let requests = path.child("requests");
+    for (resource, request) in whole.entries("requests") {
+        let mut sum = Quantity::ZERO;
+        for container in pod.spec.list("containers") {
+            sum.add(&Quantity::of(container.at("resources").at("requests").at(resource).value()));
+        }
+        let request = Quantity::of(request.value());
+        if sum > request {
+            let detail = format!("must be greater than or equal to aggregate container requests of {sum}");
+            errors.invalid(&requests.key(resource), request.to_string(), detail);
+        }
+    }
+    let containers = path.child("containers");
+    for (position, container) in pod.spec.list("containers").enumerate() {
+        for (resource, limit) in container.at("resources").entries("limits") {
+            if !whole.at("limits").has(resource) {
+                continue;
+            }
+            let (limit, most) = (Quantity::of(limit.value()), Quantity::of(whole.at("limits").at(resource).value()));
+            if limit > most {
+                let at = containers.index(position);
+                let at = at.key(resource);
+                let detail = format!("must be less than or equal to pod limits of {most}");
+                errors.invalid(&at.child("limits"), limit.to_string(), detail);
+            }
+        }
+    }
+}
+
+fn dns_config(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    const NAMESERVERS: usize = 3;
+    const SEARCHES: usize = 32;
+    const SEARCH_LETTERS: usize = 2048;
+    let config = spec.at("dnsConfig");
+    if spec.text("dnsPolicy") == "None" {
+        if !config.exists() {
+            errors.required(path, "must provide `dnsConfig` when `dnsPolicy` is None");
+            return;
+        }
+        if config.slice("nameservers").is_empty() {
+            let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            errors.required(&path.child("nameservers"), detail);
+            return;
+        }
+    }
+    let servers = config.at("nameservers");
+    if servers.items_slice().len() > NAMESERVERS {
+        let detail = format!("must not have more than {NAMESERVERS} nameservers");
+        errors.invalid(&path.child("nameservers"), servers.value().clone(), detail);
+    }
+    for (position, server) in config.list("nameservers").enumerate() {
+        address::ip(&path.child("nameservers").index(position), server.string(), &[], errors);
+    }
+    let searches: Vec<&str> = config.list("searches").map(|search| search.string()).collect();
+    let shown = || config.at("searches").value().clone();
+    if searches.len() > SEARCHES {
+        let detail = format!("must not have more than {SEARCHES} search paths");
+        errors.invalid(&path.child("searches"), shown(), detail);
+    }
+    if searches.join(" ").len() > SEARCH_LETTERS {
+        let detail =
+            format!("must not have more than {SEARCH_LETTERS} characters (including spaces) in the search list");
+        errors.invalid(&path.child("searches"), shown(), detail);
+    }
+    for (position, search) in searches.into_iter().enumerate().filter(|(_, search)| *search != ".") {
+        let search = search.strip_suffix('.').unwrap_or(search);
+        faults(format::dns_subdomain_with_underscore(search), search, &path.child("searches").index(position), errors);
+    }
+    for (position, option) in config.list("options").enumerate() {
+        if option.text("name").is_empty() {
+            errors.required(&path.child("options").index(position), "must not be empty");
+        }
+    }
+}
+
+fn scheduling_gates(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let mut seen = BTreeSet::new();
+    for (position, gate) in spec.list("schedulingGates").enumerate() {
+        let name = gate.text("name");
+        label_key(name, &path.index(position), errors);
+        if !seen.insert(name) {
+            errors.duplicate(&path.index(position), name);
+        }
+    }
+}
+
+fn host_users(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    const DETAIL: &str = "when `hostUsers` is false";
+    if spec.bool("hostUsers") != Some(false) {
+        return;
+    }
+    for (member, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+        if spec.is(member) {
+            errors.forbidden(&path.child(shown), DETAIL);
+        }
+    }
+    each_container(spec, path, &mut |container, at| {
+        if !container.slice("volumeDevices").is_empty() {
+            errors.forbidden(&at.child("volumeDevices"), DETAIL);
+        }
+    });
+}
+
+fn hostname_override(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let Some(name) = spec.at("hostnameOverride").as_str() else { return };
+    let at = path.child("hostnameOverride");
+    if spec.is("setHostnameAsFQDN") {
+        errors.forbidden(&at, "may not be specified when setHostnameAsFQDN is true");
+    }
+    if spec.is("hostNetwork") {
+        errors.forbidden(&at, "may not be specified when hostNetwork is true");
+    }
+    if name.len() > 64 {
+        errors.too_long(&at, 64);
+    }
+    faults(format::dns_subdomain(name), name, &at, errors);
+}
+
+fn file_key_volumes(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    each_container(spec, path, &mut |container, at| {
+        for (position, variable) in container.list("env").enumerate() {
+            let reference = variable.at("valueFrom").at("fileKeyRef");
+            if !reference.exists() {
+                continue;
+            }
+            let at = at.child("env");
+            let at = at.index(position);
+            let at = at.child("valueFrom");
+            let at = at.child("fileKeyRef");
+            let name = reference.text("volumeName");
+            match spec.list("volumes").find(|volume| volume.text("name") == name) {
+                None => errors.not_found(&at.child("volumeName"), name),
+                Some(volume) if !volume.has("emptyDir") => {
+                    errors.invalid(&at.child("volumeName"), name, "referenced volume must be of type emptyDir");
+                }
+                Some(_) => {}
+            }
+        }
+    });
+}
+
+fn main(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    pod_spec(new, errors);
+    annotation_updates(new, old, errors);
+    let (new_spec, old_spec) = (new.at("spec"), old.at("spec"));
+    for list in ["containers", "initContainers"] {
+        let path = SPEC.child(list);
+        if new_spec.slice(list).len() != old_spec.slice(list).len() {
+            errors.forbidden(&path, "pod updates may not add or remove containers");
+            return;
+        }
+        for (position, container) in new_spec.list(list).enumerate() {
+            let at = path.index(position);
+            if container.text("image").is_empty() {
+                errors.required(&at.child("image"), "");
+            }
+            container::image_without_spaces(container, &at, errors);
+        }
+    }
+    let at = SPEC.child("activeDeadlineSeconds");
+    match (new_spec.int("activeDeadlineSeconds"), old_spec.int("activeDeadlineSeconds")) {
+        (Some(new), _) if !(0..=MAX_SECONDS).contains(&new) => {
+            errors.invalid(&at, new, format::between(0, MAX_SECONDS));
+            return;
+        }
+        (Some(new), Some(old)) if old < new => {
+            errors.invalid(&at, new, "must be less than or equal to previous value");
+            return;
+        }
+        (None, Some(_)) => {
+            errors.invalid(&at, Value::Null, "must not update from a positive integer to nil value");
+        }
+        _ => {}
+    }
+    only_added_tolerations(new_spec, old_spec, errors);
+    only_removed_gates(new_spec, old_spec, errors);
+    if new_spec.same(old_spec) {
+        return;
+    }
+    let munged = with_updatable_fields_of(new_spec, old_spec, errors);
+    let munged = View::new(&munged);
+    if !munged.same(old_spec) {
+        let detail = format!(
+            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
+             `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
+             `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n{}",
+            container::difference(old_spec, munged)
+        );
+        errors.forbidden(&SPEC, detail);
+    }
+}
+
+/// The new spec with what an update may change put back to what it was.
+fn with_updatable_fields_of(new: View<'_>, old: View<'_>, errors: &mut Errors) -> Value {
+    let mut munged = new.value().clone();
+    for list in ["containers", "initContainers"] {
+        let containers = munged.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+        for (container, old) in containers.zip(old.list(list)) {
+            if let Some(container) = container.as_object_mut() {
+                container.insert("image".to_owned(), old.at("image").value().clone());
+            }
+        }
+    }
+    let mut put_back = vec!["activeDeadlineSeconds", "schedulingGates", "tolerations"];
+    if old.int("terminationGracePeriodSeconds").is_some_and(|period| period < 0)
+        && new.int("terminationGracePeriodSeconds") == Some(1)
+    {
+        put_back.push("terminationGracePeriodSeconds");
+    }
+    if !old.slice("schedulingGates").is_empty() {
+        // Until a pod is let go, where it may run can still be narrowed.
+        let kept = |(key, value): (&String, &Value)| new.at("nodeSelector").value().get(key) == Some(value);
+        if !old.map("nodeSelector").into_iter().flatten().all(kept) {
+            let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+            errors.invalid(&SPEC.child("nodeSelector"), new.at("nodeSelector").value().clone(), detail);
+        }
+        put_back.push("nodeSelector");
+        node_affinity_narrowed(new, old, errors);
+        let affinity = old.at("affinity").at("nodeAffinity").value().clone();
+        let has_affinity = munged.get("affinity").is_some_and(Value::is_object);
+        if (has_affinity || !affinity.is_null())
+            && let Some(munged) = munged.as_object_mut()
+        {
+            let holder = crate::meta::entry_object(munged, "affinity");
+            if affinity.is_null() {
+                holder.remove("nodeAffinity");
+            } else {
+                holder.insert("nodeAffinity".to_owned(), affinity);
+            }
+        }
+    }
+    if let Some(munged) = munged.as_object_mut() {
+        for member in put_back {
+            munged.insert(member.to_owned(), old.at(member).value().clone());
+        }
+    }
+    munged
+}
+
+fn node_affinity_narrowed(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let terms =
+        |spec: View<'_>| spec.at("affinity").at("nodeAffinity").at(REQUIRED).at("nodeSelectorTerms").value().clone();
+    let (new_terms, old_terms) = (terms(new), terms(old));
+    let (new_list, old_list) = (View::new(&new_terms).items_slice(), View::new(&old_terms).items_slice());
+    let affinity = SPEC.child("affinity");
+    let affinity = affinity.child("nodeAffinity");
+    let required = affinity.child(REQUIRED);
+    let path = required.child("nodeSelectorTerms");
+    if !old_list.is_empty() && old_list.len() != new_list.len() {
+        let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.invalid(&path, new_terms.clone(), detail);
+        return;
+    }
+    for (position, (new, old)) in new_list.iter().map(View::new).zip(old_list.iter().map(View::new)).enumerate() {
+        let empty = old.slice("matchExpressions").is_empty() && old.slice("matchFields").is_empty();
+        let grown = |member: &str| {
+            let (new, old) = (new.slice(member), old.slice(member));
+            new.len() >= old.len() && new[..old.len()] == *old
+        };
+        let added = !new.slice("matchExpressions").is_empty() || !new.slice("matchFields").is_empty();
+        if (empty && added) || !grown("matchExpressions") || !grown("matchFields") {
+            let detail = "only additions are allowed (no mutations or deletions)";
+            errors.invalid(&path.index(position), new.value().clone(), detail);
+        }
+    }
+}
+
+fn annotation_updates(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    const MIRROR: &str = "kubernetes.io/config.mirror";
+    let path = METADATA.child("annotations");
+    let (new, old) = (new.at("metadata").at("annotations"), old.at("metadata").at("annotations"));
+    if old.has(MIRROR) && new.at(MIRROR) != old.at(MIRROR) {
+        errors.forbidden(&path.key(MIRROR), "may not remove or update mirror pod annotation");
+    }
+    if new.has(MIRROR) && !old.has(MIRROR) {
+        errors.forbidden(&path.key(MIRROR), "may not add mirror pod annotation");
+    }
+}
+
+fn only_added_tolerations(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    let path = SPEC.child("tolerations");
+    let alike = |left: View<'_>, right: View<'_>| {
+        ["key", "operator", "value", "effect"].iter().all(|member| left.text(member) == right.text(member))
+    };
+    if !old.list("tolerations").all(|old| new.list("tolerations").any(|new| alike(new, old))) {
+        errors.forbidden(&path, "existing toleration can not be modified except its tolerationSeconds");
+        return;
+    }
+    scheduling::tolerations(new, &path, errors);
+}
+
+fn only_removed_gates(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    let path = SPEC.child("schedulingGates");
+    let before: Vec<&str> = old.list("schedulingGates").map(|gate| gate.text("name")).collect();
+    for (position, gate) in new.list("schedulingGates").enumerate() {
+        let name = gate.text("name");
+        if !before.contains(&name) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            errors.forbidden(&path.index(position).child("name"), detail);
+        }
+    }
+}
+
+fn ephemeral_containers(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    pod_spec(new, errors);
+    annotation_updates(new, old, errors);
+    let path = SPEC.child("ephemeralContainers");
+    for old in old.at("spec").list("ephemeralContainers") {
+        let name = old.text("name");
+        let quoted = crate::status::quote(name);
+        let found = new.at("spec").list("ephemeralContainers").find(|container| container.text("name") == name);
+        match found {
+            None => errors.forbidden(&path, format!("existing ephemeral containers {quoted} may not be removed\n")),
+            Some(new) if !new.same(old) => {
+                let difference = container::difference(old, new);
+                let detail = format!("existing ephemeral containers {quoted} may not be changed\n{difference}");
+                errors.forbidden(&path, detail);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn resize(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    pod_spec(new, errors);
+    let (new_spec, old_spec) = (new.at("spec"), old.at("spec"));
+    let class = |pod: View<'_>| quality_of_service(pod.value());
+    let before = match old.at("status").text("qosClass") {
+        "" => class(old),
+        class => class,
+    };
+    if before != class(new) {
+        let shown = new.at("status").text("qosClass");
+        errors.invalid(&SPEC, shown, "Pod QOS Class may not change as a result of resizing");
+    }
+    let mut ordered = true;
+    for list in ["containers", "initContainers"] {
+        let path = SPEC.child(list);
+        if new_spec.slice(list).len() != old_spec.slice(list).len() {
+            errors.forbidden(&path, format!("{list} may not be added or removed on resize"));
+            ordered = false;
+            continue;
+        }
+        for (position, (new, old)) in new_spec.list(list).zip(old_spec.list(list)).enumerate() {
+            if new.text("name") != old.text("name") {
+                let detail = format!("{list} may not be renamed or reordered on resize");
+                errors.forbidden(&path.index(position).child("name"), detail);
+                ordered = false;
+            }
+        }
+    }
+    if !ordered {
+        return;
+    }
+    let before = errors.len();
+    for list in ["initContainers", "containers"] {
+        let path = SPEC.child(list);
+        for (position, (new, old)) in new_spec.list(list).zip(old_spec.list(list)).enumerate() {
+            let at = path.index(position);
+            let at = at.child("resources");
+            for (member, one) in [("requests", "request"), ("limits", "limit")] {
+                let removed = old
+                    .at("resources")
+                    .map(member)
+                    .into_iter()
+                    .flatten()
+                    .any(|(name, _)| !new.at("resources").at(member).has(name));
+                if removed {
+                    errors.forbidden(&at.child(member), format!("resource {one}s cannot be removed"));
+                }
+            }
+            if !only_cpu_and_memory_differ(new.at("resources"), old.at("resources")) {
+                errors.forbidden(&SPEC, "only cpu and memory resources are mutable");
+            }
+        }
+    }
+    if errors.len() == before && !new_spec.at("volumes").same(old_spec.at("volumes")) {
+        errors.forbidden(&SPEC, "only cpu and memory resources are mutable");
+    }
+}
+
+fn only_cpu_and_memory_differ(new: View<'_>, old: View<'_>) -> bool {
+    let others = |resources: View<'_>, member: &str| -> Vec<(String, Value)> {
+        resources
+            .entries(member)
+            .filter(|(name, _)| !matches!(*name, "cpu" | "memory"))
+            .map(|(name, value)| (name.to_owned(), value.value().clone()))
+            .collect()
+    };
+    ["limits", "requests"].iter().all(|member| others(new, member) == others(old, member))
+        && new.at("claims").same(old.at("claims"))
+}
+
+fn status(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    annotation_updates(new, old, errors);
+    let (new_status, old_status) = (new.at("status"), old.at("status"));
+    let conditions = STATUS.child("conditions");
+    for (position, condition) in new_status.list("conditions").enumerate() {
+        let kind = condition.text("type");
+        let at = conditions.index(position);
+        if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
+            label_key(kind, &at.child("Type"), errors);
+        }
+        if let Some(generation) = condition.int("observedGeneration").filter(|generation| *generation < 0) {
+            errors.invalid(&at.child("observedGeneration"), generation, "must be a non-negative integer");
+        }
+    }
+    if new.at("spec").text("nodeName") != old.at("spec").text("nodeName") {
+        errors.forbidden(&STATUS.child("nodeName"), "may not be changed directly");
+    }
+    let nominated = new_status.text("nominatedNodeName");
+    if !nominated.is_empty() && nominated != old_status.text("nominatedNodeName") {
+        faults(format::dns_subdomain(nominated), nominated, &STATUS.child("nominatedNodeName"), errors);
+    }
+    if let Some(generation) = new_status.int("observedGeneration").filter(|generation| *generation < 0) {
+        errors.invalid(&STATUS.child("observedGeneration"), generation, "must be a non-negative integer");
+    }
+    immutable(new_status.at("qosClass"), old_status.at("qosClass"), &STATUS.child("qosClass"), errors);
+    let spec = old.at("spec");
+    for (list, of) in [
+        ("containerStatuses", "containers"),
+        ("initContainerStatuses", "initContainers"),
+        ("ephemeralContainerStatuses", "ephemeralContainers"),
+    ] {
+        transitions(new_status, old_status, list, spec, of, errors);
+    }
+    addresses(new_status, old_status, "podIP", "podIPs", errors);
+    if !new_status.slice("hostIPs").is_empty() {
+        addresses(new_status, old_status, "hostIP", "hostIPs", errors);
+    }
+}
+
+/// A container that ended for good does not run again.
+fn transitions(new: View<'_>, old: View<'_>, list: &str, spec: View<'_>, of: &str, errors: &mut Errors) {
+    let restarts_all = spec
+        .list("containers")
+        .chain(spec.list("initContainers"))
+        .flat_map(|container| container.list("restartPolicyRules"))
+        .any(|rule| rule.text("action") == "RestartAllContainers");
+    if restarts_all {
+        return;
+    }
+    let path = STATUS.child(list);
+    for (position, old) in old.list(list).enumerate() {
+        let ended = old.at("state").at("terminated");
+        if !ended.exists() {
+            continue;
+        }
+        let name = old.text("name");
+        let runs_again =
+            new.list(list).any(|status| status.text("name") == name && !status.at("state").has("terminated"));
+        let container = spec.list(of).find(|container| container.text("name") == name);
+        let allowed = of != "ephemeralContainers"
+            && container.is_some_and(|container| should_restart(container, spec, ended.int("exitCode").unwrap_or(0)));
+        if runs_again && !allowed {
+            let detail = "may not be transitioned to non-terminated state";
+            errors.forbidden(&path.index(position).child("state"), detail);
+        }
+    }
+}
+
+fn should_restart(container: View<'_>, spec: View<'_>, exit_code: i64) -> bool {
+    if container.has("restartPolicy") {
+        let matches = |rule: View<'_>| {
+            let codes = rule.at("exitCodes");
+            let among = codes.list("values").any(|code| code.as_int() == Some(exit_code));
+            match codes.text("operator") {
+                "In" => among,
+                "NotIn" => !among,
+                _ => false,
+            }
+        };
+        if container.list("restartPolicyRules").any(matches) {
+            return true;
+        }
+    }
+    let policy = match container.text("restartPolicy") {
+        "" => spec.text("restartPolicy"),
+        own => own,
+    };
+    match policy {
+        "Never" => false,
+        "OnFailure" => exit_code != 0,
+        _ => true,
+    }
+}
+
+fn addresses(new: View<'_>, old: View<'_>, one: &str, all: &str, errors: &mut Errors) {
+    let path = STATUS.child(all);
+    let texts = |status: View<'_>| -> Vec<String> { status.list(all).map(|ip| ip.text("ip").to_owned()).collect() };
+    let (addresses, before) = (texts(new), texts(old));
+    let before: Vec<&str> = before.iter().map(String::as_str).collect();
+    for (position, text) in addresses.iter().enumerate() {
+        address::ip(&path.index(position), text, &before, errors);
+    }
+    if addresses.len() > 1 {
+        let sixes = addresses.iter().filter(|text| text.contains(':')).count();
+        if addresses.len() > 2 || sixes != 1 {
+            let detail = "may specify no more than one IP for each IP family";
+            errors.invalid(&path, new.at(all).value().clone(), detail);
+        }
+    }
+    let single = new.text(one);
+    match addresses.first() {
+        None if single.is_empty() => {}
+        Some(first) if first == single => {}
+        Some(first) if !single.is_empty() || one == "hostIP" => {
+            errors.invalid(&path.index(0).child("ip"), first.as_str(), format!("must be equal to `{one}`"));
+        }
+        _ => {
+            let detail = format!("{one} and {all} must either both be set or both be unset");
+            errors.invalid(&path, new.at(all).value().clone(), detail);
+        }
+    }
+}
+
+/// A Binding: which node a pod goes to.
+pub fn binding(binding: View<'_>, errors: &mut Errors) {
+    let path = Path::new("target");
+    let target = binding.at("target");
+    let (kind, name) = (target.text("kind"), target.text("name"));
+    if !matches!(kind, "" | "Node") {
+        errors.not_supported(&path.child("kind"), kind, &["Node", "<empty>"]);
+    }
+    if name.is_empty() {
+        errors.required(&path.child("name"), "");
+    } else if matches!(kind, "" | "Node") {
+        faults(format::dns_subdomain(name), name, &path.child("name"), errors);
+    }
+}
+
+/// What is said of a template that must stay as it is.
+pub fn immutable_template(new: View<'_>, old: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    if !new.same(old) {
+        errors.invalid(path, new.value().clone(), IMMUTABLE);
+    }
+}
