@@ -12,7 +12,7 @@
 //! Semantics of revisions: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ops::Bound,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -24,7 +24,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use crate::{object::Object, selection::Selection, wire::Wire};
+use crate::{object::Object, scan, selection::Selection, wire::Wire};
 
 /// Changes kept for watches that resume, and the bytes that they may hold; older ones are read from the store.
 const LOG_CHANGES: usize = 1024;
@@ -210,9 +210,13 @@ pub struct Cache {
     generation: AtomicU64,
 }
 
+/// Keys of pods by the node that they are on. Other resources have none.
+type Nodes = HashMap<String, BTreeSet<Arc<str>>>;
+
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<Arc<str>, Arc<Object>>,
+    nodes: Option<Nodes>,
     log: VecDeque<Change>,
     log_bytes: usize,
     /// Every change after this revision is in `log`.
@@ -254,7 +258,15 @@ impl Cache {
     /// With the state of the store at `revision`.
     pub fn new(applied: Arc<Applied>, revision: u64, objects: impl IntoIterator<Item = Arc<Object>>) -> Self {
         let objects = objects.into_iter().map(|object| (object.key().clone(), object)).collect();
-        let state = State { objects, floor: revision, last: revision, ..State::default() };
+        Self::with(applied, State { objects, floor: revision, last: revision, ..State::default() })
+    }
+
+    /// An empty one of pods, which can be found by the node that they are on.
+    pub fn of_pods(applied: Arc<Applied>, revision: u64) -> Self {
+        Self::with(applied, State { nodes: Some(Nodes::new()), floor: revision, last: revision, ..State::default() })
+    }
+
+    fn with(applied: Arc<Applied>, state: State) -> Self {
         Self { state: Arc::new(RwLock::new(state)), applied, generation: AtomicU64::new(1) }
     }
 
@@ -303,6 +315,12 @@ impl Cache {
         let prefix = selection.prefix();
         if let Some(key) = selection.exact() {
             listed.objects.extend(state.objects.get(key).filter(|object| selection.matches(object)).cloned());
+            return listed;
+        }
+        if let (Some(node), Some(nodes), None, 0) = (selection.node(), &state.nodes, after, limit) {
+            let keys = nodes.get(node).into_iter().flatten().filter(|key| key.starts_with(prefix));
+            let objects = keys.filter_map(|key| state.objects.get(key));
+            listed.objects.extend(objects.filter(|object| selection.matches(object)).cloned());
             return listed;
         }
         let from = match after {
@@ -367,6 +385,9 @@ impl Cache {
             Some(object) => state.objects.insert(key.clone(), object.clone()),
             None => state.objects.remove(key),
         };
+        if let Some(nodes) = &mut state.nodes {
+            reindex(nodes, key, previous.as_deref(), object.as_deref());
+        }
         state.last = state.last.max(revision);
         let deleted = object.is_none();
         let Some(object) = object.or_else(|| previous.as_ref().map(|previous| previous.at(revision))) else { return };
@@ -408,6 +429,28 @@ impl Cache {
     /// Ends all watchers, because the resource is no longer served or the server stops.
     pub fn end_watches(&self) {
         write(&self.state).watchers.clear();
+    }
+}
+
+/// Moves a pod to the node that it is on now.
+fn reindex(nodes: &mut Nodes, key: &Arc<str>, before: Option<&Object>, after: Option<&Object>) {
+    let node = |object: Option<&Object>| {
+        object.and_then(|object| scan::text(object.bytes(), &["spec", "nodeName"])).filter(|node| !node.is_empty())
+    };
+    let (before, after) = (node(before), node(after));
+    if before == after {
+        return;
+    }
+    if let Some(before) = before
+        && let Some(keys) = nodes.get_mut(&before)
+    {
+        keys.remove(key);
+        if keys.is_empty() {
+            nodes.remove(&before);
+        }
+    }
+    if let Some(after) = after {
+        nodes.entry(after).or_default().insert(key.clone());
     }
 }
 

@@ -76,27 +76,9 @@ impl Call {
         self.body.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(body::empty)
     }
 
-    /// Reads the body whole. A body in one piece, as small ones are, is not copied.
+    /// Reads the body whole.
     pub async fn read_body(&self) -> Result<Bytes, Status> {
-        let mut body = self.take_body();
-        let mut first: Option<Bytes> = None;
-        let mut all: Vec<u8> = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Status::bad_request(format!("read body: {error}")))?;
-            let Ok(data) = frame.into_data() else { continue };
-            let len = first.as_ref().map_or(all.len(), Bytes::len) + data.len();
-            if len > BODY_LIMIT {
-                return Err(Status::body_too_large(BODY_LIMIT));
-            }
-            match first.take() {
-                None if all.is_empty() => first = Some(data),
-                before => {
-                    all.extend_from_slice(&before.unwrap_or_default());
-                    all.extend_from_slice(&data);
-                }
-            }
-        }
-        Ok(first.unwrap_or_else(|| all.into()))
+        collect(self.take_body(), BODY_LIMIT).await
     }
 
     /// Tells the client something that did not prevent the request.
@@ -189,6 +171,28 @@ impl Call {
         }
         response
     }
+}
+
+/// Reads a body whole, at most `limit` bytes of it. A body in one piece, as small ones are, is not copied.
+pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Status> {
+    let mut first: Option<Bytes> = None;
+    let mut all: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("read body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let len = first.as_ref().map_or(all.len(), Bytes::len) + data.len();
+        if len > limit {
+            return Err(Status::body_too_large(limit));
+        }
+        match first.take() {
+            None if all.is_empty() => first = Some(data),
+            before => {
+                all.extend_from_slice(&before.unwrap_or_default());
+                all.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| all.into()))
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -17,6 +17,7 @@ use api::{
     json,
     meta::{self, View},
     status::Status,
+    strategy,
 };
 use http::Response;
 use jiff::{SignedDuration, Timestamp};
@@ -204,7 +205,7 @@ fn decide(served: &Served, old: &Value, options: &DeleteOptions, now: Timestamp)
                 _ => return Step::Wait,
             },
             (None, _) => {
-                let period = pod_grace(old, requested);
+                let period = strategy::pod::grace_period_seconds(old, requested);
                 if period > 0 {
                     meta::set_deletion(&mut new, now + SignedDuration::from_secs(period), period);
                     marked = true;
@@ -243,17 +244,6 @@ fn decide(served: &Served, old: &Value, options: &DeleteOptions, now: Timestamp)
         meta::set_generation(&mut new, meta::generation(old) + 1);
     }
     Step::Mark(new)
-}
-
-/// How long a pod may take: as asked for, else as its spec says; none where nothing runs.
-fn pod_grace(pod: &Value, requested: Option<i64>) -> i64 {
-    let view = View::new(pod);
-    let phase = view.at("status").text("phase");
-    if view.at("spec").text("nodeName").is_empty() || matches!(phase, "Succeeded" | "Failed") {
-        return 0;
-    }
-    let period = requested.or(view.at("spec").int("terminationGracePeriodSeconds")).unwrap_or(30);
-    if period < 0 { 1 } else { period }
 }
 
 /// A deletion that was to take `left` seconds is now to take `period`, counted from its start.

@@ -11,8 +11,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use crate::print_pending as print;
-use api::{meta::Gvk, proto, status::Status};
+use api::{meta::Gvk, print, proto, status::Status};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -24,7 +23,7 @@ use crate::{
     object::Object,
     registry::{Resource, Served},
     scan,
-    wire::{RowObject, Wire},
+    wire::Wire,
 };
 
 /// How many bytes of a list are made at a time.
@@ -48,8 +47,8 @@ pub fn object(resource: &Resource, wire: Wire, object: &Object, now: Timestamp) 
         View::Object => value(served, wire.format, &tree(resource, served, object)),
         View::Metadata => metadata(wire.format, object),
         View::Table => {
-            let rows = [row(resource, wire, object, now)];
-            Ok(text(wire.format, &table(resource, wire, object.revision(), &rows, None, None)))
+            let rows = vec![row(resource, wire, object, now)];
+            Ok(text(wire.format, &table(resource, wire, list_meta(object.revision(), None, None), rows)))
         }
     }
 }
@@ -186,48 +185,11 @@ fn envelope(gvk: &Gvk, body: &[u8]) -> Vec<u8> {
 
 fn row(resource: &Resource, wire: Wire, object: &Object, now: Timestamp) -> Value {
     let served = &resource.versions[wire.version];
-    let tree = tree(resource, served, object);
-    let cells = match &resource.definition {
-        Some(definition) => definition.row(served.kind.version, &tree, now),
-        None => print::row(&served.kind, &tree, now),
-    };
-    let mut row = Map::new();
-    row.insert("cells".to_owned(), cells.into());
-    let shown = match wire.rows {
-        RowObject::None => None,
-        RowObject::Metadata => Some(partial_value(object)),
-        RowObject::Object => Some(tree.into_owned()),
-    };
-    if let Some(shown) = shown {
-        row.insert("object".to_owned(), shown);
-    }
-    row.into()
+    resource.printer(wire.version).row(&tree(resource, served, object), wire.rows, now)
 }
 
-fn columns(resource: &Resource, wire: Wire) -> Value {
-    let served = &resource.versions[wire.version];
-    match &resource.definition {
-        Some(definition) => definition.columns(served.kind.version),
-        None => print::columns(&served.kind).iter().map(print::Column::to_value).collect(),
-    }
-}
-
-fn table(
-    resource: &Resource,
-    wire: Wire,
-    revision: u64,
-    rows: &[Value],
-    continuation: Option<&str>,
-    remaining: Option<u64>,
-) -> Value {
-    let definitions = if wire.columns { columns(resource, wire) } else { Value::Null };
-    json!({
-        "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": list_meta(revision, continuation, remaining),
-        "columnDefinitions": definitions,
-        "rows": rows,
-    })
+fn table(resource: &Resource, wire: Wire, metadata: Value, rows: Vec<Value>) -> Value {
+    print::table(resource.printer(wire.version), rows, metadata, wire.columns)
 }
 
 fn list_meta(revision: u64, continuation: Option<&str>, remaining: Option<u64>) -> Value {
@@ -267,8 +229,9 @@ pub fn bookmark(resource: &Resource, wire: Wire, revision: u64, initial_events_e
         View::Metadata => of("PartialObjectMetadata", "meta.k8s.io/v1"),
         View::Table => {
             let shown = of("PartialObjectMetadata", "meta.k8s.io/v1");
-            let cells = vec![Value::Null; columns(resource, wire).as_array().map_or(0, Vec::len)];
-            table(resource, wire, revision, &[json!({ "cells": cells, "object": shown })], None, None)
+            let cells = vec![Value::Null; resource.printer(wire.version).columns().len()];
+            let metadata = list_meta(revision, None, None);
+            table(resource, wire, metadata, vec![json!({ "cells": cells, "object": shown })])
         }
     };
     let bytes = match (wire.format, wire.view, served.schema) {
@@ -346,7 +309,7 @@ pub fn list(
     match (wire.view, wire.format) {
         (View::Table, _) => {
             let rows: Vec<Value> = listed.objects.iter().map(|object| row(resource, wire, object, now)).collect();
-            whole(table(resource, wire, listed.revision, &rows, more, remaining))
+            whole(table(resource, wire, list_meta(listed.revision, more, remaining), rows))
         }
         (View::Metadata, Format::Protobuf) => {
             let mut body = list_message(listed.revision, more, remaining)?;

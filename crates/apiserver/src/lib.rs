@@ -58,7 +58,6 @@ pub mod encryption;
 pub mod metrics;
 pub mod openapi;
 pub mod plain;
-pub mod print_pending;
 
 pub use auth::User;
 pub use config::Config;

@@ -6,12 +6,13 @@
 
 use api::{
     meta::{Qualified, View},
+    print::Include,
     status::Status,
     validate::FieldError,
 };
 use serde_json::Value;
 
-use crate::{query::Query, wire::RowObject};
+use crate::query::Query;
 
 /// How a list or a watch relates to its resourceVersion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -338,17 +339,9 @@ impl DeleteOptions {
 }
 
 /// `includeObject` of tables.
-pub fn row_object(query: &Query) -> Result<RowObject, Status> {
-    match query.get("includeObject").unwrap_or_default() {
-        "" | "Metadata" => Ok(RowObject::Metadata),
-        "None" => Ok(RowObject::None),
-        "Object" => Ok(RowObject::Object),
-        other => {
-            let error = FieldError::not_supported("includeObject", other, &["Metadata", "None", "Object", ""]);
-            let message = format!("Unable to convert to Table as requested: {error}");
-            Err(Status::bad_request(message))
-        }
-    }
+pub fn row_object(query: &Query) -> Result<Include, Status> {
+    Include::parse(query.get("includeObject").unwrap_or_default())
+        .map_err(|error| Status::bad_request(format!("Unable to convert to Table as requested: {error}")))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use api::{
     meta::Qualified,
     patch,
     patch::PatchError,
+    schema::Type,
     status::{Reason, Status},
     structural,
     validate::FieldError,
@@ -65,8 +66,13 @@ impl Patch {
 
     /// The object after the patch.
     pub fn apply(&self, served: &Served, old: &Value) -> Result<Value, Status> {
+        self.apply_as(served.schema, old)
+    }
+
+    /// The same for something of that type.
+    pub fn apply_as(&self, schema: Option<Type>, old: &Value) -> Result<Value, Status> {
         let mut new = old.clone();
-        let applied = match (self.kind, served.schema) {
+        let applied = match (self.kind, schema) {
             (Kind::Json, _) => patch::json(&mut new, &self.value),
             (Kind::Merge, _) => patch::merge(&mut new, &self.value),
             (Kind::Strategic, Some(schema)) => patch::strategic(schema, &mut new, &self.value),
@@ -125,7 +131,7 @@ pub async fn patch_object(
         let new = patch.apply(served, old)?;
         complete(call, resource, served, new, options.field_validation)
     };
-    let manner = Manner { upsert: false, retry: true };
+    let manner = Manner { retry: true, ..Manner::default() };
     let updated = write::update(server, call, target, &change, &options, manner).await?;
     read::shown(server, call, resource, version, &updated.object, 200)
 }

@@ -46,9 +46,9 @@ pub async fn answer(server: &Arc<Server>, call: &Call) -> Result<Response<Body>,
         }
         "/metrics" => {
             let registry = server.feed.registry();
-            let objects = registry.stored().map(|resource| {
-                let name = resource.versions.first().map_or(String::new(), |served| served.kind.resource().to_string());
-                (name, resource.cache.len())
+            let objects = registry.stored().filter_map(|resource| {
+                let name = resource.versions.first()?.kind.resource().to_string();
+                Some((name, resource.cache.len()))
             });
             let mut objects: Vec<_> = objects.collect();
             objects.sort();

@@ -13,7 +13,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use api::status::Status;
+use api::{print::Include, status::Status};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::Response;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use crate::{
     registry::{Resource, Served},
     selection::Selection,
     server::Server,
-    wire::{RowObject, Wire},
+    wire::Wire,
 };
 
 /// How long a read waits for a revision that is not there yet.
@@ -47,7 +47,7 @@ pub fn offer(served: &Served) -> Offer {
 /// The encoding that a call asks for.
 pub fn wire(call: &Call, served: &Served, version: usize) -> Result<(Wire, bool), Status> {
     let accepted = call.accepted(offer(served))?;
-    let rows = if accepted.view == View::Table { options::row_object(&call.query)? } else { RowObject::None };
+    let rows = if accepted.view == View::Table { options::row_object(&call.query)? } else { Include::None };
     Ok((Wire { format: accepted.format, view: accepted.view, version, rows, columns: true }, accepted.pretty))
 }
 

@@ -8,10 +8,14 @@
 //! Built-in resources come from the kinds table at start; custom ones come and go with their definitions. A [`Registry`] never
 //! changes: a new one replaces it whole, and shares the caches of what stays.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use api::{
     kinds::{self, Kind},
+    print::Printer,
     schema::Type,
 };
 
@@ -46,6 +50,8 @@ pub struct Served {
     pub head: Box<[u8]>,
     /// Its type in the schema table; none for custom resources.
     pub schema: Option<Type>,
+    /// Its columns, once somebody asks for a table.
+    printer: OnceLock<Printer>,
 }
 
 /// What a path leads to.
@@ -110,7 +116,18 @@ impl Resource {
 impl Served {
     fn new(kind: Kind) -> Self {
         let schema = if kind.schema.is_empty() { None } else { Type::named(kind.schema) };
-        Self { head: object::head(kind.kind, &kind.api_version()), kind, schema }
+        Self { head: object::head(kind.kind, &kind.api_version()), kind, schema, printer: OnceLock::new() }
+    }
+}
+
+impl Resource {
+    /// The columns of a version's table.
+    pub fn printer(&self, version: usize) -> &Printer {
+        let served = &self.versions[version];
+        served.printer.get_or_init(|| match &self.definition {
+            None => Printer::built_in(&served.kind),
+            Some(definition) => Printer::custom(&served.kind, definition.columns(served.kind.version)),
+        })
     }
 }
 
@@ -144,7 +161,13 @@ impl Registry {
             }
         }
         for (prefix, rows) in rows {
-            let cache = Arc::new(Cache::new(applied.clone(), applied.get(), []));
+            let pods = rows.first().is_some_and(|kind| kind.is("", "Pod"));
+            let cache = if pods {
+                Cache::of_pods(applied.clone(), applied.get())
+            } else {
+                Cache::new(applied.clone(), applied.get(), [])
+            };
+            let cache = Arc::new(cache);
             registry.insert(Arc::new(Resource {
                 prefix,
                 versions: rows.into_iter().map(Served::new).collect(),
@@ -152,6 +175,13 @@ impl Registry {
                 definition: None,
             }));
         }
+        let (group, plural) = crate::service_ip::PORTS;
+        registry.insert(Arc::new(Resource {
+            prefix: prefix(group, plural),
+            versions: Vec::new(),
+            cache: Arc::new(Cache::new(applied.clone(), applied.get(), [])),
+            definition: None,
+        }));
         registry
     }
 
@@ -240,7 +270,6 @@ mod tests {
         assert_eq!(registry.resource("apps", "deployments").unwrap().scope("web"), "/registry/apps/deployments/web/");
         assert!(registry.owner("/registry/core/pods").is_none());
         assert!(registry.owner("/other/core/pods/a").is_none());
-        assert!(registry.owner("/registry/ranges/nodeports/30000").is_none());
     }
 
     #[test]

@@ -83,9 +83,19 @@ impl Selection {
         self.exact.then_some(&self.prefix)
     }
 
+    /// The node that pods must be on.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
+    /// All pods of a namespace that are on a node.
+    pub fn on_node(prefix: &str, node: &str) -> Self {
+        Self { node: Some(node.into()), ..Self::everything(prefix) }
+    }
+
     /// Whether the key alone decides.
     pub fn is_plain(&self) -> bool {
-        self.labels.is_none() && self.fields.is_none()
+        self.labels.is_none() && self.fields.is_none() && self.node.is_none()
     }
 
     /// Whether the key lies within the selection.

@@ -331,8 +331,9 @@ impl Server {
         {
             return Ok(user);
         }
-        if let Some(token) = auth::token::bearer(&parts.headers) {
-            return match self.tokens.user(self, token).await {
+        let token = auth::token::bearer(&parts.headers).map(str::to_owned);
+        if let Some(token) = token.or_else(|| auth::token::websocket_bearer(&parts.headers)) {
+            return match self.tokens.user(self, &token).await {
                 Some(user) => Ok(user),
                 None => Err(Status::unauthorized("")),
             };

@@ -1,20 +1,11 @@
 //! How an answer is encoded: all that two answers must agree in to have the same bytes.
 
+use api::print::Include;
+
 use crate::negotiate::{Format, View};
 
-/// What of the object comes with each row of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RowObject {
-    /// Nothing.
-    None,
-    /// Its metadata, as upstream does by default.
-    Metadata,
-    /// All of it.
-    Object,
-}
-
 /// An encoding of one resource's objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wire {
     /// Bytes.
     pub format: Format,
@@ -23,7 +14,7 @@ pub struct Wire {
     /// The served version, as index into the resource's.
     pub version: usize,
     /// For tables.
-    pub rows: RowObject,
+    pub rows: Include,
     /// Whether a table names its columns; in a watch only the first does.
     pub columns: bool,
 }

@@ -179,7 +179,7 @@ async fn insert_named(
             strategy::prepare_create(kind, &mut value);
             strategy::stamp(kind, &mut value, None, server.now());
         }
-        Some(definition) => definition.prepare_create(kind.version, &mut value),
+        Some(definition) => definition.prepare_create(kind, &mut value),
     }
     // A lost race for an address or a port is run again.
     for _ in 0..TRIES {
@@ -187,7 +187,7 @@ async fn insert_named(
         let extra = server.allocate(&attributes, Some(&mut value), None)?;
         let errors = match &resource.definition {
             None => validate::create(kind, &value),
-            Some(definition) => definition.validate(kind.version, &value, None, ""),
+            Some(definition) => definition.validate(kind, "", &value, None),
         };
         if !errors.is_empty() {
             return Err(Status::invalid(kind.group_kind(), meta::name(&value), &errors));
@@ -296,6 +296,8 @@ pub struct Manner {
     pub upsert: bool,
     /// The change is made from the present object, so that a conflict is no reason to give up.
     pub retry: bool,
+    /// The change is the server's own: what admission, strategy and validation would do is done already.
+    pub plain: bool,
 }
 
 /// What an update came to.
@@ -336,7 +338,7 @@ pub async fn replace_with(
     drop_repeated_owners(call, &mut value);
     let unconditional = meta::resource_version(&value).is_empty();
     let upserts = target.resource.definition.is_none() && strategy::allows_create_on_update(&target.served().kind);
-    let manner = Manner { upsert: target.sub.is_empty() && upserts, retry: unconditional };
+    let manner = Manner { upsert: target.sub.is_empty() && upserts, retry: unconditional, plain: false };
     update(server, call, target, &|_| Ok(value.clone()), options, manner).await
 }
 
@@ -396,24 +398,30 @@ pub async fn update(
         check_version(served, &new, &old, target.name)?;
         meta::metadata_mut(&mut new).remove("managedFields");
         let attributes = target.attributes(call, Operation::Update, options.dry_run);
-        admission::mutate(server, &attributes, &mut new, Some(&old)).await?;
-        carry_over(&mut new, &old);
-        match &resource.definition {
-            None => {
-                strategy::prepare_update(kind, target.sub, &mut new, &old);
-                strategy::stamp(kind, &mut new, Some(&old), server.now());
+        let extra = if manner.plain {
+            admission::validate(server, &attributes, Some(&new), Some(&old)).await?;
+            Extra::default()
+        } else {
+            admission::mutate(server, &attributes, &mut new, Some(&old)).await?;
+            carry_over(&mut new, &old);
+            match &resource.definition {
+                None => {
+                    strategy::prepare_update(kind, target.sub, &mut new, &old);
+                    strategy::stamp(kind, &mut new, Some(&old), server.now());
+                }
+                Some(definition) => definition.prepare_update(kind, target.sub, &mut new, &old),
             }
-            Some(definition) => definition.prepare_update(kind.version, target.sub, &mut new, &old),
-        }
-        let extra = server.allocate(&attributes, Some(&mut new), Some(&old))?;
-        let errors = match &resource.definition {
-            None => validate::update(kind, target.sub, &new, &old),
-            Some(definition) => definition.validate(kind.version, &new, Some(&old), target.sub),
+            let extra = server.allocate(&attributes, Some(&mut new), Some(&old))?;
+            let errors = match &resource.definition {
+                None => validate::update(kind, target.sub, &new, &old),
+                Some(definition) => definition.validate(kind, target.sub, &new, Some(&old)),
+            };
+            if !errors.is_empty() {
+                return Err(Status::invalid(kind.group_kind(), target.name, &errors));
+            }
+            admission::validate(server, &attributes, Some(&new), Some(&old)).await?;
+            extra
         };
-        if !errors.is_empty() {
-            return Err(Status::invalid(kind.group_kind(), target.name, &errors));
-        }
-        admission::validate(server, &attributes, Some(&new), Some(&old)).await?;
         let delete = ends(kind.is("", "Namespace"), &new, &old);
         let stored = crate::convert::to_storage(resource, served, new);
         let bytes = json::to_canonical(&stored);
@@ -426,7 +434,8 @@ pub async fn update(
         let compare = vec![Compare { key: key.clone(), mod_revision: Revision::new(current.revision()) }];
         let (op, extra) = if delete {
             let last: Value = stored;
-            (Op::Delete { key: key.clone() }, server.allocate(&attributes, None, Some(&last))?)
+            let freed = Attributes { sub: "", ..attributes };
+            (Op::Delete { key: key.clone() }, server.allocate(&freed, None, Some(&last))?)
         } else {
             (Op::Put { key: key.clone(), value: server.sealed(&key, &bytes)? }, extra)
         };

@@ -4,13 +4,16 @@
 //!
 //! <https://kubernetes.io/docs/reference/access-authn-authz/node/>
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use api::meta::View;
 use serde_json::Value;
 
-use super::{User, rbac::Wanted};
-use crate::server::Server;
+use super::{
+    User,
+    rbac::{Rule, Wanted},
+};
+use crate::{selection::Selection, server::Server};
 
 /// Objects of its namespace that a pod refers to, by name.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -72,9 +75,84 @@ pub fn references(pod: &Value) -> References {
     found
 }
 
-/// Whether a node may do it because one of its pods needs it.
-pub fn allows(_server: &Server, _user: &User, _wanted: &Wanted<'_>) -> bool {
-    false
+/// Where leases of nodes lie.
+const LEASES: &str = "kube-node-lease";
+
+/// Whether a node may do it: what all nodes may by the role `system:node`, but of objects that belong to pods only those
+/// of its own.
+pub fn allows(server: &Server, user: &User, wanted: &Wanted<'_>) -> bool {
+    let Some(node) = user.node() else { return false };
+    let get = wanted.verb == "get" && wanted.subresource.is_empty();
+    let read = matches!(wanted.verb, "get" | "list" | "watch") && wanted.subresource.is_empty();
+    let own = |of: fn(&References) -> &BTreeSet<String>| {
+        !wanted.name.is_empty() && any_pod(server, node, wanted.namespace, |pod| of(&references(pod)).contains(wanted.name))
+    };
+    match (wanted.group, wanted.resource) {
+        ("", "secrets") => read && own(|found| &found.secrets),
+        ("", "configmaps") => read && own(|found| &found.config_maps),
+        ("", "persistentvolumeclaims") => {
+            let status = wanted.subresource == "status" && matches!(wanted.verb, "update" | "patch");
+            (get || status) && own(|found| &found.claims)
+        }
+        ("", "persistentvolumes") => get && volume(server, node, wanted.name),
+        ("", "serviceaccounts") => {
+            let token = wanted.verb == "create" && wanted.subresource == "token";
+            (get || token)
+                && !wanted.name.is_empty()
+                && any_pod(server, node, wanted.namespace, |pod| references(pod).service_account == wanted.name)
+        }
+        ("coordination.k8s.io", "leases") => {
+            wanted.namespace == LEASES
+                && match wanted.verb {
+                    "create" => true,
+                    "get" | "update" | "patch" | "delete" => wanted.name == node,
+                    _ => false,
+                }
+        }
+        ("storage.k8s.io", "csinodes") => match wanted.verb {
+            "create" => wanted.subresource.is_empty(),
+            "get" | "update" | "patch" | "delete" => wanted.subresource.is_empty() && wanted.name == node,
+            _ => false,
+        },
+        ("", "nodes") => match (wanted.verb, wanted.subresource) {
+            ("create", "") => true,
+            ("get" | "list" | "watch", "") => wanted.name == node || wanted.verb != "get" && wanted.name.is_empty(),
+            ("update" | "patch", "" | "status") => wanted.name == node,
+            _ => false,
+        },
+        ("", "pods") => match (wanted.verb, wanted.subresource) {
+            ("get", "") => {
+                !wanted.name.is_empty() && any_pod(server, node, wanted.namespace, |pod| api::meta::name(pod) == wanted.name)
+            }
+            ("list" | "watch" | "create" | "delete", "") | ("update" | "patch", "status") | ("create", "eviction") => true,
+            _ => false,
+        },
+        _ => common().iter().any(|rule| rule.allows(wanted)),
+    }
+}
+
+/// What all nodes may do with objects that belong to no pod.
+fn common() -> &'static [Rule] {
+    static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+        let all = crate::bootstrap::node_role();
+        View::new(&all).list("rules").map(Rule::read).collect()
+    });
+    &RULES
+}
+
+fn any_pod(server: &Server, node: &str, namespace: &str, test: impl Fn(&Value) -> bool) -> bool {
+    let Ok(pods) = server.resource("", "pods") else { return false };
+    let selection = Selection::on_node(&pods.scope(namespace), node);
+    !namespace.is_empty() && pods.cache.all(&selection).iter().any(|pod| test(&pod.value()))
+}
+
+/// Whether a volume belongs to a claim of one of the node's pods.
+fn volume(server: &Server, node: &str, name: &str) -> bool {
+    let Ok(volumes) = server.resource("", "persistentvolumes") else { return false };
+    let Some(volume) = volumes.cache.get(&volumes.key("", name)) else { return false };
+    let value = volume.value();
+    let claim = View::new(&value).at("spec").at("claimRef");
+    any_pod(server, node, claim.text("namespace"), |pod| references(pod).claims.contains(claim.text("name")))
 }
 
 #[cfg(test)]

@@ -64,14 +64,6 @@ impl<'a> Wanted<'a> {
             path: "",
         }
     }
-
-    fn whole(&self) -> String {
-        if self.subresource.is_empty() {
-            self.resource.to_owned()
-        } else {
-            format!("{}/{}", self.resource, self.subresource)
-        }
-    }
 }
 
 /// One rule of a role.
@@ -100,6 +92,12 @@ impl Rule {
             names: texts("resourceNames"),
             paths: texts("nonResourceURLs"),
         }
+    }
+
+    /// Every verb on every resource.
+    pub fn everything() -> Self {
+        let all = || vec!["*".to_owned()];
+        Self { verbs: all(), groups: all(), resources: all(), names: Vec::new(), paths: Vec::new() }
     }
 
     /// As `ResourceRule` or `NonResourceRule` of a rules review.
@@ -146,8 +144,50 @@ impl Rule {
         })
     }
 
-    /// Whether all that `other` allows is allowed by one of `owned`: the check against giving away more than one has. `other`
-    /// is taken apart into single grants.
+    /// The rule taken apart into single grants.
+    fn single(&self) -> Vec<Rule> {
+        let none = [String::new()];
+        let or_none = |list: &'_ [String]| -> Vec<String> { if list.is_empty() { none.to_vec() } else { list.to_vec() } };
+        let listed = |one: &String| if one.is_empty() { Vec::new() } else { vec![one.clone()] };
+        let mut all = Vec::new();
+        for verb in &self.verbs {
+            for path in &self.paths {
+                all.push(Rule { verbs: vec![verb.clone()], paths: vec![path.clone()], ..Rule::default() });
+            }
+            for group in &self.groups {
+                for resource in &self.resources {
+                    for name in or_none(&self.names) {
+                        all.push(Rule {
+                            verbs: vec![verb.clone()],
+                            groups: vec![group.clone()],
+                            resources: vec![resource.clone()],
+                            names: listed(&name),
+                            paths: Vec::new(),
+                        });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// In upstream's short form: `{APIGroups:[""], Resources:["pods"], Verbs:["get"]}`.
+    fn short(&self) -> String {
+        let list = |name: &str, list: &[String]| {
+            let items: Vec<String> = list.iter().map(|item| format!("{item:?}")).collect();
+            (!list.is_empty()).then(|| format!("{name}:[{}]", items.join(" ")))
+        };
+        let parts = [
+            list("APIGroups", &self.groups),
+            list("Resources", &self.resources),
+            list("NonResourceURLs", &self.paths),
+            list("ResourceNames", &self.names),
+            list("Verbs", &self.verbs),
+        ];
+        format!("{{{}}}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+
+    /// Whether all that the rule allows is allowed by `owned`: the check against giving away more than one has.
     pub fn covered(&self, owned: &[Arc<Rule>]) -> bool {
         let verbs = &self.verbs;
         if !self.paths.is_empty() {
@@ -183,6 +223,33 @@ impl Rule {
             })
         })
     }
+}
+
+/// Why a user may not grant `rules`: what is missing of them among `owned`. `None` if nothing is.
+pub fn escalation(user: &User, owned: &[Arc<Rule>], rules: &[Arc<Rule>]) -> Option<String> {
+    let mut missing: Vec<Rule> = Vec::new();
+    for rule in rules.iter().flat_map(|rule| rule.single()).filter(|rule| !rule.covered(owned)) {
+        let same = |own: &&mut Rule| {
+            (&own.groups, &own.resources, &own.names, &own.paths) == (&rule.groups, &rule.resources, &rule.names, &rule.paths)
+        };
+        match missing.iter_mut().find(same) {
+            Some(own) => own.verbs.extend(rule.verbs),
+            None => missing.push(rule),
+        }
+    }
+    if missing.is_empty() {
+        return None;
+    }
+    let mut lines: Vec<String> = missing.iter().map(Rule::short).collect();
+    lines.sort();
+    lines.dedup();
+    let groups: Vec<String> = user.groups.iter().map(|group| format!("{group:?}")).collect();
+    Some(format!(
+        "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
+        user.name,
+        groups.join(" "),
+        lines.join("\n")
+    ))
 }
 
 fn has(list: &[String], wanted: &str) -> bool {
@@ -326,11 +393,6 @@ impl Grants {
             }
         }
     }
-}
-
-/// A request in words, for what is refused in the course of it.
-pub fn describe(wanted: &Wanted<'_>) -> String {
-    format!("{} {}", wanted.verb, wanted.whole())
 }
 
 #[cfg(test)]
