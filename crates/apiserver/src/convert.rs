@@ -11,7 +11,10 @@ use crate::registry::{Resource, Served};
 /// A stored object as `served` shows it.
 pub fn to(resource: &Resource, served: &Served, mut value: Value) -> Value {
     match &resource.definition {
-        Some(_) => meta::set_type(&mut value, &served.kind.gvk()),
+        Some(definition) => {
+            meta::set_type(&mut value, &served.kind.gvk());
+            definition.refresh(served.kind.version, &mut value);
+        }
         None => kinds::convert(&resource.versions[resource.storage()].kind, &served.kind, &mut value),
     }
     value

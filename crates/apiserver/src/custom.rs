@@ -1,14 +1,19 @@
 //! A CustomResourceDefinition as the server works with it: names, versions, schemas, sub-resources, columns.
 //!
+//! An object is defaulted and pruned when it is written, and again when it is read if it was stored before the schema last
+//! changed, or is read in a version whose defaults are not those that it was stored with.
+//!
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::{
+    crd::Structural,
     kinds::{Custom, Kind},
-    meta::{Gvk, View},
+    meta::{self, Gvk, View},
     strategy,
     strategy::scale::Places,
+    structural::UnknownFields,
     validate,
     validate::FieldError,
 };
@@ -21,21 +26,24 @@ use crate::{object::Object, registry};
 pub struct Definition {
     /// `metadata.name`.
     pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
     /// The revision that it was read from.
     pub source: u64,
+    /// Objects of later revisions were stored under its present schemas.
+    pub since: u64,
     /// Where its objects lie.
     pub prefix: Arc<str>,
     /// `spec.group`.
     pub group: String,
     /// Whether deletion was asked for: no objects are created any more.
     pub terminating: bool,
-    /// The tree.
-    pub value: Value,
+    /// Served versions, most stable first.
+    pub versions: Vec<Version>,
+    generation: i64,
     names: Names,
     namespaced: bool,
     storage_version: String,
-    /// Served versions, most stable first.
-    pub versions: Vec<Version>,
 }
 
 #[derive(Debug)]
@@ -57,18 +65,27 @@ pub struct Version {
     pub status: bool,
     /// `subresources.scale`, if there.
     pub scale: Option<Places>,
+    /// `deprecationWarning`, or upstream's own where the version is deprecated without one.
+    pub warning: Option<String>,
+    /// `schema.openAPIV3Schema`.
+    pub schema: Value,
     columns: Value,
+    selectable: Vec<String>,
+    /// Whether its objects differ from the stored ones in nothing but `apiVersion`.
+    plain: bool,
+    structural: OnceLock<Structural>,
 }
 
 impl Definition {
-    /// Reads a definition; `None` unless it is established.
-    pub fn read(object: &Object) -> Option<Self> {
-        let value = object.owned();
+    /// Reads a definition; `None` unless it is established. `previous` is what was known of it.
+    pub fn read(object: &Object, previous: Option<&Definition>) -> Option<Self> {
+        let value = object.value();
         let view = View::new(&value);
-        let condition = |kind: &str| {
-            view.at("status").list("conditions").any(|item| item.text("type") == kind && item.text("status") == "True")
-        };
-        if !condition("Established") {
+        let established = view
+            .at("status")
+            .list("conditions")
+            .any(|item| item.text("type") == "Established" && item.text("status") == "True");
+        if !established {
             return None;
         }
         let spec = view.at("spec");
@@ -83,47 +100,50 @@ impl Definition {
             categories: texts("categories"),
         };
         let group = spec.text("group").to_owned();
-        let mut versions: Vec<Version> =
-            spec.list("versions").filter(|version| version.is("served")).map(Version::read).collect();
+        let storage = spec.list("versions").find(|version| version.is("storage")).unwrap_or(View::nothing());
+        let mut versions: Vec<Version> = spec
+            .list("versions")
+            .filter(|version| version.is("served"))
+            .map(|version| Version::read(version, storage, &group, &names.kind))
+            .collect();
         versions.sort_by(|a, b| compare_versions(&b.name, &a.name));
-        let storage = spec.list("versions").find(|version| version.is("storage"));
+        let (uid, generation) = (meta::uid(&value).to_owned(), meta::generation(&value));
+        let same = previous.filter(|previous| previous.uid == uid && previous.generation == generation);
         Some(Self {
             name: object.name().to_owned(),
             source: object.revision(),
+            since: same.map_or(object.revision(), |same| same.since),
             prefix: registry::prefix(&group, &names.plural),
-            terminating: api::meta::deletion_timestamp(&value).is_some(),
+            terminating: meta::deletion_timestamp(&value).is_some(),
             namespaced: spec.text("scope") == "Namespaced",
-            storage_version: storage.map_or("", |version| version.text("name")).to_owned(),
+            storage_version: storage.text("name").to_owned(),
+            uid,
+            generation,
             group,
             names,
             versions,
-            value,
         })
     }
 
     /// A row of the kinds table for each served version.
     pub fn kinds(&self) -> Vec<Kind> {
-        let refs = |texts: &'_ [String]| -> Vec<String> { texts.to_vec() };
-        let (short, categories) = (refs(&self.names.short), refs(&self.names.categories));
-        self.versions
-            .iter()
-            .map(|version| {
-                Kind::custom(&Custom {
-                    group: &self.group,
-                    version: &version.name,
-                    kind: &self.names.kind,
-                    list_kind: &self.names.list_kind,
-                    plural: &self.names.plural,
-                    singular: &self.names.singular,
-                    short_names: short.iter().map(String::as_str).collect(),
-                    categories: categories.iter().map(String::as_str).collect(),
-                    namespaced: self.namespaced,
-                    status: version.status,
-                    scale: version.scale.is_some(),
-                    storage_version: &self.storage_version,
-                })
+        let of = |version: &Version| {
+            Kind::custom(&Custom {
+                group: &self.group,
+                version: &version.name,
+                kind: &self.names.kind,
+                list_kind: &self.names.list_kind,
+                plural: &self.names.plural,
+                singular: &self.names.singular,
+                short_names: self.names.short.iter().map(String::as_str).collect(),
+                categories: self.names.categories.iter().map(String::as_str).collect(),
+                namespaced: self.namespaced,
+                status: version.status,
+                scale: version.scale.is_some(),
+                storage_version: &self.storage_version,
             })
-            .collect()
+        };
+        self.versions.iter().map(of).collect()
     }
 
     /// A served version.
@@ -136,17 +156,33 @@ impl Definition {
         Gvk::new(self.group.as_str(), self.storage_version.as_str(), self.names.kind.as_str())
     }
 
-    /// Whether versions differ in their `apiVersion` only.
-    pub fn converts_by_head(&self) -> bool {
-        true
+    /// Whether an object can be sent in a version as it is stored, but for its head.
+    pub fn fits(&self, version: &str, object: &Object) -> bool {
+        object.revision() > self.since && self.version(version).is_some_and(|version| version.plain)
     }
 
-    /// Fills in the schema's defaults.
-    pub fn default(&self, _version: &str, _value: &mut Value) {}
+    /// What reading a stored object in a version does to it.
+    pub fn refresh(&self, version: &str, value: &mut Value) {
+        if let Some(version) = self.version(version) {
+            let structural = version.structural();
+            structural.default(value);
+            structural.prune(value);
+        }
+    }
 
-    /// Drops what the schema does not know, and tells the paths.
-    pub fn prune(&self, _version: &str, _value: &mut Value) -> Vec<String> {
-        Vec::new()
+    /// From the body of a request to an object that can be stored: defaults, metadata, pruning. Warnings, or the decoder's
+    /// error.
+    pub fn decode(
+        &self,
+        version: &str,
+        value: &mut Value,
+        duplicates: &[String],
+        unknown: UnknownFields,
+    ) -> Result<Vec<String>, String> {
+        match self.version(version) {
+            Some(version) => version.structural().decode(value, duplicates, unknown),
+            None => Err(format!("version {version} is not served")),
+        }
     }
 
     /// Readies an object for creation.
@@ -161,15 +197,23 @@ impl Definition {
 
     /// What is wrong with an object.
     pub fn validate(&self, kind: &Kind, sub: &str, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        match old {
+        let mut errors = match old {
             None => validate::create(kind, new),
             Some(old) => validate::update(kind, sub, new, old),
+        };
+        if let Some(version) = self.version(kind.version) {
+            let structural = version.structural();
+            errors.extend(match old {
+                None => structural.validate(new),
+                Some(old) => structural.validate_update(new, old),
+            });
         }
+        errors
     }
 
     /// Paths that can be selected by.
-    pub fn selectable(&self, _version: &str) -> Vec<String> {
-        Vec::new()
+    pub fn selectable(&self, version: &str) -> &[String] {
+        self.version(version).map_or(&[], |version| &version.selectable)
     }
 
     /// `additionalPrinterColumns` of a version.
@@ -179,15 +223,43 @@ impl Definition {
 }
 
 impl Version {
-    fn read(view: View<'_>) -> Self {
+    fn read(view: View<'_>, storage: View<'_>, group: &str, kind: &str) -> Self {
         let sub = view.at("subresources");
         let scale = sub.at("scale");
+        let schema = |view: View<'_>| view.at("schema").at("openAPIV3Schema").value().clone();
+        let own = schema(view);
+        let name = view.text("name").to_owned();
+        let plain = name == storage.text("name") || own == schema(storage) || !has_default(&own);
+        let warning = view.is("deprecated").then(|| match view.at("deprecationWarning").as_str() {
+            Some(text) => text.to_owned(),
+            None => format!("{group}/{name} {kind} is deprecated"),
+        });
         Self {
-            name: view.text("name").to_owned(),
             status: sub.has("status"),
             scale: scale.exists().then(|| Places::custom(scale.value())),
+            warning,
             columns: view.at("additionalPrinterColumns").value().clone(),
+            selectable: view.list("selectableFields").map(|field| field.text("jsonPath").to_owned()).collect(),
+            plain,
+            schema: own,
+            name,
+            structural: OnceLock::new(),
         }
+    }
+
+    /// The schema, compiled when it is first needed.
+    pub fn structural(&self) -> &Structural {
+        self.structural.get_or_init(|| Structural::of_checked(&self.schema))
+    }
+}
+
+/// Whether a schema gives anything a default. `default` may also be the name of a property, which is taken for one: that
+/// costs time, not truth.
+fn has_default(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => map.contains_key("default") || map.values().any(has_default),
+        Value::Array(items) => items.iter().any(has_default),
+        _ => false,
     }
 }
 

@@ -111,9 +111,10 @@ pub fn typed(
     }
     check_type(served, &mut document.value)?;
     let value = &mut document.value;
-    let warnings = match served.schema {
-        Some(schema) => structural::check_parsed(schema, value, &document.duplicates, unknown(validation)),
-        None => custom(resource, served, value, &document.duplicates, validation),
+    let warnings = match (served.schema, &resource.definition) {
+        (Some(schema), _) => structural::check_parsed(schema, value, &document.duplicates, unknown(validation)),
+        (None, Some(definition)) => definition.decode(kind.version, value, &document.duplicates, unknown(validation)),
+        (None, None) => Err(format!("no schema of {}", kind.kind)),
     };
     let warnings = warnings.map_err(|error| {
         let Gvk { version, .. } = kind.gvk();
@@ -125,9 +126,8 @@ pub fn typed(
     for warning in warnings {
         call.warn(warning);
     }
-    match &resource.definition {
-        None => defaults::apply(kind, value),
-        Some(definition) => definition.default(kind.version, value),
+    if resource.definition.is_none() {
+        defaults::apply(kind, value);
     }
     Ok(document.value)
 }
@@ -162,36 +162,6 @@ fn check_type(served: &Served, value: &mut Value) -> Result<(), Status> {
     }
     meta::set_type(value, &expected);
     Ok(())
-}
-
-/// A custom resource: metadata by its schema, the rest by the definition's.
-fn custom(
-    resource: &Resource,
-    served: &Served,
-    value: &mut Value,
-    duplicates: &[String],
-    validation: FieldValidation,
-) -> Result<Vec<String>, String> {
-    let Some(definition) = &resource.definition else { return Ok(Vec::new()) };
-    let schema =
-        api::schema::Type::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").ok_or("no schema of metadata")?;
-    let mut warnings = Vec::new();
-    if let Some(metadata) = value.get_mut("metadata") {
-        let unknown = if validation == FieldValidation::Strict { UnknownFields::Warn } else { unknown(validation) };
-        for warning in structural::check(schema, metadata, unknown)? {
-            warnings.push(warning.replacen("field \"", "field \"metadata.", 1));
-        }
-    }
-    warnings
-        .extend(definition.prune(served.kind.version, value).into_iter().map(|path| format!("unknown field {path:?}")));
-    warnings.extend(duplicates.iter().map(|path| format!("duplicate field {path:?}")));
-    match validation {
-        FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Strict if !warnings.is_empty() => {
-            Err(format!("strict decoding error: {}", warnings.join(", ")))
-        }
-        _ => Ok(warnings),
-    }
 }
 
 /// Reads an optional body of a small type that is no resource (`DeleteOptions`, `TokenRequest`), from JSON, YAML or

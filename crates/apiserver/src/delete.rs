@@ -29,7 +29,7 @@ use crate::{
     admission::{self, Attributes, Operation},
     cache::Listed,
     call::Call,
-    decode,
+    crd, decode,
     encode::{self, List},
     object::Object,
     options::{DeleteOptions, ListOptions, Propagation},
@@ -212,6 +212,15 @@ fn decide(served: &Served, old: &Value, options: &DeleteOptions, now: Timestamp)
                 }
             }
         }
+    } else if served.kind.is("apiextensions.k8s.io", "CustomResourceDefinition") && deleting.is_none() {
+        // Its objects go first.
+        let mut finalizers: Vec<String> = meta::finalizers(&new).into_iter().map(str::to_owned).collect();
+        if !finalizers.iter().any(|name| name == crd::FINALIZER) {
+            finalizers.push(crd::FINALIZER.to_owned());
+        }
+        meta::set_finalizers(&mut new, &finalizers);
+        let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+        crd::set_condition(&mut new, "Terminating", "True", "InstanceDeletionPending", message, &meta::rfc3339(now));
     } else if served.kind.is("", "Namespace") {
         // A namespace waits for its contents: the finalizer in its spec.
         let finalizers = View::new(old).at("spec").list("finalizers").next().is_some();

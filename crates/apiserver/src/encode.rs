@@ -32,7 +32,11 @@ const PIECE: usize = 128 * 1024;
 /// The object as a tree, in the version of `served`.
 pub fn tree<'a>(resource: &Resource, served: &Served, object: &'a Object) -> Cow<'a, Value> {
     let value = object.owned();
-    if object.head() == &*served.head { Cow::Owned(value) } else { Cow::Owned(convert::to(resource, served, value)) }
+    Cow::Owned(if fits(resource, served, object) && object.head() == &*served.head {
+        value
+    } else {
+        convert::to(resource, served, value)
+    })
 }
 
 /// One object.
@@ -55,9 +59,10 @@ pub fn object(resource: &Resource, wire: Wire, object: &Object, now: Timestamp) 
 
 /// Whether the stored bytes are those of the served version, but for the head.
 fn fits(resource: &Resource, served: &Served, object: &Object) -> bool {
-    object.head() == &*served.head
-        || resource.definition.as_ref().is_some_and(|definition| definition.converts_by_head())
-            && !object.head().is_empty()
+    match &resource.definition {
+        None => object.head() == &*served.head,
+        Some(definition) => definition.fits(served.kind.version, object),
+    }
 }
 
 /// A tree of `served` in a format.

@@ -271,13 +271,10 @@ fn definitions(registry: &Registry) -> Vec<Arc<Definition>> {
     let Some(resource) = registry.resource(DEFINITIONS.0, DEFINITIONS.1) else { return Vec::new() };
     let mut found = Vec::new();
     for object in resource.cache.all(&crate::selection::Selection::everything(&resource.prefix)) {
-        let known = registry.customs.iter().filter_map(|custom| custom.definition.as_ref());
-        if let Some(known) =
-            known.clone().find(|known| known.source == object.revision() && known.name == object.name())
-        {
-            found.push(known.clone());
-        } else if let Some(definition) = Definition::read(&object) {
-            found.push(Arc::new(definition));
+        let mut known = registry.customs.iter().filter_map(|custom| custom.definition.as_ref());
+        match known.find(|known| known.name == object.name()) {
+            Some(known) if known.source == object.revision() => found.push(known.clone()),
+            known => found.extend(Definition::read(&object, known.map(|known| &**known)).map(Arc::new)),
         }
     }
     found

@@ -44,8 +44,8 @@ impl Selection {
                 .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
             selection.labels = Some(labels).filter(|labels| !labels.is_everything());
         }
-        let selectable = resource.definition.as_ref().map(|definition| definition.selectable(kind.version));
-        let fields = Fields::parse_custom(&kind, &options.fields, &selectable.unwrap_or_default())
+        let selectable = resource.definition.as_ref().map_or(&[][..], |definition| definition.selectable(kind.version));
+        let fields = Fields::parse_custom(&kind, &options.fields, selectable)
             .map_err(Status::bad_request)?;
         let pinned = fields.exact("metadata.name").map(str::to_owned);
         if !info.name.is_empty() && pinned.as_ref().is_some_and(|name| *name != info.name) {

@@ -402,6 +402,11 @@ impl Server {
         if !served.kind.allows(verb) || verb == "create" && !call.info.name.is_empty() {
             return Err(Status::method_not_supported(served.kind.resource(), verb));
         }
+        if let Some(definition) = &resource.definition
+            && let Some(warning) = definition.version(served.kind.version).and_then(|version| version.warning.as_ref())
+        {
+            call.warn(warning);
+        }
         match verb {
             "get" if named => read::get(self, call, resource, version).await,
             "list" => read::list(self, call, resource, version).await,

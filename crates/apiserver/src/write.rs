@@ -178,6 +178,10 @@ async fn insert_named(
         None => {
             strategy::prepare_create(kind, &mut value);
             strategy::stamp(kind, &mut value, None, server.now());
+            if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+                let now = meta::rfc3339(server.now());
+                value = crate::crd::accepted(&server.feed.registry(), &value, &now).unwrap_or(value);
+            }
         }
         Some(definition) => definition.prepare_create(kind, &mut value),
     }
