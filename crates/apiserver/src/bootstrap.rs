@@ -27,21 +27,37 @@ const BATCH: usize = 100;
 pub async fn install(server: &Arc<Server>) -> anyhow::Result<()> {
     let mut wanted = Vec::new();
     for name in NAMESPACES {
-        wanted.push(made("", "namespaces", json!({
-            "kind": "Namespace", "apiVersion": "v1",
-            "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
-            "spec": { "finalizers": ["kubernetes"] }, "status": { "phase": "Active" },
-        })));
+        wanted.push(made(
+            "",
+            "namespaces",
+            json!({
+                "kind": "Namespace", "apiVersion": "v1",
+                "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
+                "spec": { "finalizers": ["kubernetes"] }, "status": { "phase": "Active" },
+            }),
+        ));
     }
     for (name, value, description) in [
-        ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
-        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
     ] {
-        wanted.push(made("scheduling.k8s.io", "priorityclasses", json!({
-            "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1",
-            "metadata": { "name": name, "generation": 1 },
-            "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority",
-        })));
+        wanted.push(made(
+            "scheduling.k8s.io",
+            "priorityclasses",
+            json!({
+                "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1",
+                "metadata": { "name": name, "generation": 1 },
+                "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority",
+            }),
+        ));
     }
     wanted.extend(roles::all());
     wanted.push(authentication(server));
@@ -80,7 +96,9 @@ pub async fn install(server: &Arc<Server>) -> anyhow::Result<()> {
 
 /// The role that says what every node may do.
 pub fn node_role() -> Value {
-    let found = roles::all().into_iter().find(|(_, plural, role)| *plural == "clusterroles" && meta::name(role) == "system:node");
+    let found = roles::all()
+        .into_iter()
+        .find(|(_, plural, role)| *plural == "clusterroles" && meta::name(role) == "system:node");
     found.map_or(Value::Null, |(_, _, role)| role)
 }
 
@@ -130,11 +148,15 @@ fn authentication(server: &Server) -> Wanted {
     if !server.config.client_ca.is_empty() {
         data.insert("client-ca-file".to_owned(), server.config.client_ca.as_str().into());
     }
-    made("", "configmaps", json!({
-        "kind": "ConfigMap", "apiVersion": "v1",
-        "metadata": { "name": "extension-apiserver-authentication", "namespace": "kube-system" },
-        "data": data,
-    }))
+    made(
+        "",
+        "configmaps",
+        json!({
+            "kind": "ConfigMap", "apiVersion": "v1",
+            "metadata": { "name": "extension-apiserver-authentication", "namespace": "kube-system" },
+            "data": data,
+        }),
+    )
 }
 
 /// The Service `kubernetes`, the address that it has, and the endpoint behind it.
@@ -145,43 +167,59 @@ fn kubernetes_service(server: &Server) -> Vec<Wanted> {
     let (namespace, name) = ("default", "kubernetes");
     let subset_port = json!({ "name": "https", "port": port, "protocol": "TCP" });
     vec![
-        made("networking.k8s.io", "servicecidrs", json!({
-            "kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1",
-            "metadata": { "name": name, "finalizers": ["networking.k8s.io/service-cidr-finalizer"] },
-            "spec": { "cidrs": [format!("{network}/{length}")] },
-            "status": { "conditions": [{
-                "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes Service CIDR is ready",
-                "lastTransitionTime": meta::rfc3339(server.now()),
-            }] },
-        })),
+        made(
+            "networking.k8s.io",
+            "servicecidrs",
+            json!({
+                "kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1",
+                "metadata": { "name": name, "finalizers": ["networking.k8s.io/service-cidr-finalizer"] },
+                "spec": { "cidrs": [format!("{network}/{length}")] },
+                "status": { "conditions": [{
+                    "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes Service CIDR is ready",
+                    "lastTransitionTime": meta::rfc3339(server.now()),
+                }] },
+            }),
+        ),
         made("networking.k8s.io", "ipaddresses", crate::service_ip::address(&ip, namespace, name)),
-        made("", "services", json!({
-            "kind": "Service", "apiVersion": "v1",
-            "metadata": {
-                "name": name, "namespace": namespace, "labels": { "component": "apiserver", "provider": "kubernetes" },
-            },
-            "spec": {
-                "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"],
-                "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
-                "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
-            },
-            "status": { "loadBalancer": {} },
-        })),
-        made("", "endpoints", json!({
-            "kind": "Endpoints", "apiVersion": "v1",
-            "metadata": {
-                "name": name, "namespace": namespace, "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
-            },
-            "subsets": [{ "addresses": [{ "ip": address.to_string() }], "ports": [subset_port] }],
-        })),
-        made("discovery.k8s.io", "endpointslices", json!({
-            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
-            "metadata": {
-                "name": name, "namespace": namespace, "labels": { "kubernetes.io/service-name": name },
-            },
-            "addressType": "IPv4",
-            "endpoints": [{ "addresses": [address.to_string()], "conditions": { "ready": true } }],
-            "ports": [subset_port],
-        })),
+        made(
+            "",
+            "services",
+            json!({
+                "kind": "Service", "apiVersion": "v1",
+                "metadata": {
+                    "name": name, "namespace": namespace, "labels": { "component": "apiserver", "provider": "kubernetes" },
+                },
+                "spec": {
+                    "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"],
+                    "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+                    "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
+                },
+                "status": { "loadBalancer": {} },
+            }),
+        ),
+        made(
+            "",
+            "endpoints",
+            json!({
+                "kind": "Endpoints", "apiVersion": "v1",
+                "metadata": {
+                    "name": name, "namespace": namespace, "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+                },
+                "subsets": [{ "addresses": [{ "ip": address.to_string() }], "ports": [subset_port] }],
+            }),
+        ),
+        made(
+            "discovery.k8s.io",
+            "endpointslices",
+            json!({
+                "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
+                "metadata": {
+                    "name": name, "namespace": namespace, "labels": { "kubernetes.io/service-name": name },
+                },
+                "addressType": "IPv4",
+                "endpoints": [{ "addresses": [address.to_string()], "conditions": { "ready": true } }],
+                "ports": [subset_port],
+            }),
+        ),
     ]
 }

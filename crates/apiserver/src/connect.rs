@@ -28,13 +28,7 @@ use serve::{
     tunnel::{self, Target},
 };
 
-use crate::{
-    auth::rbac::Wanted,
-    call::Call,
-    encode, read,
-    registry::Resource,
-    server::Server,
-};
+use crate::{auth::rbac::Wanted, call::Call, encode, read, registry::Resource, server::Server};
 
 mod links;
 mod proxy;
@@ -127,7 +121,9 @@ async fn log(server: &Arc<Server>, call: &Call, pod: &Value) -> Result<Response<
     }
     if let Some(time) = call.query.get("sinceTime") {
         if time.parse::<jiff::Timestamp>().is_err() {
-            return Err(Status::bad_request(format!("parsing time {time:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {time:?}")));
+            return Err(Status::bad_request(format!(
+                "parsing time {time:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {time:?}"
+            )));
         }
         if call.query.get("sinceSeconds").is_some() {
             errors.push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
@@ -164,14 +160,18 @@ fn container(pod: &Value, call: &Call) -> Result<String, Status> {
     let (containers, inits, debugs) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
     let name = meta::name(pod);
     match call.query.get("container").filter(|wanted| !wanted.is_empty()) {
-        Some(wanted) if [&containers, &inits, &debugs].iter().any(|list| list.contains(&wanted)) => Ok(wanted.to_owned()),
+        Some(wanted) if [&containers, &inits, &debugs].iter().any(|list| list.contains(&wanted)) => {
+            Ok(wanted.to_owned())
+        }
         Some(wanted) => Err(Status::bad_request(format!("container {wanted} is not valid for pod {name}"))),
         None => match containers.as_slice() {
             [only] => Ok((*only).to_owned()),
             [] => Err(Status::bad_request(format!("a container name must be specified for pod {name}"))),
             several => {
-                let mut text =
-                    format!("a container name must be specified for pod {name}, choose one of: [{}]", several.join(" "));
+                let mut text = format!(
+                    "a container name must be specified for pod {name}, choose one of: [{}]",
+                    several.join(" ")
+                );
                 for (list, what) in [(&inits, "init"), (&debugs, "ephemeral")] {
                     if !list.is_empty() {
                         text.push_str(&format!(" or one of the {what} containers: [{}]", list.join(" ")));
@@ -244,7 +244,8 @@ fn outgoing(call: &Call, path: &str) -> Result<Request<Body>, Status> {
     let headers = &mut parts.headers;
     headers.remove(header::AUTHORIZATION);
     headers.remove(header::HOST);
-    let impersonated: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+    let impersonated: Vec<_> =
+        headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
     for name in impersonated {
         headers.remove(name);
     }
@@ -276,8 +277,12 @@ async fn hand_on(server: &Arc<Server>, call: &Call, target: &Target, path: &str)
 /// Whether requests may be led to an address: never to this machine itself, nor to a link.
 fn may_reach(address: &str) -> bool {
     match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => !(ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_unspecified() || ip.is_broadcast()),
-        Ok(IpAddr::V6(ip)) => !(ip.is_loopback() || ip.is_multicast() || ip.is_unspecified() || ip.segments()[0] & 0xffc0 == 0xfe80),
+        Ok(IpAddr::V4(ip)) => {
+            !(ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_unspecified() || ip.is_broadcast())
+        }
+        Ok(IpAddr::V6(ip)) => {
+            !(ip.is_loopback() || ip.is_multicast() || ip.is_unspecified() || ip.segments()[0] & 0xffc0 == 0xfe80)
+        }
         Err(_) => false,
     }
 }
@@ -295,7 +300,9 @@ mod tests {
 
     #[test]
     fn proxies_do_not_lead_to_the_machine_itself() {
-        for (address, may) in [("10.42.0.5", true), ("127.0.0.1", false), ("169.254.1.1", false), ("::1", false), ("x", false)] {
+        for (address, may) in
+            [("10.42.0.5", true), ("127.0.0.1", false), ("169.254.1.1", false), ("::1", false), ("x", false)]
+        {
             assert_eq!(may_reach(address), may, "{address}");
         }
     }

@@ -104,7 +104,8 @@ pub fn accepted(registry: &Registry, definition: &Value, now: &str) -> Option<Va
             }
             let names = view.at("status").at("acceptedNames");
             let short = names.list("shortNames").map(View::string);
-            resources.extend([names.text("plural"), names.text("singular")].into_iter().chain(short).map(str::to_owned));
+            resources
+                .extend([names.text("plural"), names.text("singular")].into_iter().chain(short).map(str::to_owned));
             kinds.extend([names.text("kind"), names.text("listKind")].map(str::to_owned));
         }
     }
@@ -127,8 +128,10 @@ pub fn accepted(registry: &Registry, definition: &Value, now: &str) -> Option<Va
             names[member] = own.into();
         }
     }
-    let held: Vec<&str> = View::new(definition).at("status").at("acceptedNames").list("shortNames").map(View::string).collect();
-    let mut taken = wanted.list("shortNames").map(View::string).filter(|short| !held.contains(short) && resources.contains(*short));
+    let held: Vec<&str> =
+        View::new(definition).at("status").at("acceptedNames").list("shortNames").map(View::string).collect();
+    let mut taken =
+        wanted.list("shortNames").map(View::string).filter(|short| !held.contains(short) && resources.contains(*short));
     if let Some(short) = taken.next() {
         conflict = Some(("ShortNamesConflict", format!("{short:?} is already in use")));
     } else {
@@ -144,7 +147,14 @@ pub fn accepted(registry: &Registry, definition: &Value, now: &str) -> Option<Va
     if meta::deletion_timestamp(definition).is_none() {
         set_condition(&mut new, "NamesAccepted", status, reason, &message, now);
         if conflict.is_none() {
-            set_condition(&mut new, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", now);
+            set_condition(
+                &mut new,
+                "Established",
+                "True",
+                "InitialNamesAccepted",
+                "the initial names have been accepted",
+                now,
+            );
         } else if established != Some("True") {
             set_condition(&mut new, "Established", "False", "NotAccepted", "not all names are accepted", now);
         }
@@ -164,7 +174,10 @@ fn copy(names: &mut Value, member: &str, from: View<'_>) {
 /// Groups that belong to Kubernetes' community need its approval, which an annotation names.
 fn approved(definition: &mut Value, now: &str) {
     let group = View::new(definition).at("spec").text("group").to_owned();
-    if !["k8s.io", "kubernetes.io"].iter().any(|domain| group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))) {
+    if !["k8s.io", "kubernetes.io"]
+        .iter()
+        .any(|domain| group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    {
         return;
     }
     let annotation = meta::annotation(definition, "api-approved.kubernetes.io").to_owned();
@@ -176,7 +189,9 @@ fn approved(definition: &mut Value, now: &str) {
     } else if annotation.starts_with("https://") || annotation.starts_with("http://") {
         ("True", "ApprovedAnnotation", format!("approved in {annotation}"))
     } else {
-        let text = format!("protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111: {annotation:?}");
+        let text = format!(
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111: {annotation:?}"
+        );
         ("False", "InvalidAnnotation", text)
     };
     set_condition(definition, "KubernetesAPIApprovalPolicyConformant", status, reason, &message, now);
@@ -194,9 +209,7 @@ pub fn set_condition(definition: &mut Value, kind: &str, status: &str, reason: &
         *conditions = json!([]);
     }
     let Some(list) = conditions.as_array_mut() else { return };
-    let new = |since: &str| {
-        json!({ "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since })
-    };
+    let new = |since: &str| json!({ "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since });
     match list.iter_mut().find(|item| View::new(item).text("type") == kind) {
         Some(own) if View::new(own).text("status") == status => {
             let since = View::new(own).text("lastTransitionTime").to_owned();

@@ -24,8 +24,11 @@ use crate::{call::Call, custom::compare_versions, encode, registry::Registry, se
 /// Documents already made, for one generation of the registry.
 #[derive(Debug, Default)]
 pub struct Documents {
-    state: Mutex<(u64, HashMap<String, (Bytes, String)>)>,
+    state: Mutex<State>,
 }
+
+/// The generation of the registry, and documents with their ETags by name.
+type State = (u64, HashMap<String, (Bytes, String)>);
 
 impl Documents {
     /// A document and its ETag.
@@ -263,7 +266,7 @@ fn aggregate(registry: &Registry, legacy: bool, discovery: &str) -> Value {
                 let resources: Vec<Value> = rows
                     .iter()
                     .filter(|kind| kind.group == *group && kind.version == *version)
-                    .map(|kind| one_resource(kind))
+                    .map(one_resource)
                     .collect();
                 json!({ "version": version, "resources": resources, "freshness": "Current" })
             })

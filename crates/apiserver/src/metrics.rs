@@ -25,8 +25,10 @@ const BOUNDS: [f64; 20] =
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: Mutex<BTreeMap<Labels, Counts>>,
-    watches: Mutex<BTreeMap<(&'static str, &'static str, &'static str), Arc<AtomicI64>>>,
+    watches: Mutex<BTreeMap<GroupVersionResource, Arc<AtomicI64>>>,
 }
+
+type GroupVersionResource = (&'static str, &'static str, &'static str);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Labels {

@@ -45,7 +45,7 @@ impl Object {
         &self.key
     }
 
-    /// The revision of the last change.
+    /// The revision of the last change; 0 for an object that was not stored, after a dry run.
     pub fn revision(&self) -> u64 {
         self.revision
     }
@@ -99,20 +99,25 @@ impl Object {
             tracing::error!(key = %self.key, %error, "stored object is no json");
             Value::Object(serde_json::Map::new())
         });
-        api::meta::set_resource_version(&mut value, &self.revision.to_string());
+        if self.revision > 0 {
+            api::meta::set_resource_version(&mut value, &self.revision.to_string());
+        }
         value
     }
 
     /// Appends the object as JSON with its resource version, behind `head`, which names the version it is shown in.
     pub fn write(&self, head: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(head);
-        write_version(self.revision, out);
+        if self.revision > 0 {
+            write_version(self.revision, out);
+        }
         out.extend_from_slice(self.tail());
     }
 
     /// How many bytes [`Object::write`] appends for a head of `head` bytes.
     pub fn written_len(&self, head: usize) -> usize {
-        head + VERSION_OVERHEAD + decimal_len(self.revision) + self.bytes.len() - self.head
+        let version = if self.revision > 0 { VERSION_OVERHEAD + decimal_len(self.revision) } else { 0 };
+        head + version + self.bytes.len() - self.head
     }
 }
 
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn versions_of_every_length_are_written() {
-        for revision in [0, 9, 10, 99, 100, u64::MAX] {
+        for revision in [1, 9, 10, 99, 100, u64::MAX] {
             let (object, mut out) = (object().at(revision), Vec::new());
             object.write(object.head(), &mut out);
             assert_eq!(out.len(), object.written_len(object.head().len()), "{revision}");

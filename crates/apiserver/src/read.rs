@@ -222,9 +222,7 @@ async fn history(
             .range(scope, Some(&from), Some(Revision::new(revision)), ask)
             .await
             .map_err(|error| gone(error, served, resource, token))?;
-        let mut seen = 0;
-        for entry in &page.entries {
-            seen += 1;
+        for (seen, entry) in (1u64..).zip(&page.entries) {
             let bytes = server.opened(&entry.key, &entry.value)?;
             let object = Object::new(entry.key.clone(), bytes, entry.mod_revision.get());
             if !(selection.covers(object.key()) && selection.matches(&object)) {

@@ -60,7 +60,7 @@ pub enum Route {
     /// Stored objects, in the version of that index.
     Stored(Arc<Resource>, usize),
     /// A kind that is only answered: reviews, bindings.
-    Virtual(Kind),
+    Virtual(&'static Kind),
 }
 
 impl Route {
@@ -157,7 +157,7 @@ impl Registry {
             if kind.is_stored() {
                 rows.entry(prefix(kind.storage_group, kind.plural)).or_default().push(*kind);
             } else {
-                registry.routes.insert(route_key(kind.group, kind.version, kind.plural), Route::Virtual(*kind));
+                registry.routes.insert(route_key(kind.group, kind.version, kind.plural), Route::Virtual(kind));
             }
         }
         for (prefix, rows) in rows {

@@ -110,7 +110,11 @@ fn checked(kind: &Kind, review: &Value, spec: View<'_>, subject: Option<Option<&
             }
             if resource.exists() && resource.text("namespace") != namespace {
                 let detail = "must match metadata.namespace";
-                errors.push(FieldError::invalid("spec.resourceAttributes.namespace", resource.text("namespace"), detail));
+                errors.push(FieldError::invalid(
+                    "spec.resourceAttributes.namespace",
+                    resource.text("namespace"),
+                    detail,
+                ));
             }
         }
     }

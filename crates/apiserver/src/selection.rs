@@ -45,8 +45,7 @@ impl Selection {
             selection.labels = Some(labels).filter(|labels| !labels.is_everything());
         }
         let selectable = resource.definition.as_ref().map_or(&[][..], |definition| definition.selectable(kind.version));
-        let fields = Fields::parse_custom(&kind, &options.fields, selectable)
-            .map_err(Status::bad_request)?;
+        let fields = Fields::parse_custom(&kind, &options.fields, selectable).map_err(Status::bad_request)?;
         let pinned = fields.exact("metadata.name").map(str::to_owned);
         if !info.name.is_empty() && pinned.as_ref().is_some_and(|name| *name != info.name) {
             return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));

@@ -39,7 +39,6 @@ use crate::{
     feed::Feed,
     metrics::Metrics,
     object::Object,
-    openapi::Documents,
     patch, path,
     path::RequestInfo,
     plain,
@@ -73,8 +72,6 @@ pub struct Server {
     pub metrics: Metrics,
     /// Discovery documents.
     pub discovery: discovery::Documents,
-    /// OpenAPI documents.
-    pub openapi: Documents,
     random: SystemRandom,
     ready: AtomicBool,
 }
@@ -92,7 +89,6 @@ impl ApiServer {
             rbac: Rbac::default(),
             metrics: Metrics::default(),
             discovery: discovery::Documents::default(),
-            openapi: Documents::default(),
             random: SystemRandom::new(),
             ready: AtomicBool::new(false),
             task: task.clone(),

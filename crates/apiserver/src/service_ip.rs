@@ -113,7 +113,8 @@ fn families(service: &Value) -> Vec<FieldError> {
     if policy == "SingleStack" {
         for (list, what) in [(ips, "cluster IPs"), (families, "IP families")] {
             if list.len() == 2 {
-                let detail = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+                let detail =
+                    format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
                 errors.push(FieldError::invalid("spec.ipFamilyPolicy", policy, detail));
             }
         }
@@ -162,7 +163,11 @@ impl Work<'_> {
         let (network, length) = self.server.config.service_cidr;
         let ip = if wanted.is_empty() {
             self.free_address().ok_or_else(|| {
-                FieldError::invalid("spec.clusterIPs", spec.at("clusterIPs").value().clone(), "failed to allocate IP: range is full")
+                FieldError::invalid(
+                    "spec.clusterIPs",
+                    spec.at("clusterIPs").value().clone(),
+                    "failed to allocate IP: range is full",
+                )
             })?
         } else {
             let refused = |why: String| {
@@ -171,7 +176,8 @@ impl Work<'_> {
             };
             // What is no address is refused by validation.
             let Ok(ip) = wanted.parse::<Ipv4Addr>() else { return Ok(()) };
-            let offset = u32::from(ip).checked_sub(u32::from(network)).filter(|offset| (1..size(length)).contains(offset));
+            let offset =
+                u32::from(ip).checked_sub(u32::from(network)).filter(|offset| (1..size(length)).contains(offset));
             if offset.is_none() {
                 let range = format!("{network}/{length}");
                 return Err(refused(format!(
@@ -239,9 +245,8 @@ impl Work<'_> {
             let protocol = |at: usize| list.get(at).map(|port| View::new(port).text("protocol").to_owned());
             let shared = (0..list.len()).find_map(|other| {
                 let port = View::new(&list[other]).int("nodePort").filter(|port| *port != 0)?;
-                let clash = (0..list.len()).any(|any| {
-                    View::new(&list[any]).int("nodePort") == Some(port) && protocol(any) == protocol(at)
-                });
+                let clash = (0..list.len())
+                    .any(|any| View::new(&list[any]).int("nodePort") == Some(port) && protocol(any) == protocol(at));
                 (number(other) == number(at) && protocol(other) != protocol(at) && !clash).then_some(port)
             });
             let port = match shared {
@@ -291,7 +296,9 @@ impl Work<'_> {
     fn free_port(&self, taken: &BTreeSet<u16>) -> Option<u16> {
         let (first, last) = self.server.config.node_ports;
         let count = u32::from(last.saturating_sub(first)) + 1;
-        let free = |port: &u16| !taken.contains(port) && self.ports.cache.get(&self.ports.key("", &port.to_string())).is_none();
+        let free = |port: &u16| {
+            !taken.contains(port) && self.ports.cache.get(&self.ports.key("", &port.to_string())).is_none()
+        };
         let at = |offset: u32| u16::try_from(u32::from(first) + offset).unwrap_or(last);
         for _ in 0..GUESSES {
             let port = at(self.server.random() % count);
@@ -331,6 +338,9 @@ mod tests {
         assert_eq!(errors(json!({"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4"]})), 1);
         assert_eq!(errors(json!({"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv6"]})), 1);
         assert_eq!(errors(json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4"]})), 0);
-        assert_eq!(errors(json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "None", "ipFamilies": ["IPv4", "IPv6"]})), 0);
+        assert_eq!(
+            errors(json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "None", "ipFamilies": ["IPv4", "IPv6"]})),
+            0
+        );
     }
 }

@@ -74,7 +74,10 @@ pub async fn body(call: &Call, gvk: &Gvk, schema: &str, validation: FieldValidat
     let own = |key: &str| document.value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind) = (own("apiVersion"), own("kind"));
     if !document.value.is_object() || !kind.is_empty() && kind != gvk.kind {
-        return Err(Status::bad_request(format!("{kind} in version {api_version:?} cannot be handled as a {}", gvk.kind)));
+        return Err(Status::bad_request(format!(
+            "{kind} in version {api_version:?} cannot be handled as a {}",
+            gvk.kind
+        )));
     }
     if !api_version.is_empty() && api_version != gvk.api_version() {
         return Err(Status::bad_request(format!(
@@ -84,11 +87,12 @@ pub async fn body(call: &Call, gvk: &Gvk, schema: &str, validation: FieldValidat
     }
     meta::set_type(&mut document.value, gvk);
     let schema = Type::named(schema).ok_or_else(|| Status::internal(format!("no schema of {schema}")))?;
-    let warnings = structural::check_parsed(schema, &mut document.value, &document.duplicates, decode::unknown(validation))
-        .map_err(|error| {
-            let (kind, version) = (&gvk.kind, &gvk.version);
-            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
-        })?;
+    let warnings =
+        structural::check_parsed(schema, &mut document.value, &document.duplicates, decode::unknown(validation))
+            .map_err(|error| {
+                let (kind, version) = (&gvk.kind, &gvk.version);
+                Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+            })?;
     for warning in warnings {
         call.warn(warning);
     }

@@ -42,7 +42,8 @@ pub async fn validate(
                 return Ok(());
             }
             held(server, attributes, &rbac::rules(new))?;
-            let gathers = |role: &Value| !View::new(role).at("aggregationRule").slice("clusterRoleSelectors").is_empty();
+            let gathers =
+                |role: &Value| !View::new(role).at("aggregationRule").slice("clusterRoleSelectors").is_empty();
             if gathers(new) || old.is_some_and(gathers) {
                 let paths = Rule { paths: vec!["*".to_owned()], verbs: vec!["*".to_owned()], ..Rule::default() };
                 if held(server, attributes, &[Arc::new(Rule::everything()), Arc::new(paths)]).is_err() {

@@ -85,7 +85,8 @@ pub fn allows(server: &Server, user: &User, wanted: &Wanted<'_>) -> bool {
     let get = wanted.verb == "get" && wanted.subresource.is_empty();
     let read = matches!(wanted.verb, "get" | "list" | "watch") && wanted.subresource.is_empty();
     let own = |of: fn(&References) -> &BTreeSet<String>| {
-        !wanted.name.is_empty() && any_pod(server, node, wanted.namespace, |pod| of(&references(pod)).contains(wanted.name))
+        !wanted.name.is_empty()
+            && any_pod(server, node, wanted.namespace, |pod| of(&references(pod)).contains(wanted.name))
     };
     match (wanted.group, wanted.resource) {
         ("", "secrets") => read && own(|found| &found.secrets),
@@ -122,9 +123,12 @@ pub fn allows(server: &Server, user: &User, wanted: &Wanted<'_>) -> bool {
         },
         ("", "pods") => match (wanted.verb, wanted.subresource) {
             ("get", "") => {
-                !wanted.name.is_empty() && any_pod(server, node, wanted.namespace, |pod| api::meta::name(pod) == wanted.name)
+                !wanted.name.is_empty()
+                    && any_pod(server, node, wanted.namespace, |pod| api::meta::name(pod) == wanted.name)
             }
-            ("list" | "watch" | "create" | "delete", "") | ("update" | "patch", "status") | ("create", "eviction") => true,
+            ("list" | "watch" | "create" | "delete", "") | ("update" | "patch", "status") | ("create", "eviction") => {
+                true
+            }
             _ => false,
         },
         _ => common().iter().any(|rule| rule.allows(wanted)),

@@ -147,7 +147,8 @@ impl Rule {
     /// The rule taken apart into single grants.
     fn single(&self) -> Vec<Rule> {
         let none = [String::new()];
-        let or_none = |list: &'_ [String]| -> Vec<String> { if list.is_empty() { none.to_vec() } else { list.to_vec() } };
+        let or_none =
+            |list: &'_ [String]| -> Vec<String> { if list.is_empty() { none.to_vec() } else { list.to_vec() } };
         let listed = |one: &String| if one.is_empty() { Vec::new() } else { vec![one.clone()] };
         let mut all = Vec::new();
         for verb in &self.verbs {
@@ -230,7 +231,8 @@ pub fn escalation(user: &User, owned: &[Arc<Rule>], rules: &[Arc<Rule>]) -> Opti
     let mut missing: Vec<Rule> = Vec::new();
     for rule in rules.iter().flat_map(|rule| rule.single()).filter(|rule| !rule.covered(owned)) {
         let same = |own: &&mut Rule| {
-            (&own.groups, &own.resources, &own.names, &own.paths) == (&rule.groups, &rule.resources, &rule.names, &rule.paths)
+            (&own.groups, &own.resources, &own.names, &own.paths)
+                == (&rule.groups, &rule.resources, &rule.names, &rule.paths)
         };
         match missing.iter_mut().find(same) {
             Some(own) => own.verbs.extend(rule.verbs),
@@ -268,11 +270,13 @@ enum Subject {
     Group(String),
 }
 
+type Rules = Arc<[Arc<Rule>]>;
+
 #[derive(Debug)]
 struct Grant {
     /// Where it counts; everywhere if empty.
     namespace: String,
-    rules: Arc<[Arc<Rule>]>,
+    rules: Rules,
 }
 
 /// All that is granted, by subject.
@@ -292,7 +296,7 @@ struct State {
     seen: [u64; 4],
     grants: Arc<Grants>,
     /// Rules of roles, by key, with the revision that they were read from.
-    roles: HashMap<Arc<str>, (u64, Arc<[Arc<Rule>]>)>,
+    roles: HashMap<Arc<str>, (u64, Rules)>,
 }
 
 const KINDS: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];

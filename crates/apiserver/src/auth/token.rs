@@ -117,8 +117,11 @@ impl Tokens {
             None => HashMap::new(),
             Some(path) => read_fixed(path).with_context(|| format!("token file {}", path.display()))?,
         };
-        let audiences =
-            if config.token_audiences.is_empty() { vec![config.token_issuer.clone()] } else { config.token_audiences.clone() };
+        let audiences = if config.token_audiences.is_empty() {
+            vec![config.token_issuer.clone()]
+        } else {
+            config.token_audiences.clone()
+        };
         let issuer = config.token_issuer.clone();
         Ok(Self { key, random, id, issuer, audiences, fixed, checked: Mutex::default() })
     }
@@ -157,7 +160,12 @@ impl Tokens {
     }
 
     /// The user behind a token that is meant for one of `audiences`, and those of them that it names.
-    pub async fn user_for(&self, server: &Server, token: &str, audiences: &[String]) -> Option<(Arc<User>, Vec<String>)> {
+    pub async fn user_for(
+        &self,
+        server: &Server,
+        token: &str,
+        audiences: &[String],
+    ) -> Option<(Arc<User>, Vec<String>)> {
         if token.len() > LONGEST {
             return None;
         }
@@ -222,9 +230,8 @@ impl Tokens {
         }
         let (signed, signature) = token.rsplit_once('.')?;
         let (head, body) = signed.split_once('.')?;
-        let decode = |part: &str| -> Option<Value> {
-            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).ok()?).ok()
-        };
+        let decode =
+            |part: &str| -> Option<Value> { serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).ok()?).ok() };
         let head = decode(head)?;
         if head["alg"] != "ES256" || head.get("kid").is_some_and(|id| *id != *self.id) {
             return None;
@@ -276,8 +283,8 @@ async fn lives(server: &Server, plural: &str, namespace: &str, named: View<'_>) 
 /// The public key as SubjectPublicKeyInfo: what its id is the hash of.
 fn public_der(point: &[u8]) -> Vec<u8> {
     const HEAD: [u8; 26] = [
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-        0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
     ];
     [&HEAD[..], point].concat()
 }
@@ -320,13 +327,16 @@ fn decode_pem(pem: &str) -> anyhow::Result<Vec<u8>> {
 /// Lines of `TOKEN,USER,UID,"GROUP,GROUP"`.
 fn read_fixed(path: &Path) -> anyhow::Result<HashMap<String, Arc<User>>> {
     let mut users = HashMap::new();
-    for line in fs::read_to_string(path)?.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in
+        fs::read_to_string(path)?.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         let fields: Vec<&str> = line.splitn(4, ',').map(|field| field.trim().trim_matches('"')).collect();
         let [token, name, uid, groups @ ..] = fields.as_slice() else { bail!("a line has fewer than three fields") };
         if token.is_empty() || name.is_empty() {
             bail!("a line has no token or no user");
         }
-        let groups: Vec<&str> = groups.iter().flat_map(|all| all.split(',')).map(str::trim).filter(|one| !one.is_empty()).collect();
+        let groups: Vec<&str> =
+            groups.iter().flat_map(|all| all.split(',')).map(str::trim).filter(|one| !one.is_empty()).collect();
         let mut user = User::new(*name, &groups);
         user.uid = (*uid).to_owned();
         users.insert((*token).to_owned(), Arc::new(user));
@@ -404,7 +414,10 @@ mod tests {
         assert_eq!(bearer(&headers), Some("abc"));
         headers.insert(header::AUTHORIZATION, "Basic abc".parse().unwrap());
         assert_eq!(bearer(&headers), None);
-        let text = format!("v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{}", BASE64_URL_SAFE_NO_PAD.encode("tok"));
+        let text = format!(
+            "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{}",
+            BASE64_URL_SAFE_NO_PAD.encode("tok")
+        );
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, text.parse().unwrap());
         assert_eq!(websocket_bearer(&headers).as_deref(), Some("tok"));
     }

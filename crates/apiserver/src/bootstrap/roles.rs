@@ -114,10 +114,14 @@ fn binding(name: &str, role: &str, subjects: &[&str]) -> Wanted {
     if role.starts_with("system:controller:") || role == "system:kube-controller-manager" {
         subjects.push(json!({ "kind": "Group", "apiGroup": GROUP, "name": CONTROLLERS }));
     }
-    made(GROUP, plural, json!({
-        "kind": kind, "apiVersion": API, "metadata": metadata, "subjects": subjects,
-        "roleRef": { "apiGroup": GROUP, "kind": role_kind, "name": role },
-    }))
+    made(
+        GROUP,
+        plural,
+        json!({
+            "kind": kind, "apiVersion": API, "metadata": metadata, "subjects": subjects,
+            "roleRef": { "apiGroup": GROUP, "kind": role_kind, "name": role },
+        }),
+    )
 }
 
 /// What a role or binding that is there becomes: rules and subjects that are missing are added, others stay. `None` if it
@@ -181,17 +185,29 @@ mod tests {
     #[test]
     fn the_table_is_read_whole() {
         let all = all();
-        assert_eq!(find(&all, "clusterroles", "cluster-admin")["rules"][1], json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+        assert_eq!(
+            find(&all, "clusterroles", "cluster-admin")["rules"][1],
+            json!({"verbs": ["*"], "nonResourceURLs": ["*"]})
+        );
         let admin = find(&all, "clusterroles", "admin");
         let label = json!({"rbac.authorization.k8s.io/aggregate-to-admin": "true"});
         assert_eq!(admin["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"], label);
-        assert_eq!(find(&all, "roles", "extension-apiserver-authentication-reader")["metadata"]["namespace"], "kube-system");
+        assert_eq!(
+            find(&all, "roles", "extension-apiserver-authentication-reader")["metadata"]["namespace"],
+            "kube-system"
+        );
         let binding = find(&all, "clusterrolebindings", "cluster-admin");
         assert_eq!(binding["subjects"][0]["name"], "system:masters");
         for (_, plural, object) in &all {
             let rules = View::new(object).slice("rules");
             assert!(rules.iter().all(Value::is_object), "{}", meta::name(object));
-            assert!(plural.ends_with("bindings") || !rules.is_empty() || object.get("aggregationRule").is_some() || meta::name(object).contains("legacy"), "{object}");
+            assert!(
+                plural.ends_with("bindings")
+                    || !rules.is_empty()
+                    || object.get("aggregationRule").is_some()
+                    || meta::name(object).contains("legacy"),
+                "{object}"
+            );
         }
     }
 

@@ -2,7 +2,18 @@
 
 /// Attributes that hold links.
 const ATTRIBUTES: [&str; 12] = [
-    "href", "src", "action", "cite", "data", "longdesc", "background", "formaction", "poster", "codebase", "classid", "usemap",
+    "href",
+    "src",
+    "action",
+    "cite",
+    "data",
+    "longdesc",
+    "background",
+    "formaction",
+    "poster",
+    "codebase",
+    "classid",
+    "usemap",
 ];
 
 /// Puts `prefix` in front of every link of an HTML page that begins with a single slash.

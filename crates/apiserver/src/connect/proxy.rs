@@ -31,9 +31,8 @@ pub async fn answer(
     let info = &call.info;
     let kind = &resource.versions[version].kind;
     server.fresh().await?;
-    let place = Place::parse(&info.name).ok_or_else(|| {
-        Status::bad_request(format!("invalid {} request {:?}", kind.singular, info.name))
-    })?;
+    let place = Place::parse(&info.name)
+        .ok_or_else(|| Status::bad_request(format!("invalid {} request {:?}", kind.singular, info.name)))?;
     let target = match kind.plural {
         "nodes" => node(server, &place).await?,
         "pods" => pod(server, &info.namespace, &place).await?,
@@ -201,9 +200,12 @@ async fn service(server: &Server, namespace: &str, place: &Place) -> Result<Targ
         let slice = slice.value();
         let view = View::new(&slice);
         let port = view.list("ports").find(|port| port.text("name") == wanted);
-        let Some(port) = port.and_then(|port| port.int("port")).and_then(|port| u16::try_from(port).ok()) else { continue };
+        let Some(port) = port.and_then(|port| port.int("port")).and_then(|port| u16::try_from(port).ok()) else {
+            continue;
+        };
         for endpoint in view.list("endpoints") {
-            if endpoint.at("conditions").bool("ready") == Some(false) || endpoint.at("targetRef").text("kind") != "Pod" {
+            if endpoint.at("conditions").bool("ready") == Some(false) || endpoint.at("targetRef").text("kind") != "Pod"
+            {
                 continue;
             }
             let addresses = endpoint.list("addresses").map(View::string);

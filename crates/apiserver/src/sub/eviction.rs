@@ -52,7 +52,8 @@ pub async fn answer(
     if !free_to_go(&pod) {
         let budgets = budgets(server, &info.namespace, &pod)?;
         if budgets.len() > 1 {
-            let text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+            let text =
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
             return Err(Status::new(500, Reason::InternalError, text, None));
         }
         if let Some(budget) = budgets.first() {
@@ -77,7 +78,10 @@ fn free_to_go(pod: &Value) -> bool {
 }
 
 fn ready(pod: &Value) -> bool {
-    View::new(pod).at("status").list("conditions").any(|item| item.text("type") == "Ready" && item.text("status") == "True")
+    View::new(pod)
+        .at("status")
+        .list("conditions")
+        .any(|item| item.text("type") == "Ready" && item.text("status") == "True")
 }
 
 fn budgets(server: &Server, namespace: &str, pod: &Value) -> Result<Vec<Value>, Status> {
@@ -96,7 +100,11 @@ fn budgets(server: &Server, namespace: &str, pod: &Value) -> Result<Vec<Value>, 
 
 fn refused(message: String) -> Status {
     let text = "Cannot evict pod as it would violate the pod's disruption budget.";
-    Status::too_many_requests(text, 0).with_cause(Cause { reason: "DisruptionBudget".to_owned(), message, field: String::new() })
+    Status::too_many_requests(text, 0).with_cause(Cause {
+        reason: "DisruptionBudget".to_owned(),
+        message,
+        field: String::new(),
+    })
 }
 
 /// Takes one disruption from a budget, or refuses.
@@ -120,7 +128,11 @@ async fn take(server: &Server, call: &Call, name: &str, pod: &Value, dry_run: bo
             return Err(Status::refused(kind, name, "pdb disruptions allowed is negative"));
         }
         if disrupted > DISRUPTED {
-            return Err(Status::refused(kind, name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
+            return Err(Status::refused(
+                kind,
+                name,
+                "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+            ));
         }
         if allowed == 0 {
             return Err(refused(format!(

@@ -69,11 +69,12 @@ pub async fn answer(
         let change = |old: &Value| {
             let mut wanted = patch.apply_as(api::schema::Type::named(SCHEMA), &scale::of(&places, old))?;
             if let Some(schema) = api::schema::Type::named(SCHEMA) {
-                api::structural::check(schema, &mut wanted, crate::decode::unknown(options.field_validation))
-                    .map_err(|error| {
+                api::structural::check(schema, &mut wanted, crate::decode::unknown(options.field_validation)).map_err(
+                    |error| {
                         let error = FieldError::invalid("patch", "", error);
                         Status::invalid(Qualified { group: "autoscaling", name: "Scale" }, &info.name, &[error])
-                    })?;
+                    },
+                )?;
             }
             set(&places, &wanted, old, &info.name)
         };

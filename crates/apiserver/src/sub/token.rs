@@ -82,7 +82,8 @@ pub async fn answer(server: &Arc<Server>, call: &Call, sub: &Sub) -> Result<Resp
     if bound.exists() {
         bind(server, &mut claims, namespace, name, bound).await?;
     }
-    let token = server.tokens.issue(&claims).map_err(|error| Status::internal(format!("failed to generate token: {error}")))?;
+    let token =
+        server.tokens.issue(&claims).map_err(|error| Status::internal(format!("failed to generate token: {error}")))?;
     meta::set_name(&mut request, name);
     meta::set_namespace(&mut request, namespace);
     meta::set_uid(&mut request, uid);
