@@ -20,3 +20,11 @@ pub mod env;
 pub mod security;
 
 pub mod volume;
+
+pub mod reach;
+
+pub mod command;
+
+pub mod hook;
+
+pub mod probe;

@@ -1,6 +1,6 @@
 //! One pod: what is known, what to do next, what the API server is told, and the owner that does it.
 //!
-//! In reading order: [`state`], [`decide`], [`status`], [`backoff`].
+//! In reading order: [`state`], [`decide`], [`status`], [`backoff`], [`restore`], and then [`owner`] and [`work`], which do it.
 
 pub mod state;
 
@@ -9,3 +9,9 @@ pub mod decide;
 pub mod status;
 
 pub mod backoff;
+
+pub mod restore;
+
+pub mod owner;
+
+pub mod work;

@@ -1,0 +1,448 @@
+//! What owners have done: everything of a pod that takes time. Nothing here decides anything.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
+    core::v1::{Container, Pod, PodStatus, ServiceAccount},
+};
+use kube::{Api, api::PostParams};
+use runtime::{StartError, description::ContainerConfig};
+use task::Task;
+
+use super::{
+    decide::{Event, ImageFailure, StartFailure},
+    restore::{self, ended_of, running_of},
+    state::{ImageRef, container_spec},
+};
+use crate::{
+    config::{Shared, now},
+    env, field, hook, resources, sandbox, security, volume,
+};
+
+/// Longest that a postStart hook may take; a container that hangs in it can be deleted at any time.
+const HOOK_LIMIT: Duration = Duration::from_secs(3600);
+/// Time that a container gets after its preStop hook has used up all of it.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+/// How long a pod waits for the node's network.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs something that blocks.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| format!("{error:#}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+// ---- volumes ----------------------------------------------------------------------------------------------------------
+
+/// Tokens of one pod by audience and seconds.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens(Arc<Mutex<HashMap<(String, i64), (String, Timestamp)>>>);
+
+impl Tokens {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, i64), (String, Timestamp)>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// When the oldest was made.
+    pub fn made(&self) -> Option<Timestamp> {
+        self.lock().values().map(|(_, made)| *made).min()
+    }
+}
+
+/// A pod's volumes, to be made or brought up to date.
+#[derive(Debug)]
+pub struct Volumes {
+    /// The node.
+    pub shared: Shared,
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Its status.
+    pub status: PodStatus,
+    /// Its UID.
+    pub uid: String,
+}
+
+impl Volumes {
+    /// Makes them. Returns whether something changed.
+    pub async fn make(self, tokens: &Tokens) -> Result<bool, String> {
+        let namespace = self.pod.metadata.namespace.clone().unwrap_or_else(|| "default".into());
+        let references = volume::references(&self.pod);
+        let (wanted, images, ()) = tokio::join!(
+            self.fetch_tokens(&namespace, tokens),
+            self.fetch_images(),
+            self.shared.objects.ready(&namespace, &references)
+        );
+        let (wanted, images) = (wanted?, images?);
+        blocking(move || {
+            let dir = self.shared.pod_dir(&self.uid);
+            let objects = self.shared.objects.of(&namespace);
+            let token = |audience: &str, seconds: i64| {
+                wanted.get(&(audience.to_owned(), seconds)).cloned().context("no token was given")
+            };
+            volume::make(&volume::Make {
+                dir: &dir,
+                fields: field::Source {
+                    pod: &self.pod,
+                    status: &self.status,
+                    allocatable: &self.shared.allocatable,
+                },
+                objects: &objects,
+                tokens: &token,
+                images: &images,
+                now: now(),
+            })
+        })
+        .await
+    }
+
+    async fn fetch_tokens(
+        &self,
+        namespace: &str,
+        tokens: &Tokens,
+    ) -> Result<HashMap<(String, i64), String>, String> {
+        let volumes = self.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+        let sources = volumes.iter().filter_map(|volume| volume.projected.as_ref()).flat_map(|source| &source.sources);
+        let asked = sources.flatten().filter_map(|part| part.service_account_token.as_ref());
+        let mut found = HashMap::new();
+        for token in asked {
+            let key = (token.audience.clone().unwrap_or_default(), token.expiration_seconds.unwrap_or(3600));
+            let due = |made: Timestamp| volume::token_refresh(&self.pod, made).is_some_and(|at| at <= now());
+            let known = tokens.lock().get(&key).filter(|(_, made)| !due(*made)).map(|(token, _)| token.clone());
+            let text = match known {
+                Some(text) => text,
+                None => {
+                    let made = now();
+                    let text = self.request_token(namespace, &key).await.map_err(|error| format!("{error:#}"))?;
+                    tokens.lock().insert(key.clone(), (text.clone(), made));
+                    text
+                }
+            };
+            found.insert(key, text);
+        }
+        Ok(found)
+    }
+
+    async fn request_token(&self, namespace: &str, (audience, seconds): &(String, i64)) -> Result<String> {
+        let account = self.pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+        let account = account.filter(|name| !name.is_empty()).unwrap_or("default");
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                audiences: if audience.is_empty() { Vec::new() } else { vec![audience.clone()] },
+                expiration_seconds: Some(*seconds),
+                bound_object_ref: Some(BoundObjectReference {
+                    api_version: Some("v1".into()),
+                    kind: Some("Pod".into()),
+                    name: self.pod.metadata.name.clone(),
+                    uid: self.pod.metadata.uid.clone(),
+                }),
+            },
+            ..Default::default()
+        };
+        let api: Api<ServiceAccount> = Api::namespaced(self.shared.client.clone(), namespace);
+        let answer = api
+            .create_token_request(account, &PostParams::default(), &request)
+            .await
+            .with_context(|| format!("failed to fetch token of service account {namespace}/{account}"))?;
+        answer.status.map(|status| status.token).context("the answer to a token request holds no token")
+    }
+
+    async fn fetch_images(&self) -> Result<BTreeMap<String, Vec<std::path::PathBuf>>, String> {
+        let volumes = self.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for (volume, source) in volumes.iter().filter_map(|volume| volume.image.as_ref().map(|source| (volume, source))) {
+            let target = self.shared.pod_dir(&self.uid).join("volumes/kubernetes.io~image").join(&volume.name);
+            if volume::disk::is_mount_point(&target) {
+                continue;
+            }
+            let name = source.reference.as_deref().unwrap_or("");
+            let policy = source.pull_policy.as_deref().unwrap_or("IfNotPresent");
+            match self.shared.images.ensure(&self.pod, None, name, policy).await {
+                Ok((_, image)) => {
+                    found.insert(volume.name.clone(), image.layers);
+                }
+                Err(failure) => {
+                    let message = format!("{}: {}", failure.reason, failure.message);
+                    return Err(format!("MountVolume.SetUp failed for volume {:?} : {message}", volume.name));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+// ---- sandbox ----------------------------------------------------------------------------------------------------------
+
+/// Makes a pod's sandbox.
+pub async fn create_sandbox(shared: &Shared, pod: &Pod, attempt: u32) -> Event {
+    let own_network = pod.spec.as_ref().and_then(|spec| spec.host_network) != Some(true);
+    if own_network {
+        let mut ready = shared.network_ready.subscribe();
+        let waiting = tokio::time::timeout(NETWORK_PATIENCE, ready.wait_for(|ready| *ready));
+        if waiting.await.is_err() {
+            return Event::SandboxFailed("network is not ready: the node has no pod addresses yet".into());
+        }
+    }
+    let text = tokio::fs::read_to_string(&shared.config.resolv_conf).await.unwrap_or_default();
+    let uid = pod.metadata.uid.as_deref().unwrap_or("");
+    let logs = shared.pod_dir(uid).join("logs");
+    let hostname = crate::register::hostname();
+    let config = sandbox::describe(pod, attempt, &shared.config, &sandbox::host_dns(&text), &hostname, &logs);
+    let namespace = config.namespace.clone();
+    match shared.runtime.run_pod_sandbox(config).await {
+        Ok(record) => {
+            let ip: Option<IpAddr> = record.ip.map(Into::into);
+            if let Some(ip) = ip {
+                shared.zone.set_pod(ip, &namespace);
+            }
+            Event::SandboxReady(record.id, ip)
+        }
+        Err(error) => Event::SandboxFailed(format!("{error:#}")),
+    }
+}
+
+/// Stops a pod's sandbox, however often that takes.
+pub async fn stop_sandbox(shared: &Shared, id: &str, address: Option<IpAddr>) -> Event {
+    let mut delay = Duration::from_millis(500);
+    while let Err(error) = shared.runtime.stop_pod_sandbox(id).await {
+        tracing::warn!(sandbox = id, error = format!("{error:#}"), "stop sandbox");
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(Duration::from_secs(30));
+    }
+    if let Some(ip) = address {
+        shared.zone.remove_pod(ip);
+    }
+    Event::SandboxStopped
+}
+
+/// Removes everything of a pod from the machine.
+pub async fn remove(shared: &Shared, uid: &str, namespace: &str) -> Result<(), String> {
+    shared.objects.release(uid, namespace);
+    for sandbox in shared.runtime.list_sandboxes() {
+        if sandbox.record.config.uid == uid {
+            shared.runtime.remove_pod_sandbox(&sandbox.record.id).await.map_err(|error| format!("{error:#}"))?;
+        }
+    }
+    let dir = shared.pod_dir(uid);
+    blocking(move || volume::remove(&dir)).await
+}
+
+// ---- containers -------------------------------------------------------------------------------------------------------
+
+/// Has the image of a container.
+pub async fn fetch_image(shared: &Shared, pod: &Pod, name: String) -> Event {
+    let result = match container_spec(pod, &name) {
+        Some(spec) => shared.images.ensure(pod, Some(&name), spec.image(), spec.pull_policy()).await,
+        None => Err(ImageFailure {
+            reason: "InvalidImageName".into(),
+            message: "the container is not in the spec".into(),
+            again: false,
+        }),
+    };
+    Event::Image(name, result.map(|(image, _)| image))
+}
+
+/// A container to create and start.
+#[derive(Debug)]
+pub struct Start {
+    /// The node.
+    pub shared: Shared,
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Its status.
+    pub status: PodStatus,
+    /// Id of its sandbox.
+    pub sandbox: String,
+    /// Name of the container.
+    pub name: String,
+    /// Its number.
+    pub attempt: u32,
+    /// Its image.
+    pub image: ImageRef,
+}
+
+impl Start {
+    /// Creates and starts it.
+    pub async fn run(self) -> Event {
+        let name = self.name.clone();
+        let result = self.attempt().await;
+        Event::Started(name, result)
+    }
+
+    async fn attempt(self) -> Result<super::state::Running, StartFailure> {
+        self.forget_old().await;
+        let (runtime, sandbox) = (self.shared.runtime.clone(), self.sandbox.clone());
+        let config = blocking(move || self.describe()).await;
+        let config = config.map_err(|message| StartFailure::Create("CreateContainerConfigError".into(), message))?;
+        match runtime.run_container(&sandbox, config).await {
+            Ok(record) => Ok(running_of(&record)),
+            Err(StartError::Create(error)) => {
+                Err(StartFailure::Create("CreateContainerError".into(), format!("{error:#}")))
+            }
+            Err(StartError::Start { message, code, record }) => {
+                let mut ended = ended_of(&record, None).unwrap_or_default();
+                (ended.code, ended.message) = (code, Some(message));
+                Err(StartFailure::Start(ended))
+            }
+        }
+    }
+
+    /// Of earlier containers of the name only the last one is kept, for its log and last words.
+    async fn forget_old(&self) {
+        let uid = self.pod.metadata.uid.as_deref().unwrap_or("");
+        let sandboxes: Vec<String> = self
+            .shared
+            .runtime
+            .list_sandboxes()
+            .into_iter()
+            .filter(|sandbox| sandbox.record.config.uid == uid)
+            .map(|sandbox| sandbox.record.id)
+            .collect();
+        for id in sandboxes {
+            for record in self.shared.runtime.list_containers(Some(&id)) {
+                if record.config.name != self.name || record.config.attempt + 1 >= self.attempt {
+                    continue;
+                }
+                let log = self.shared.runtime.container_log_path(&record.id);
+                if let Err(error) = self.shared.runtime.remove_container(&record.id).await {
+                    tracing::warn!(container = record.id, error = format!("{error:#}"), "remove old container");
+                    continue;
+                }
+                if let Ok(log) = log {
+                    let _ = blocking(move || {
+                        crate::api::logs::files(&log).iter().for_each(|file| {
+                            let _ = std::fs::remove_file(file);
+                        });
+                        Ok(())
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+
+    fn describe(self) -> Result<ContainerConfig> {
+        let pod = &self.pod;
+        let spec = container_spec(pod, &self.name).context("the container is not in the spec")?;
+        let container = spec.to_container();
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let enable_links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links) != Some(false);
+        let services = env::linked_services(self.shared.services.list(), namespace, enable_links);
+        let objects = self.shared.objects.of(namespace);
+        let source = field::Source { pod, status: &self.status, allocatable: &self.shared.allocatable };
+        let environment = env::build(source, &container, &objects, &services)?;
+        if !environment.skipped.is_empty() {
+            let keys = environment.skipped.join(", ");
+            let message = format!("Keys [{keys}] from envFrom were skipped since they are considered invalid environment variable names.");
+            self.shared.recorder.pod(pod, Some(&self.name), true, "InvalidEnvironmentVariableNames", message);
+        }
+        let variables = environment.variables;
+        let expanded = |list: &Option<Vec<String>>| -> Vec<String> {
+            let value = |name: &str| {
+                variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+            };
+            list.iter().flatten().map(|text| env::expand(text, value)).collect()
+        };
+        let uid = pod.metadata.uid.as_deref().unwrap_or("");
+        let security = security::of(pod, &container, &self.image.user, &self.shared.config.seccomp_dir)?;
+        let mounts = volume::mounts(&self.shared.pod_dir(uid), pod, &container, &variables)?;
+        let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+        let annotations = BTreeMap::from([
+            (restore::IMAGE_REFERENCE.to_owned(), self.image.reference.clone()),
+            (restore::IMAGE_USER.to_owned(), self.image.user.clone()),
+            (restore::TERMINATION_FALLBACK.to_owned(), fallback.to_string()),
+        ]);
+        Ok(ContainerConfig {
+            name: self.name.clone(),
+            attempt: self.attempt,
+            image: self.image.id.clone(),
+            image_name: self.image.name.clone(),
+            command: expanded(&container.command),
+            args: expanded(&container.args),
+            working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
+            mounts,
+            devices: Vec::new(),
+            resources: resources::container(pod, &container, self.shared.memory),
+            security,
+            stdin: container.stdin == Some(true),
+            stdin_once: container.stdin_once == Some(true),
+            tty: container.tty == Some(true),
+            stop_signal: container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
+            termination_message: container
+                .termination_message_path
+                .as_deref()
+                .filter(|path| !path.is_empty())
+                .map(Into::into),
+            annotations,
+            env: variables,
+        })
+    }
+}
+
+/// Runs the postStart hook of a container.
+pub async fn post_start(task: &Task, shared: &Shared, container: Container, id: String, pod_ip: IpAddr) -> Event {
+    let handler = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
+    let result = match handler {
+        Some(handler) => hook::run(task, &shared.runtime, handler, &container, &id, pod_ip, HOOK_LIMIT).await,
+        None => Ok(()),
+    };
+    Event::Hook(container.name.clone(), id, result.map_err(|error| format!("{error:#}")))
+}
+
+/// A container to stop.
+#[derive(Debug)]
+pub struct StopContainer {
+    /// Carries its requests.
+    pub task: Task,
+    /// The node.
+    pub shared: Shared,
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// The container's spec; none for an ephemeral one.
+    pub container: Option<Container>,
+    /// Its id.
+    pub id: String,
+    /// Address of its pod.
+    pub pod_ip: IpAddr,
+    /// Time to end by itself, its hook included.
+    pub grace: Duration,
+    /// Whether to run its preStop hook.
+    pub hook: bool,
+}
+
+impl StopContainer {
+    /// Stops it. Its end is reported by the runtime.
+    pub async fn run(self) {
+        let began = tokio::time::Instant::now();
+        let mut grace = self.grace;
+        let handler = self.container.as_ref().and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref());
+        if let (true, Some(handler), Some(container)) = (self.hook, handler, &self.container) {
+            let running =
+                hook::run(&self.task, &self.shared.runtime, handler, container, &self.id, self.pod_ip, grace);
+            let result = match tokio::time::timeout(grace, running).await {
+                Ok(result) => result,
+                Err(_) => Err(anyhow!("preStop hook did not end in time")),
+            };
+            if let Err(error) = result {
+                tracing::debug!(container = self.id, error = format!("{error:#}"), "preStop hook");
+                let message = "PreStopHook failed".to_owned();
+                self.shared.recorder.pod(&self.pod, Some(&container.name), true, "FailedPreStopHook", message);
+            }
+            grace = grace.saturating_sub(began.elapsed()).max(LAST_GRACE);
+        }
+        while let Err(error) = self.shared.runtime.stop_container(&self.id, grace).await {
+            tracing::warn!(container = self.id, error = format!("{error:#}"), "stop container");
+            grace = Duration::ZERO;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
