@@ -151,8 +151,7 @@ mod tests {
     #[test]
     fn a_pod_is_taken_or_refused_with_upstreams_reason() {
         let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned()), ("cores".to_owned(), "8".to_owned())]);
-        let allocatable: Allocatable =
-            serde_json::from_value(json!({"cpu": "2", "memory": "1Gi"})).unwrap();
+        let allocatable: Allocatable = serde_json::from_value(json!({"cpu": "2", "memory": "1Gi"})).unwrap();
         let place = Place { name: "n1", labels: &labels, allocatable: &allocatable, max_pods: 3 };
         let port = |ip: &str, port: i32| json!({"containerPort": 80, "hostPort": port, "hostIP": ip});
         let there = [pod(with("1", port("10.0.0.1", 8080))), pod(with("500m", port("", 9090)))];

@@ -83,6 +83,8 @@ pub struct Inner {
     pub network_ready: watch::Sender<bool>,
     /// The node's object as last seen.
     pub node: RwLock<Option<Arc<Node>>>,
+    /// Told when that object changes.
+    pub node_changed: tokio::sync::Notify,
     /// Everything the node does.
     pub task: Task,
 }

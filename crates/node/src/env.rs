@@ -298,14 +298,8 @@ mod tests {
             &[],
         )
         .unwrap();
-        let wanted = [
-            "C_colour=blue",
-            "C_x.y=dotted",
-            "NAME=web",
-            "URL=http://web/red/$(LATER)",
-            "LATER=x",
-            "PASSWORD=secret",
-        ];
+        let wanted =
+            ["C_colour=blue", "C_x.y=dotted", "NAME=web", "URL=http://web/red/$(LATER)", "LATER=x", "PASSWORD=secret"];
         assert_eq!(pairs(&environment), wanted);
         assert_eq!(environment.skipped, ["C_a=b"]);
     }
@@ -315,7 +309,10 @@ mod tests {
         let from = |source: Value| built(json!({"name": "a", "env": [{"name": "X", "valueFrom": source}]}), &[]);
         let cases = [
             (json!({"configMapKeyRef": {"name": "none", "key": "k"}}), "configmap \"none\" not found"),
-            (json!({"configMapKeyRef": {"name": "config", "key": "k"}}), "couldn't find key k in ConfigMap shop/config"),
+            (
+                json!({"configMapKeyRef": {"name": "config", "key": "k"}}),
+                "couldn't find key k in ConfigMap shop/config",
+            ),
             (json!({"secretKeyRef": {"name": "none", "key": "k"}}), "secret \"none\" not found"),
             (json!({"secretKeyRef": {"name": "secret", "key": "k"}}), "couldn't find key k in Secret shop/secret"),
         ];

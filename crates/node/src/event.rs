@@ -157,8 +157,7 @@ async fn write(client: kube::Client, mut notes: mpsc::Receiver<Note>, node: Stri
         if !bucket.take(now) {
             continue;
         }
-        let key =
-            (note.about.uid.clone(), note.about.field_path.clone(), note.reason.clone(), note.message.clone());
+        let key = (note.about.uid.clone(), note.about.field_path.clone(), note.reason.clone(), note.message.clone());
         if let Some(entry) = written.get_mut(&key).filter(|entry| now.duration_since(entry.last) < FRESH) {
             let api: Api<Event> = Api::namespaced(client.clone(), &entry.namespace);
             let patch = serde_json::json!({"count": entry.count + 1, "lastTimestamp": Time(note.at)});

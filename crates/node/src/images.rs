@@ -156,9 +156,7 @@ pub fn image_ref(image: &Image, name: &str) -> ImageRef {
 /// first.
 pub fn from_secret(secret: &Secret, reference: &Reference) -> Vec<Credentials> {
     let data = secret.data.as_ref();
-    let parsed = |key: &str| -> Option<serde_json::Value> {
-        serde_json::from_slice(&data?.get(key)?.0).ok()
-    };
+    let parsed = |key: &str| -> Option<serde_json::Value> { serde_json::from_slice(&data?.get(key)?.0).ok() };
     let auths = parsed(".dockerconfigjson").map(|config| config["auths"].clone()).or_else(|| parsed(".dockercfg"));
     let Some(serde_json::Value::Object(auths)) = auths else { return Vec::new() };
     let repository = reference.repository();
@@ -170,9 +168,9 @@ pub fn from_secret(secret: &Secret, reference: &Reference) -> Vec<Credentials> {
         let covers = place == reference.domain()
             || repository == place
             || repository.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'))
-            || place.strip_prefix("*.").is_some_and(|suffix| {
-                reference.domain().split_once('.').is_some_and(|(_, rest)| rest == suffix)
-            });
+            || place
+                .strip_prefix("*.")
+                .is_some_and(|suffix| reference.domain().split_once('.').is_some_and(|(_, rest)| rest == suffix));
         if covers && let Some(credentials) = entry_credentials(entry) {
             matching.push((place.len(), credentials));
         }

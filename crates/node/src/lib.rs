@@ -9,7 +9,19 @@
 //!
 //! Policy is pure and stands apart from what carries it out: [`pod`]'s `decide` says what is next for a pod.
 
+pub mod node;
+
+pub mod config;
+
+pub mod register;
+
+pub mod pods;
+
+pub mod admit;
+
 pub mod pod;
+
+pub mod sandbox;
 
 pub mod resources;
 
@@ -19,7 +31,11 @@ pub mod env;
 
 pub mod security;
 
+pub mod objects;
+
 pub mod volume;
+
+pub mod images;
 
 pub mod reach;
 
@@ -28,3 +44,12 @@ pub mod command;
 pub mod hook;
 
 pub mod probe;
+
+pub mod event;
+
+pub mod services;
+
+pub mod api;
+
+pub use config::Config;
+pub use node::{Node, Sockets};

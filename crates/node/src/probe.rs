@@ -37,7 +37,12 @@ impl Counter {
         let positive = |value: Option<i32>, default: u32| {
             value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default)
         };
-        Self { success: positive(spec.success_threshold, 1), failure: positive(spec.failure_threshold, 3), last: None, run: 0 }
+        Self {
+            success: positive(spec.success_threshold, 1),
+            failure: positive(spec.failure_threshold, 3),
+            last: None,
+            run: 0,
+        }
     }
 
     /// Takes in a result; the verdict where enough of them agree.
@@ -90,7 +95,8 @@ pub async fn run(
     report: impl Fn(Report) + Send,
 ) {
     let delay = seconds(spec.initial_delay_seconds, 0);
-    let delay = if spec.initial_delay_seconds.unwrap_or(0) > 0 { delay.saturating_sub(target.age) } else { Duration::ZERO };
+    let delay =
+        if spec.initial_delay_seconds.unwrap_or(0) > 0 { delay.saturating_sub(target.age) } else { Duration::ZERO };
     let period = seconds(spec.period_seconds, 10);
     let mut counter = Counter::new(&spec);
     // Liveness is assumed, the others have to be shown.

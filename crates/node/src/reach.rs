@@ -118,9 +118,7 @@ pub async fn http(
     };
     match tokio::time::timeout(limit, attempt).await {
         Ok(result) => result.map_err(|error| anyhow!("Get \"{url}\": {error:#}")),
-        Err(_) => bail!(
-            "Get \"{url}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-        ),
+        Err(_) => bail!("Get \"{url}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"),
     }
 }
 
@@ -261,7 +259,8 @@ pub async fn grpc(task: &Task, address: SocketAddr, service: &str, agent: &str, 
             .body(Full::new(health_request(service)))
             .context("build request")?;
         let answer = sender.send_request(request).await?;
-        let code = |headers: &http::HeaderMap| headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
+        let code =
+            |headers: &http::HeaderMap| headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
         let early: Option<u32> = code(answer.headers());
         let whole = Limited::new(answer.into_body(), BODY_LIMIT).collect().await.map_err(|error| anyhow!("{error}"))?;
         let status = whole.trailers().and_then(code).or(early).unwrap_or(0);

@@ -56,7 +56,12 @@ pub fn dns(pod: &Pod, spec: &PodSpec, config: &Config, host: &Dns) -> Dns {
     }
     for list in [&mut dns.servers, &mut dns.searches] {
         let mut seen = Vec::new();
-        list.retain(|item| !seen.contains(item) && { seen.push(item.clone()); true });
+        list.retain(|item| {
+            !seen.contains(item) && {
+                seen.push(item.clone());
+                true
+            }
+        });
     }
     dns.servers.truncate(3);
     dns.searches.truncate(32);
@@ -103,7 +108,14 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
 }
 
 /// The description of a pod's sandbox.
-pub fn describe(pod: &Pod, attempt: u32, config: &Config, host: &Dns, node_hostname: &str, log_dir: &Path) -> SandboxConfig {
+pub fn describe(
+    pod: &Pod,
+    attempt: u32,
+    config: &Config,
+    host: &Dns,
+    node_hostname: &str,
+    log_dir: &Path,
+) -> SandboxConfig {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let host_network = spec.host_network == Some(true);
@@ -135,9 +147,7 @@ pub fn describe(pod: &Pod, attempt: u32, config: &Config, host: &Dns, node_hostn
         host_ports: if host_network { Vec::new() } else { host_ports(spec) },
         hosts: Hosts {
             fqdn,
-            aliases: aliases
-                .map(|alias| (alias.ip.clone(), alias.hostnames.clone().unwrap_or_default()))
-                .collect(),
+            aliases: aliases.map(|alias| (alias.ip.clone(), alias.hostnames.clone().unwrap_or_default())).collect(),
         },
         dns: dns(pod, spec, config, host),
         sysctls,
@@ -175,7 +185,8 @@ mod tests {
     }
 
     fn described(spec: Value) -> SandboxConfig {
-        let pod = serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec})).unwrap();
+        let pod =
+            serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec})).unwrap();
         let host = host_dns("search corp.example\nnameserver 192.0.2.53\noptions timeout:1\n");
         describe(&pod, 0, &config(), &host, "machine", Path::new("/logs"))
     }

@@ -103,9 +103,8 @@ fn group(pod: &Pod) -> Option<u32> {
 fn common_user(pod: &Pod) -> Option<u32> {
     let spec = pod.spec.as_ref()?;
     let outer = spec.security_context.as_ref().and_then(|context| context.run_as_user);
-    let of = |container: &Container| {
-        container.security_context.as_ref().and_then(|context| context.run_as_user).or(outer)
-    };
+    let of =
+        |container: &Container| container.security_context.as_ref().and_then(|context| context.run_as_user).or(outer);
     let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(of);
     let first = users.next()??;
     users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok()).flatten()
@@ -235,9 +234,9 @@ pub fn mounts(dir: &Path, pod: &Pod, container: &Container, env: &[(String, Stri
         let Some(mut source) = path(dir, volume) else { bail!("{}", unsupported(volume)) };
         if let Some(part) = part(mount, env)? {
             let target = dir.join("volume-subpaths").join(&mount.name).join(&container.name).join(index.to_string());
-            disk::sub_path(&source, &part, &target)
-                .with_context(|| format!("failed to prepare subPath for volumeMount {:?} of container {:?}",
-                    mount.name, container.name))?;
+            disk::sub_path(&source, &part, &target).with_context(|| {
+                format!("failed to prepare subPath for volumeMount {:?} of container {:?}", mount.name, container.name)
+            })?;
             source = target;
         }
         let readonly = mount.read_only == Some(true) || always_readonly(volume);
@@ -310,12 +309,17 @@ fn remove_dir(path: &Path) -> Result<()> {
     }
 }
 
+/// The tokens that a pod's volumes hold: audience and seconds.
+pub fn tokens(pod: &Pod) -> Vec<(String, i64)> {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+    let sources = volumes.iter().filter_map(|volume| volume.projected.as_ref()).flat_map(|source| &source.sources);
+    let parts = sources.flatten().filter_map(|part| part.service_account_token.as_ref());
+    parts.map(|token| (token.audience.clone().unwrap_or_default(), token.expiration_seconds.unwrap_or(3600))).collect()
+}
+
 /// The earliest time at which a token of the pod should be replaced, given when it was made: after 80% of its life.
 pub fn token_refresh(pod: &Pod, made: Timestamp) -> Option<Timestamp> {
-    let volumes = pod.spec.as_ref()?.volumes.as_deref()?;
-    let sources = volumes.iter().filter_map(|volume| volume.projected.as_ref()).flat_map(|source| &source.sources);
-    let tokens = sources.flatten().filter_map(|part| part.service_account_token.as_ref());
-    let seconds = tokens.map(|token| token.expiration_seconds.unwrap_or(3600).clamp(600, 24 * 3600)).min()?;
+    let seconds = tokens(pod).into_iter().map(|(_, seconds)| seconds.clamp(600, 24 * 3600)).min()?;
     made.checked_add(jiff::SignedDuration::from_secs(seconds * 4 / 5)).ok()
 }
 

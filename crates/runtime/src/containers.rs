@@ -267,6 +267,14 @@ impl Runtime {
         self.container(id).ok().map(|(_, container)| container.record())
     }
 
+    /// Whether a container has ended, now and later. One that is not there has.
+    pub fn ended(&self, id: &str) -> tokio::sync::watch::Receiver<bool> {
+        match self.container(id) {
+            Ok((_, container)) => container.ended.subscribe(),
+            Err(_) => tokio::sync::watch::Sender::new(true).subscribe(),
+        }
+    }
+
     /// Runs a command in a container, as its user and with its environment.
     pub async fn exec(&self, id: &str, command: Vec<String>, terminal: bool, stdin: bool) -> Result<Exec, shim::Error> {
         let missing = |error: anyhow::Error| shim::Error::NotFound(format!("{error:#}"));

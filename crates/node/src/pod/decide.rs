@@ -46,8 +46,8 @@ pub enum Event {
     SandboxFailed(String),
     /// The sandbox was stopped.
     SandboxStopped,
-    /// The sandbox is gone by itself.
-    SandboxDied,
+    /// The sandbox with that id is gone by itself.
+    SandboxDied(String),
     /// The image of a container was looked for.
     Image(String, Result<ImageRef, ImageFailure>),
     /// A container was started, or not.
@@ -293,7 +293,7 @@ fn take(state: &mut State, event: Event, now: Timestamp, out: &mut Vec<Action>) 
                 state.sandbox = Sandbox::Stopped { id: id.clone() };
             }
         }
-        Event::SandboxDied => sandbox_died(state, now, out),
+        Event::SandboxDied(id) => sandbox_died(state, &id, now, out),
         Event::Image(name, result) => image(state, &name, result, now, out),
         Event::Started(name, result) => started(state, &name, result, now, out),
         Event::Hook(name, id, result) => hook(state, &name, &id, result, now, out),
@@ -419,7 +419,11 @@ fn started(
             } else {
                 out.push(Action::StartProbes(name.to_owned(), running.id.clone()));
             }
+            let early = container.early.take().filter(|ended| ended.id == running.id);
             container.run = Run::Running(running);
+            if let Some(ended) = early {
+                exited(state, name, ended, out);
+            }
         }
         Err(StartFailure::Create(reason, message)) => {
             out.push(record(true, "Failed", format!("Error: {message}"), Some(name)));
@@ -464,6 +468,11 @@ fn exited(state: &mut State, name: &str, ended: Ended, out: &mut Vec<Action>) {
     let replace = match &container.run {
         Run::Running(running) if running.id == ended.id => false,
         Run::Stopping(running, stop) if running.id == ended.id => stop.replace,
+        // It was over before its start was reported.
+        Run::Starting => {
+            container.early = Some(ended);
+            return;
+        }
         _ => return,
     };
     out.push(Action::StopProbes(name.to_owned()));
@@ -502,8 +511,8 @@ fn probed(state: &mut State, name: &str, id: &str, probe: Probe, passed: bool, n
     }
 }
 
-fn sandbox_died(state: &mut State, now: Timestamp, out: &mut Vec<Action>) {
-    if !matches!(state.sandbox, Sandbox::Ready { .. }) {
+fn sandbox_died(state: &mut State, id: &str, now: Timestamp, out: &mut Vec<Action>) {
+    if !matches!(&state.sandbox, Sandbox::Ready { id: present, .. } if present == id) {
         return;
     }
     for container in &mut state.containers {

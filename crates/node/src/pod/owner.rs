@@ -8,12 +8,7 @@
 //!
 //! The owner itself never waits for anything but its mailbox, so that a pod that hangs can always be deleted.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
@@ -95,12 +90,7 @@ struct Owner {
 }
 
 /// Begins an owner. It ends by itself when its pod is gone, and calls `ended` then.
-pub fn start(
-    shared: &Shared,
-    state: State,
-    first: Vec<Event>,
-    ended: impl FnOnce() + Send + 'static,
-) -> Mailbox {
+pub fn start(shared: &Shared, state: State, first: Vec<Event>, ended: impl FnOnce() + Send + 'static) -> Mailbox {
     let (mailbox, messages) = mpsc::unbounded_channel();
     let uid = state.pod.metadata.uid.clone().unwrap_or_default();
     let task = shared.task.child(&uid);
@@ -439,9 +429,7 @@ impl Owner {
             let (mailbox, name, id) = (self.mailbox.clone(), name.to_owned(), id.to_owned());
             let report = move |report: Report| {
                 let message = match report {
-                    Report::Verdict(passed) => {
-                        Message::Event(Event::Probed(name.clone(), id.clone(), kind, passed))
-                    }
+                    Report::Verdict(passed) => Message::Event(Event::Probed(name.clone(), id.clone(), kind, passed)),
                     Report::Failure(text) => Message::Unhealthy(kind, name.clone(), id.clone(), text),
                 };
                 let _ = mailbox.send(message);
@@ -481,7 +469,11 @@ impl Owner {
     /// Writes the status if there is a new one and none is being written, and deletes the object after the last.
     fn flush(&mut self) {
         if self.state.volumes == Step::Done
-            && self.tokens.made().and_then(|made| volume::token_refresh(&self.state.pod, made)).is_some_and(|at| at <= now())
+            && self
+                .tokens
+                .made()
+                .and_then(|made| volume::token_refresh(&self.state.pod, made))
+                .is_some_and(|at| at <= now())
         {
             self.refresh();
         }
@@ -564,8 +556,7 @@ impl Owner {
         let (mailbox, uid) = (self.mailbox.clone(), self.uid.clone());
         self.task.spawn("delete", async move {
             let preconditions = Preconditions { uid: Some(uid), resource_version: None };
-            let params =
-                DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default().grace_period(0) };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default().grace_period(0) };
             let _ = mailbox.send(Message::Deleted(api.delete(&name, &params).await.map(drop)));
         });
     }

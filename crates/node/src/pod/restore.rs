@@ -149,11 +149,7 @@ fn api_statuses(pod: &Pod) -> Vec<ContainerStatus> {
 /// What the object says of a container that the runtime does not know any more.
 fn from_status(container: &mut ContainerState, status: Option<&ContainerStatus>) {
     let Some(status) = status else { return };
-    let image = ImageRef {
-        reference: status.image_id.clone(),
-        name: status.image.clone(),
-        ..Default::default()
-    };
+    let image = ImageRef { reference: status.image_id.clone(), name: status.image.clone(), ..Default::default() };
     let restarts = u32::try_from(status.restart_count).unwrap_or(0);
     let state = status.state.clone().unwrap_or_default();
     if let Some(terminated) = state.terminated {

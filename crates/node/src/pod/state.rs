@@ -139,6 +139,8 @@ pub struct ContainerState {
     pub attempts: u32,
     /// How the attempt before the present one ended.
     pub last: Option<Ended>,
+    /// The end of a container whose start has not been reported yet.
+    pub early: Option<Ended>,
     /// When it may be started again.
     pub backoff: Backoff,
     /// Delays of pulling its image.
@@ -407,6 +409,7 @@ impl ContainerState {
             run: Run::Idle,
             attempts: 0,
             last: None,
+            early: None,
             backoff: Backoff::default(),
             pull_backoff: Backoff::default(),
             ready: false,

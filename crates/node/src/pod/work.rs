@@ -91,11 +91,7 @@ impl Volumes {
             };
             volume::make(&volume::Make {
                 dir: &dir,
-                fields: field::Source {
-                    pod: &self.pod,
-                    status: &self.status,
-                    allocatable: &self.shared.allocatable,
-                },
+                fields: field::Source { pod: &self.pod, status: &self.status, allocatable: &self.shared.allocatable },
                 objects: &objects,
                 tokens: &token,
                 images: &images,
@@ -105,17 +101,9 @@ impl Volumes {
         .await
     }
 
-    async fn fetch_tokens(
-        &self,
-        namespace: &str,
-        tokens: &Tokens,
-    ) -> Result<HashMap<(String, i64), String>, String> {
-        let volumes = self.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
-        let sources = volumes.iter().filter_map(|volume| volume.projected.as_ref()).flat_map(|source| &source.sources);
-        let asked = sources.flatten().filter_map(|part| part.service_account_token.as_ref());
+    async fn fetch_tokens(&self, namespace: &str, tokens: &Tokens) -> Result<HashMap<(String, i64), String>, String> {
         let mut found = HashMap::new();
-        for token in asked {
-            let key = (token.audience.clone().unwrap_or_default(), token.expiration_seconds.unwrap_or(3600));
+        for key in volume::tokens(&self.pod) {
             let due = |made: Timestamp| volume::token_refresh(&self.pod, made).is_some_and(|at| at <= now());
             let known = tokens.lock().get(&key).filter(|(_, made)| !due(*made)).map(|(token, _)| token.clone());
             let text = match known {
@@ -136,8 +124,8 @@ impl Volumes {
         let account = self.pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
         let account = account.filter(|name| !name.is_empty()).unwrap_or("default");
         let request = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: if audience.is_empty() { Vec::new() } else { vec![audience.clone()] },
+            spec: Some(TokenRequestSpec {
+                audiences: (!audience.is_empty()).then(|| vec![audience.clone()]),
                 expiration_seconds: Some(*seconds),
                 bound_object_ref: Some(BoundObjectReference {
                     api_version: Some("v1".into()),
@@ -145,7 +133,8 @@ impl Volumes {
                     name: self.pod.metadata.name.clone(),
                     uid: self.pod.metadata.uid.clone(),
                 }),
-            },
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let api: Api<ServiceAccount> = Api::namespaced(self.shared.client.clone(), namespace);
@@ -153,13 +142,14 @@ impl Volumes {
             .create_token_request(account, &PostParams::default(), &request)
             .await
             .with_context(|| format!("failed to fetch token of service account {namespace}/{account}"))?;
-        answer.status.map(|status| status.token).context("the answer to a token request holds no token")
+        answer.status.and_then(|status| status.token).context("the answer to a token request holds no token")
     }
 
     async fn fetch_images(&self) -> Result<BTreeMap<String, Vec<std::path::PathBuf>>, String> {
         let volumes = self.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
         let mut found = BTreeMap::new();
-        for (volume, source) in volumes.iter().filter_map(|volume| volume.image.as_ref().map(|source| (volume, source))) {
+        for volume in volumes {
+            let Some(source) = &volume.image else { continue };
             let target = self.shared.pod_dir(&self.uid).join("volumes/kubernetes.io~image").join(&volume.name);
             if volume::disk::is_mount_point(&target) {
                 continue;
@@ -342,14 +332,14 @@ impl Start {
         let environment = env::build(source, &container, &objects, &services)?;
         if !environment.skipped.is_empty() {
             let keys = environment.skipped.join(", ");
-            let message = format!("Keys [{keys}] from envFrom were skipped since they are considered invalid environment variable names.");
+            let message = format!(
+                "Keys [{keys}] from envFrom were skipped since they are considered invalid environment variable names."
+            );
             self.shared.recorder.pod(pod, Some(&self.name), true, "InvalidEnvironmentVariableNames", message);
         }
         let variables = environment.variables;
         let expanded = |list: &Option<Vec<String>>| -> Vec<String> {
-            let value = |name: &str| {
-                variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-            };
+            let value = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
             list.iter().flatten().map(|text| env::expand(text, value)).collect()
         };
         let uid = pod.metadata.uid.as_deref().unwrap_or("");
@@ -426,8 +416,7 @@ impl StopContainer {
         let mut grace = self.grace;
         let handler = self.container.as_ref().and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref());
         if let (true, Some(handler), Some(container)) = (self.hook, handler, &self.container) {
-            let running =
-                hook::run(&self.task, &self.shared.runtime, handler, container, &self.id, self.pod_ip, grace);
+            let running = hook::run(&self.task, &self.shared.runtime, handler, container, &self.id, self.pod_ip, grace);
             let result = match tokio::time::timeout(grace, running).await {
                 Ok(result) => result,
                 Err(_) => Err(anyhow!("preStop hook did not end in time")),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath,
-    ProjectedVolumeSource, Secret, SecretVolumeSource,
+    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath, ProjectedVolumeSource,
+    Secret, SecretVolumeSource,
 };
 
 use crate::{env::Objects, field::Source};
@@ -122,9 +122,7 @@ fn from_secret(
     let Some(secret) = objects.secret(name) else {
         return if optional { Ok(Files::new()) } else { bail!("secret {name:?} not found") };
     };
-    picked(&secret_data(&secret), items, default, optional, |key| {
-        format!("references non-existent secret key: {key}")
-    })
+    picked(&secret_data(&secret), items, default, optional, |key| format!("references non-existent secret key: {key}"))
 }
 
 /// Files of a `downwardAPI` volume.
@@ -179,8 +177,7 @@ pub fn projected(
         }
         if let Some(token) = &part.service_account_token {
             let audience = token.audience.as_deref().unwrap_or("");
-            let text = tokens(audience, token.expiration_seconds.unwrap_or(3600))
-                .context("failed to fetch token")?;
+            let text = tokens(audience, token.expiration_seconds.unwrap_or(3600)).context("failed to fetch token")?;
             let private = readers.user.is_some() || readers.group;
             let mode = if private { 0o600 } else { mode(None, default) };
             files.insert(checked(&token.path)?, File { bytes: text.into_bytes(), mode, owner: readers.user });

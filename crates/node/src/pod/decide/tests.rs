@@ -408,7 +408,7 @@ fn a_dead_sandbox_is_made_again_with_its_init_containers() {
     script.run("i");
     script.exited("i", 0);
     script.run("a");
-    let out = script.on(Event::SandboxDied);
+    let out = script.on(Event::SandboxDied("s1".into()));
     assert!(reasons(&out).contains(&"SandboxChanged"));
     assert!(out.contains(&Action::CreateSandbox(1)));
     script.on(Event::SandboxReady("s2".into(), None));
@@ -447,4 +447,15 @@ fn a_volume_that_fails_is_reported_and_tried_again() {
     let out = script.on(Event::Volumes(Err("secret \"x\" not found".into())));
     assert_eq!(reasons(&out), ["FailedMount"]);
     assert!(script.after(5).contains(&Action::MountVolumes));
+}
+
+#[test]
+fn a_container_that_ends_before_its_start_is_reported_has_ended() {
+    let mut script = Script::new(json!({"restartPolicy": "Never", "containers": [container("a")]}));
+    script.up();
+    script.image("a");
+    let ended = Ended { id: "a-0".into(), code: 3, reason: "Error".into(), ..Default::default() };
+    assert!(script.on(Event::Exited("a".into(), ended)).is_empty());
+    script.started("a");
+    assert_eq!(script.phase(), "Failed");
 }
