@@ -26,6 +26,8 @@ pub(crate) const LOOPBACK: Index = 1;
 /// Marks routes as ours (`proto` in `ip route`); numbers above 4 are free for the taking.
 const OUR_PROTOCOL: u8 = 109;
 
+/// `IF_OPER_UP`
+const OPERATING: u8 = 6;
 const VETH_PEER: u16 = 1;
 const INET_CONF: u16 = 1;
 const INET6_ADDR_GEN_MODE: u16 = 8;
@@ -78,9 +80,9 @@ pub(crate) fn find(request: &mut Request, name: &str) {
     request.text(libc::IFLA_IFNAME, name);
 }
 
-/// The number in the answer to [`find`].
-pub(crate) fn found(answer: &Answer) -> Option<Index> {
-    answer.objects.first().and_then(|object| link(object)).map(|link| link.index)
+/// The link in the answer to [`find`].
+pub(crate) fn found(answer: &Answer) -> Option<Link> {
+    answer.objects.first().and_then(|object| link(object))
 }
 
 /// Gives a link another name for people, and settings of a link to a pod: only the pod's own address may come from
@@ -217,6 +219,8 @@ pub(crate) struct Link {
     pub(crate) name: String,
     pub(crate) alias: Option<String>,
     pub(crate) mtu: u32,
+    /// Whether packets pass. A link that is brought up takes them only some time after its other end is up, too.
+    pub(crate) passes: bool,
 }
 
 fn number(bytes: Option<&[u8]>) -> Option<u32> {
@@ -234,6 +238,7 @@ fn link(object: &[u8]) -> Option<Link> {
         name: text(attribute(rest, libc::IFLA_IFNAME)?),
         alias: attribute(rest, libc::IFLA_IFALIAS).map(text),
         mtu: number(attribute(rest, libc::IFLA_MTU)).unwrap_or(0),
+        passes: attribute(rest, libc::IFLA_OPERSTATE) == Some(&[OPERATING]),
     })
 }
 

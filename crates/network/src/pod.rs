@@ -16,13 +16,14 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
 };
 
 use crate::{
     Cidr, Error, Protocol,
     error::{is, kernel, lock},
     keeper::Keeper,
-    link::{self, End, Mac, Route, Way},
+    link::{self, End, Link, Mac, Route, Way},
     names::Names,
     netlink::{Request, Socket},
     service::Key,
@@ -79,6 +80,8 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The node's end of every pod's link. They never meet, so one address serves all.
 const NODE_MAC: Mac = [0xee; 6];
 const POD_LINK: &str = "eth0";
+/// How long a link may take until packets pass; mostly it is less than a millisecond.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The pods of an instance and what attaching them takes.
 #[derive(Debug)]
 pub(crate) struct Pods {
@@ -167,7 +170,7 @@ impl Pods {
         let what = || format!("attach sandbox {}: link {}", pod.id, pod.link);
         let near = End { name: &pod.link, mac: NODE_MAC };
         let far = End { name: POD_LINK, mac: pod_mac };
-        let index = link::inside(&sandbox.netns, |netns| {
+        link::inside(&sandbox.netns, |netns| {
             let mut inside = Socket::route()?;
             let mut made = self.make_link(&near, &far, netns.as_fd());
             if made.as_ref().is_err_and(|error| is(error, libc::EEXIST)) {
@@ -178,21 +181,38 @@ impl Pods {
                     self.remove_link(&pod.link)?;
                     made = self.make_link(&near, &far, netns.as_fd());
                 } else {
-                    made = self.find_link(&pod.link);
+                    made = self.find_link(&pod.link).map(|link| link.index);
                 }
             }
             let index = made?;
-            set_up_pod(&mut inside, pod.ip)?;
-            Ok(index)
+            self.set_up_node(index, pod, pod_mac)?;
+            set_up_pod(&mut inside, pod.ip)
         })
         .map_err(kernel(what()))?;
+        self.wait(&pod.link).map_err(kernel(what()))
+    }
+
+    /// The node's side: settings before it is up, and the way to the pod.
+    fn set_up_node(&self, index: link::Index, pod: &Pod, pod_mac: Mac) -> io::Result<()> {
         let mut request = Request::default();
         link::settings(&mut request, index, &self.names.alias(&pod.id), self.ipv6);
         link::up(&mut request, index);
         link::neighbour(&mut request, index, pod.ip, pod_mac);
         let to = Cidr::new(pod.ip, 32).expect("a prefix of 32 bits");
         link::route(&mut request, &Route { to, way: Way::Link(index), source: self.source, metric: None });
-        lock(&self.route).all(request).map_err(kernel(what()))?;
+        self.route().all(request).map(drop)
+    }
+
+    /// Waits until packets pass. The end that came up first takes them only after the kernel has noticed, in a worker of
+    /// its own, that the other is up too; what is sent before is lost.
+    fn wait(&self, name: &str) -> io::Result<()> {
+        let start = Instant::now();
+        while !self.find_link(name)?.passes {
+            if start.elapsed() > PATIENCE {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the link did not come up"));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
         Ok(())
     }
 
@@ -200,14 +220,15 @@ impl Pods {
         let mut request = Request::default();
         link::veth(&mut request, near, far, netns, self.mtu);
         link::find(&mut request, near.name);
-        let answers = lock(&self.route).all(request)?;
-        answers.last().and_then(link::found).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+        let answers = self.route().all(request)?;
+        let link = answers.last().and_then(link::found).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        Ok(link.index)
     }
 
-    fn find_link(&self, name: &str) -> io::Result<link::Index> {
+    fn find_link(&self, name: &str) -> io::Result<Link> {
         let mut request = Request::default();
         link::find(&mut request, name);
-        let answers = lock(&self.route).all(request)?;
+        let answers = self.route().all(request)?;
         answers.last().and_then(link::found).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
     }
 
@@ -283,7 +304,7 @@ fn set_up_pod(socket: &mut Socket, ip: Ipv4Addr) -> io::Result<()> {
     link::up(&mut request, link::LOOPBACK);
     link::find(&mut request, POD_LINK);
     let index = socket.all(request)?.last().and_then(link::found);
-    let index = index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+    let index = index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?.index;
     let mut request = Request::default();
     link::up(&mut request, index);
     link::address(&mut request, index, ip, false, None);

@@ -114,7 +114,7 @@ fn a_table_that_was_flushed_is_made_anew_by_the_next_change() {
 fn two_instances_do_not_meet_and_each_ends_without_a_trace() {
     run(async || {
         let world = outside();
-        let before = (ip("-o addr"), ip("route"));
+        let before = (ip("-4 -o addr"), ip("route"));
         let other = network::Config {
             pod_cidr: "10.52.0.0/22".parse().unwrap(),
             cluster_cidr: "10.52.0.0/16".parse().unwrap(),
@@ -143,7 +143,7 @@ fn two_instances_do_not_meet_and_each_ends_without_a_trace() {
         second.cleanup().await.unwrap();
         second.cleanup().await.unwrap();
         assert_eq!(Network::leftovers("other").await.unwrap(), []);
-        assert_eq!((ip("-o addr"), ip("route")), before);
+        assert_eq!((ip("-4 -o addr"), ip("route")), before);
     });
 }
 

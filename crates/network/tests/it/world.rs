@@ -202,6 +202,10 @@ pub fn outside() -> Space {
         ip("addr add 203.0.113.2/24 dev eth0");
         ip("addr add 198.51.100.1/32 dev lo");
     });
+    // Before that, what is sent is lost.
+    while !ip("-o link show uplink").contains("state UP") {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     world
 }
 
