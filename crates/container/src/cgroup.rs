@@ -358,3 +358,6 @@ pub(crate) fn directory_text(directory: &FilePath) -> Result<String, Error> {
     let bytes = directory.as_os_str().as_bytes();
     String::from_utf8(bytes.to_vec()).map_err(|_| Error::Path(directory.display().to_string()))
 }
+
+#[cfg(test)]
+mod tests;

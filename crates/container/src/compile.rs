@@ -469,3 +469,6 @@ pub fn update(resources: &LinuxResources, version: &Version, path: &Path) -> Res
     }
     Ok(update)
 }
+
+#[cfg(test)]
+mod tests;

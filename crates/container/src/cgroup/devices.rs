@@ -224,3 +224,6 @@ impl Code {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,3 +326,6 @@ fn load(offset: u32) -> Instruction {
 fn verdict(value: u32) -> Instruction {
     Instruction { code: RETURN, yes: 0, no: 0, value }
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,7 +258,7 @@ fn bidirectional_mounts_reach_the_machine_and_others_do_not() {
 fn control_groups_are_shown_as_the_containers_own_root() {
     as_root(async {
         let mut pod = Sandbox::new().await;
-        let script = "if [ -d /sys/fs/cgroup/memory ]; then cd /sys/fs/cgroup/memory; else cd /sys/fs/cgroup; fi; \
+        let script = "exec 2>&1; if [ -d /sys/fs/cgroup/memory ]; then cd /sys/fs/cgroup/memory; else cd /sys/fs/cgroup; fi; \
                       grep -c . cgroup.procs; mkdir new || echo read-only; ls -d madang* 2>/dev/null; echo end";
         let (_, out) = pod.run("c", &pod.spec(script)).await;
         let lines: Vec<_> = out.lines().collect();
