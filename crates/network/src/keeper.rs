@@ -143,7 +143,7 @@ impl Keeper {
         }
         plan.changes.write(&mut batch);
         for chain in &plan.old_chains {
-            batch.remove_chain(&chain.to_string());
+            chain.remove(&mut batch);
         }
         batch.commit(&mut self.socket)
     }

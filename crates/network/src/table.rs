@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Changes whenever the sets, chains or rules below do: a table of another layout is made anew at start.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// What rules are made of besides services.
 #[derive(Clone, Debug)]
@@ -63,8 +63,6 @@ pub(crate) enum Place {
     Outside,
     /// Number . key → endpoint.
     Endpoints,
-    /// Key . endpoint, for services with affinity: what is remembered must be in here to count.
-    Live,
     /// Keys whose connections get the node's address.
     Masqueraded,
     /// Key → refuse or drop.
@@ -75,23 +73,22 @@ use Field::{Address, Number, Port, Protocol};
 
 const KEY: &[Field] = &[Address, Protocol, Port];
 const ENDPOINT: &[Field] = &[Address, Port];
-/// Client . key → endpoint, for as long as the client comes back.
+/// Number of an endpoint . client . key, for as long as the client comes back.
 const AFFINITY: Set = Set {
     name: "affinity",
-    key: &[Address, Address, Protocol, Port],
-    holds: Holds::Fields(ENDPOINT),
+    key: &[Number, Address, Address, Protocol, Port],
+    holds: Holds::Nothing,
     dynamic: Some(65_535),
 };
 
 impl Place {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Own,
         Self::Hairpin,
         Self::HostPorts,
         Self::Services,
         Self::Outside,
         Self::Endpoints,
-        Self::Live,
         Self::Masqueraded,
         Self::Unserved,
     ];
@@ -104,7 +101,6 @@ impl Place {
             Self::Services => ("services", KEY, Holds::Verdicts),
             Self::Outside => ("outside", KEY, Holds::Verdicts),
             Self::Endpoints => ("endpoints", &[Number, Address, Protocol, Port], Holds::Fields(ENDPOINT)),
-            Self::Live => ("live", &[Address, Protocol, Port, Address, Port], Holds::Nothing),
             Self::Masqueraded => ("masqueraded", KEY, Holds::Nothing),
             Self::Unserved => ("unserved", KEY, Holds::Verdicts),
         };
@@ -222,11 +218,6 @@ pub(crate) fn elements(key: Key, front: &Front, into: &mut Vec<Element>) {
             numbered[4..16].copy_from_slice(&bytes[..12]);
             let value = endpoint_bytes(*endpoint);
             into.push(Element { place: Place::Endpoints, key: numbered, value: Value::Endpoint(value) });
-            if affinity.is_some() {
-                let mut live = bytes;
-                live[12..].copy_from_slice(&value);
-                into.push(Element { place: Place::Live, key: live, value: Value::Nothing });
-            }
         }
     };
     if let Fate::Pick(endpoints) = &front.inside {
@@ -247,15 +238,6 @@ pub(crate) fn elements(key: Key, front: &Front, into: &mut Vec<Element>) {
         into.push(Element { place: Place::Outside, key: bytes, value: Value::Drop });
     }
     into[start..].sort_unstable();
-    // An endpoint for clients from here and from elsewhere is live once.
-    let mut write = start;
-    for read in start..into.len() {
-        if read == start || into[read] != into[read - 1] {
-            into[write] = into[read];
-            write += 1;
-        }
-    }
-    into.truncate(write);
 }
 
 /// Elements to take out and to put in.
@@ -517,43 +499,79 @@ impl Chain {
     /// Makes the chain with its rules.
     pub(crate) fn write(&self, batch: &mut Batch<'_>) {
         let name = self.to_string();
-        batch.chain(&name);
-        let first = if self.outside { OUTSIDE_NUMBERS } else { 0 };
-        // Registers: 4 number, 5-7 key, 8 endpoint's address, 9 its port.
-        let pick = |rule: &mut Expressions<'_>| {
-            rule.random(self.count, first, Reg(4));
-            load_key(rule, self.wild, Reg(5));
-            rule.map(set(Place::Endpoints), Reg(4), Reg(8));
+        match self.affinity {
+            None => {
+                batch.chain(&name);
+                batch.rule(&name, |rule| {
+                    rule.random(self.count, self.first(), Reg(0));
+                    self.lead(rule);
+                });
+            }
+            Some(timeout) => self.write_sticky(batch, &name, Duration::from_millis(timeout)),
+        }
+    }
+
+    /// One chain an endpoint, which remembers the client; before them, one that finds the client's last endpoint, or
+    /// else draws one: the first out of K, the second out of the K - 1 that are left, and so on.
+    fn write_sticky(&self, batch: &mut Batch<'_>, name: &str, timeout: Duration) {
+        let client = |rule: &mut Expressions<'_>, number: u32| {
+            rule.constant(&number.to_ne_bytes(), Reg(0)).source(Reg(1));
+            load_key(rule, self.wild, Reg(2));
         };
-        if let Some(timeout) = self.affinity {
-            let timeout = Duration::from_millis(timeout);
-            // Registers: 0 client, 1-3 key, 4 endpoint's address, 5 its port; 1-5 are the key of `live`.
-            let recall = |rule: &mut Expressions<'_>| {
-                rule.source(Reg(0));
-                load_key(rule, self.wild, Reg(1));
-                rule.map(AFFINITY.name, Reg(0), Reg(4));
-            };
-            batch.rule(&name, |rule| {
-                recall(rule);
-                rule.lookup(set(Place::Live), Reg(1)).remember(AFFINITY.name, Reg(0), Reg(4), timeout).dnat(Reg(4));
+        let numbers = self.first()..self.first() + self.count;
+        for number in numbers.clone() {
+            let one = self.one(number);
+            batch.chain(&one);
+            // If no more clients can be remembered, the rule ends here and the next one leads on.
+            batch.rule(&one, |rule| {
+                client(rule, number);
+                rule.remember(AFFINITY.name, Reg(0), timeout);
             });
-            // What is remembered is gone: `remember` below would keep it.
-            batch.rule(&name, |rule| {
-                recall(rule);
-                rule.lookup_none(set(Place::Live), Reg(1)).forget(AFFINITY.name, Reg(0), Reg(4));
-            });
-            batch.rule(&name, |rule| {
-                pick(rule);
-                rule.source(Reg(0));
-                load_key(rule, self.wild, Reg(1));
-                rule.remember(AFFINITY.name, Reg(0), Reg(8), timeout).dnat(Reg(8));
+            batch.rule(&one, |rule| {
+                rule.constant(&number.to_ne_bytes(), Reg(0));
+                self.lead(rule);
             });
         }
-        // With affinity, this is left for when no more clients can be remembered.
-        batch.rule(&name, |rule| {
-            pick(rule);
-            rule.dnat(Reg(8));
-        });
+        batch.chain(name);
+        for number in numbers.clone() {
+            batch.rule(name, |rule| {
+                client(rule, number);
+                rule.lookup(AFFINITY.name, Reg(0)).verdict(&Verdict::Goto(&self.one(number)));
+            });
+        }
+        for (number, left) in numbers.zip((1..=self.count).rev()) {
+            batch.rule(name, |rule| {
+                if left > 1 {
+                    rule.random(left, 0, Reg(0)).is(Reg(0), &[0; 4]);
+                }
+                rule.verdict(&Verdict::Goto(&self.one(number)));
+            });
+        }
+    }
+
+    /// Removes the chain and those that are only its own.
+    pub(crate) fn remove(&self, batch: &mut Batch<'_>) {
+        batch.remove_chain(&self.to_string());
+        if self.affinity.is_some() {
+            for number in self.first()..self.first() + self.count {
+                batch.remove_chain(&self.one(number));
+            }
+        }
+    }
+
+    fn first(&self) -> u32 {
+        if self.outside { OUTSIDE_NUMBERS } else { 0 }
+    }
+
+    /// The chain of one endpoint of a chain with affinity.
+    fn one(&self, number: u32) -> String {
+        format!("{self}-{}", number - self.first())
+    }
+
+    /// Sends the connection to the endpoint whose number is in register 0.
+    fn lead(&self, rule: &mut Expressions<'_>) {
+        load_key(rule, self.wild, Reg(1));
+        rule.map(set(Place::Endpoints), Reg(0), Reg(4)).dnat(Reg(4));
     }
 }
 

@@ -27,7 +27,6 @@ const REJECT_RESET: u32 = 1;
 const PORT_UNREACHABLE: u8 = 3;
 const NUMGEN_RANDOM: u32 = 1;
 const DYNSET_UPDATE: u32 = 1;
-const DYNSET_DELETE: u32 = 2;
 
 /// A register of 4 bytes, 0 to 15. What is longer fills those that follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,26 +224,14 @@ impl Expressions<'_> {
         })
     }
 
-    /// Remembers data under a key in a dynamic map for `timeout` from now. What is there keeps its data. The rule ends
-    /// if the map is full.
-    pub(crate) fn remember(&mut self, map: &str, key: Reg, value: Reg, timeout: Duration) -> &mut Self {
+    /// Adds a key to a dynamic set, or keeps it there, for `timeout` from now. The rule ends if the set is full.
+    pub(crate) fn remember(&mut self, set: &str, key: Reg, timeout: Duration) -> &mut Self {
         let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.expression("dynset", |data| {
-            data.text(1, map);
+            data.text(1, set);
             data.be32(3, DYNSET_UPDATE);
             data.be32(4, key.number());
-            data.be32(5, value.number());
             data.attribute(6, &milliseconds.to_be_bytes());
-        })
-    }
-
-    /// Forgets a key of a dynamic map. The kernel wants a register for data here too, and does not use it.
-    pub(crate) fn forget(&mut self, map: &str, key: Reg, value: Reg) -> &mut Self {
-        self.expression("dynset", |data| {
-            data.text(1, map);
-            data.be32(3, DYNSET_DELETE);
-            data.be32(4, key.number());
-            data.be32(5, value.number());
         })
     }
 

@@ -54,8 +54,6 @@ fn a_front_is_a_few_elements() {
             "endpoints 16 1",
             "endpoints 16 1",
             "endpoints 16 2",
-            "live 20",
-            "live 20",
             "outside 12 stick-2000-outside-1",
             "services 12 stick-2000-2",
         ]

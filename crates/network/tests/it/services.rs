@@ -330,3 +330,25 @@ fn names_of_two_processes_are_told_apart_by_their_first_change() {
         assert!(a.space.fetch("10.43.0.2:80").is_err(), "no services are given, and none are there");
     });
 }
+
+#[test]
+fn the_table_can_be_listed() {
+    run(async || {
+        let network = Network::open(config("t")).await.unwrap();
+        let a = Pod::start(&network, "a", "10.42.0.5").await;
+        let sticky = ServicePort {
+            affinity: Some(Duration::from_secs(5)),
+            node_port: Some(30080),
+            external_local: true,
+            ..service("10.43.0.1", &[&a])
+        };
+        let none = service("10.43.0.2", &[]);
+        network.services(all(&[("sticky", both(sticky)), ("none", vec![none])])).await.unwrap();
+        a.space.fetch("10.43.0.1:80").unwrap();
+        // People look with nft, and it must not fall over what other programs wrote.
+        let Ok(listed) = std::process::Command::new("nft").args(["list", "ruleset"]).output() else { return };
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let text = String::from_utf8_lossy(&listed.stdout);
+        assert!(text.contains("10.43.0.1 . tcp . 80 : goto stick-5000-1"), "{text}");
+    });
+}
