@@ -12,7 +12,7 @@
 //! fields x { name go number shape : u16  flags list_type map_type strategy : u8  map_keys merge_key enum default : u16 }
 //! shapes x { kind flags : u8  elem go : u16 }
 //! kinds  x { group version kind : u16 }
-//! text
+//! text                                                                            strings sorted
 //! ```
 //!
 //! Names are those of upstream's OpenAPI document (`io.k8s.api.core.v1.Pod`). Embedded Go structs are fields without a
@@ -66,6 +66,20 @@ fn string(index: u16) -> &'static str {
     let at = SECTIONS.strings + 4 * usize::from(index);
     let bytes = &TABLE[SECTIONS.text + number32(at)..SECTIONS.text + number32(at + 4)];
     std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The number of a string of the table; strings are sorted.
+fn find_string(text: &str) -> Option<u16> {
+    let (mut low, mut high) = (0, number32(4));
+    while low < high {
+        let middle = (low + high) / 2;
+        match string(middle as u16).cmp(text) {
+            std::cmp::Ordering::Equal => return Some(middle as u16),
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    None
 }
 
 /// An API type: a struct of upstream's.
@@ -186,12 +200,32 @@ impl Type {
     ///
     /// Types of every group (`DeleteOptions`, `WatchEvent`) are found in any group.
     pub fn of_kind(group: &str, version: &str, kind: &str) -> Option<Type> {
-        Type::all().find(|t| t.name().ends_with(kind) && t.kinds().any(|k| k == (group, version, kind))).or_else(|| {
-            // Options and events are registered in each group.
-            let name = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
-            let anywhere = kind.ends_with("Options") || matches!(kind, "WatchEvent" | "Status");
-            Type::named(&name).filter(|_| anywhere || group == "meta.k8s.io")
-        })
+        let served = [group, version, kind].map(|text| find_string(text));
+        if let [Some(group), Some(version), Some(kind)] = served {
+            let row = |i: &usize| {
+                let at = SECTIONS.kinds + KIND * i;
+                number(at + 4) == kind && number(at + 2) == version && number(at) == group
+            };
+            if let Some(row) = (0..number32(20)).find(row) {
+                return Type::of_kind_row(row);
+            }
+        }
+        // Options and events are registered in each group.
+        let name = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
+        let anywhere = kind.ends_with("Options") || matches!(kind, "WatchEvent" | "Status");
+        Type::named(&name).filter(|_| anywhere || group == "meta.k8s.io")
+    }
+
+    /// The type whose kinds this row of the table is among: they follow each other as types do.
+    fn of_kind_row(row: usize) -> Option<Type> {
+        let (mut low, mut high) = (0, number32(8));
+        while low < high {
+            let middle = (low + high) / 2;
+            let found = Type(middle as u16);
+            let end = usize::from(found.at(5)) + usize::from(found.at(6));
+            if end <= row { low = middle + 1 } else { high = middle }
+        }
+        (low < number32(8)).then_some(Type(low as u16))
     }
 
     /// Every type, by name.

@@ -2,13 +2,15 @@
 //!
 //! [`check`] walks a value along the [schema](crate::schema) and leaves what upstream's server would print after decoding
 //! it into its Go struct: unknown fields and nulls gone, quantities, times and base64 in canonical form, and fields marked
-//! `omitempty` gone when they hold the zero value. What upstream adds (zero values of fields that are not `omitempty`)
-//! is not added: absent and zero mean the same to everything in this crate.
+//! `omitempty` gone when they hold the zero value, empty structs that are no pointers too. What upstream adds (zero values
+//! of fields that are not `omitempty`) is not added: absent and zero mean the same to everything in this crate.
+//! [`complete`] adds it, for what must work on just what upstream prints, as JSON patches do.
 //!
 //! Error texts are those of the decoder (`sigs.k8s.io/json`), such as
 //! `json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container`. Keys are
 //! case-sensitive.
 
+mod complete;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Field, Kind, Shape, Type};
 
+pub use complete::complete;
 pub(crate) use scalar::{bytes, number, print_time, quantity};
 
 /// What happens to fields that the schema does not have, and to duplicate keys: `fieldValidation` of requests.
@@ -273,13 +276,18 @@ impl Walk {
     }
 }
 
-/// Go leaves the field out when it prints the struct.
+/// Whether the value says no more than leaving the field out does.
 pub(crate) fn omitted(field: Field, value: &Value) -> bool {
     let shape = field.shape();
     if value.is_null() {
         return true;
     }
-    if field.omit_zero() && !shape.pointer() && value.as_object().is_some_and(Map::is_empty) {
+    // Of a struct that is no pointer Go cannot tell whether it is set: an empty one says nothing.
+    if shape.kind() == Kind::Ref
+        && !shape.pointer()
+        && !field.required()
+        && value.as_object().is_some_and(Map::is_empty)
+    {
         return true;
     }
     if !field.omit_empty() || shape.pointer() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 use super::{MAX_DEPTH, ParseError};
@@ -165,14 +166,19 @@ impl Parser<'_> {
             self.space();
             let child = path.child(Step::Key(&key));
             let value = self.value(&child)?;
-            if map.contains_key(&key) {
-                let mut duplicate = String::new();
-                child.append(&mut duplicate);
-                if self.duplicates.len() < MAX_DUPLICATES && !self.duplicates.contains(&duplicate) {
-                    self.duplicates.push(duplicate);
+            match map.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(mut place) => {
+                    let mut duplicate = String::new();
+                    path.child(Step::Key(place.key())).append(&mut duplicate);
+                    if self.duplicates.len() < MAX_DUPLICATES && !self.duplicates.contains(&duplicate) {
+                        self.duplicates.push(duplicate);
+                    }
+                    place.insert(value);
                 }
             }
-            map.insert(key, value);
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,

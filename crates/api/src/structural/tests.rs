@@ -157,7 +157,6 @@ fn values_are_left_as_go_would_print_them() {
             "terminationGracePeriodSeconds": 0,
             "volumes": [{"emptyDir": {}, "name": "v"}],
         },
-        "status": {},
     });
     assert_eq!(value, expected);
     let mut lease = json!({"spec": {"renewTime": "2024-02-29T23:59:59.123456+02:00"}});
@@ -183,6 +182,18 @@ fn schemas_within_custom_resource_definitions_take_their_forms() {
     assert_eq!(schema["properties"]["b"], json!({"additionalProperties": true, "default": {"x": null}}));
     let mut wrong = with(json!({"additionalProperties": "x"}));
     assert_eq!(check(crd, &mut wrong, UnknownFields::Strict), Err("boolean or JSON schema expected".to_owned()));
+}
+
+#[test]
+fn what_is_completed_is_taken_away_again() {
+    for of in Type::all() {
+        let mut object = json!({});
+        complete(of, &mut object);
+        let completed = object.clone();
+        check(of, &mut object, UnknownFields::Strict).unwrap_or_else(|e| panic!("{of:?}: {e} {completed}"));
+        complete(of, &mut object);
+        assert_eq!(object, completed, "{of:?}");
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ fn protobuf_bodies_of_upstreams_clients_read_as_their_json_does() {
         assert_eq!((&found, &value), (&kind, &printed));
         let mut input = fixture["input"].clone();
         structural::check(of, &mut input, UnknownFields::Strict).unwrap();
+        let mut completed = input.clone();
+        structural::complete(of, &mut completed);
+        assert_eq!(completed, fixture["printed"]);
         let ours = proto::encode_envelope(&kind, of, &input).unwrap();
         assert!(ours.len() <= bytes.len());
         let (_, mut again) = proto::decode_envelope(&ours).unwrap();
