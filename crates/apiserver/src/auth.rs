@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+pub mod aggregation;
 pub mod certificate;
 pub mod impersonate;
 pub mod node;

@@ -50,6 +50,12 @@ impl Call {
         Self { info, query, parts, user, body: Mutex::new(Some(body)), warnings: Mutex::default() }
     }
 
+    /// A call of the server's own, for what it writes of its own accord.
+    pub fn own() -> Self {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        Self::new(RequestInfo::default(), Query::default(), parts, Arc::new(User::server()), body::empty())
+    }
+
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.parts.headers

@@ -18,14 +18,11 @@ use api::{
 use serde_json::{Value, json};
 
 use crate::{
-    auth::User,
     cache::Start,
     call::Call,
     delete,
     feed::DEFINITIONS,
     options::{DeleteOptions, WriteOptions},
-    path::RequestInfo,
-    query::Query,
     registry::Registry,
     selection::Selection,
     server::Server,
@@ -67,13 +64,6 @@ pub async fn run(server: Arc<Server>) {
     }
 }
 
-/// A call of the server's own.
-fn own_call() -> Call {
-    let (parts, ()) = http::Request::new(()).into_parts();
-    let user = Arc::new(User::server());
-    Call::new(RequestInfo::default(), Query::default(), parts, user, serve::body::empty())
-}
-
 /// Writes conditions and accepted names where they must change.
 async fn judge(server: &Server, name: &str, value: &Value) -> Result<(), Status> {
     let registry = server.feed.registry();
@@ -85,7 +75,7 @@ async fn judge(server: &Server, name: &str, value: &Value) -> Result<(), Status>
     let target = Target { resource: &resource, version: resource.storage(), sub: "status", namespace: "", name };
     let change = |old: &Value| Ok(accepted(&registry, old, &now).unwrap_or_else(|| old.clone()));
     let manner = Manner { retry: true, plain: true, ..Manner::default() };
-    match write::update(server, &own_call(), target, &change, &WriteOptions::default(), manner).await {
+    match write::update(server, &Call::own(), target, &change, &WriteOptions::default(), manner).await {
         Err(status) if status.code() == 404 => Ok(()),
         result => result.map(|_| ()),
     }
@@ -242,7 +232,7 @@ async fn end(server: Arc<Server>, name: String) {
         Ok(new)
     };
     let manner = Manner { retry: true, plain: true, ..Manner::default() };
-    if let Err(error) = write::update(&server, &own_call(), target, &change, &WriteOptions::default(), manner).await
+    if let Err(error) = write::update(&server, &Call::own(), target, &change, &WriteOptions::default(), manner).await
         && error.code() != 404
     {
         tracing::warn!(%error, name, "end a definition");
@@ -258,7 +248,7 @@ async fn emptied(server: &Server, name: &str) -> Result<bool, Status> {
         return Ok(resource.cache.is_empty());
     }
     let all = resource.cache.all(&Selection::everything(&resource.prefix));
-    let call = own_call();
+    let call = Call::own();
     for object in &all {
         let namespace = resource.namespace_of(object);
         let target = Target { resource, version: resource.storage(), sub: "", namespace, name: object.name() };

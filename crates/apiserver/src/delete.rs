@@ -166,7 +166,7 @@ pub async fn remove(
             Ok(Outcome::Committed(revision)) => {
                 let gone = bytes.is_none();
                 let object = Object::new(key, bytes.unwrap_or_else(|| current.bytes().clone()), revision.get());
-                server.written(resource, &object).await;
+                server.written(&object).await;
                 return Ok(Deleted { object, gone });
             }
             Ok(Outcome::Conflict(_)) => {}

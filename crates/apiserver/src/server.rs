@@ -96,6 +96,9 @@ impl ApiServer {
         });
         task.spawn("store feed", feed.run(task.clone()));
         bootstrap::install(&server).await.context("install bootstrap objects")?;
+        let roles = server.resource(rbac::GROUP, "clusterroles").map_err(|status| anyhow::anyhow!("{status}"))?;
+        auth::aggregation::gather(&server, &roles).await.map_err(|status| anyhow::anyhow!("gather roles: {status}"))?;
+        task.spawn("aggregated roles", auth::aggregation::run(server.clone()));
         task.spawn("custom resource definitions", crd::run(server.clone()));
         task.spawn("compaction", compact(server.clone()));
         server.ready.store(true, Ordering::Release);
@@ -103,7 +106,7 @@ impl ApiServer {
     }
 
     /// Answers a request. Who asks is taken from a [`User`] in its extensions, else from [`Peer`] and headers.
-    pub fn handle(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static {
+    pub fn handle(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + use<> {
         let server = self.0.clone();
         async move { server.handle(request).await }
     }
@@ -241,13 +244,10 @@ impl Server {
         self.feed.keyring().unseal(key, bytes).map_err(Status::internal)
     }
 
-    /// Called after each commit. What decides about other requests (routes, roles) is in effect before the answer goes out.
-    pub async fn written(&self, resource: &Resource, object: &Object) {
-        let decides = resource.is(crate::feed::DEFINITIONS.0, crate::feed::DEFINITIONS.1)
-            || resource.versions.first().is_some_and(|served| served.kind.group == "rbac.authorization.k8s.io");
-        if decides {
-            self.feed.await_revision(object.revision(), Duration::from_secs(5)).await;
-        }
+    /// Called after each commit: the answer goes out when the caches have what was written, so that whoever has it finds it
+    /// in effect, in lists as in admission, roles and routes.
+    pub async fn written(&self, object: &Object) {
+        self.feed.await_revision(object.revision(), Duration::from_secs(5)).await;
     }
 
     /// Addresses and ports that a Service takes or frees with this change.
@@ -375,7 +375,7 @@ impl Server {
             return Err(Status::no_such_resource());
         };
         let kind = route.kind();
-        let whole = info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
+        let whole = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
         let scoped =
             kind.namespaced != info.namespace.is_empty() || kind.kind == "Namespace" || whole && kind.namespaced;
         if !scoped {

@@ -12,9 +12,12 @@
 use std::sync::Arc;
 
 use api::{
-    json, meta,
+    json,
+    kinds::Kind,
+    meta,
     status::{Reason, Status},
     strategy, validate,
+    validate::FieldError,
 };
 use http::Response;
 use serde_json::Value;
@@ -190,7 +193,7 @@ async fn insert_named(
         let mut value = value.clone();
         let extra = server.allocate(&attributes, Some(&mut value), None)?;
         let errors = match &resource.definition {
-            None => validate::create(kind, &value),
+            None => invalid(kind, "", &value, None),
             Some(definition) => definition.validate(kind, "", &value, None),
         };
         if !errors.is_empty() {
@@ -211,7 +214,7 @@ async fn insert_named(
         match commit(server, served, compare, put, extra).await? {
             Written::Done(revision) => {
                 let object = Object::new(key, bytes, revision);
-                server.written(resource, &object).await;
+                server.written(&object).await;
                 return Ok(object);
             }
             Written::Lost(true) => return Err(Status::already_exists(kind.resource(), target.name)),
@@ -221,6 +224,18 @@ async fn insert_named(
         }
     }
     Err(Status::server_timeout(kind.resource(), "create", 1))
+}
+
+/// What is wrong with an object of a built-in kind.
+fn invalid(kind: &Kind, sub: &str, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = match old {
+        None => validate::create(kind, new),
+        Some(old) => validate::update(kind, sub, new, old),
+    };
+    if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        errors.extend(api::crd::definition_errors(new, old));
+    }
+    errors
 }
 
 enum Written {
@@ -417,7 +432,7 @@ pub async fn update(
             }
             let extra = server.allocate(&attributes, Some(&mut new), Some(&old))?;
             let errors = match &resource.definition {
-                None => validate::update(kind, target.sub, &new, &old),
+                None => invalid(kind, target.sub, &new, Some(&old)),
                 Some(definition) => definition.validate(kind, target.sub, &new, Some(&old)),
             };
             if !errors.is_empty() {
@@ -446,7 +461,7 @@ pub async fn update(
         match commit(server, served, compare, op, extra).await? {
             Written::Done(revision) => {
                 let object = Object::new(key, bytes, revision);
-                server.written(resource, &object).await;
+                server.written(&object).await;
                 return Ok(Updated { object, created: false });
             }
             Written::Lost(true) if !manner.retry => return Err(Status::stale(kind.resource(), target.name)),
@@ -479,7 +494,7 @@ fn check_version(served: &Served, new: &Value, old: &Value, name: &str) -> Resul
     match meta::resource_version(new) {
         "" | "0" if served.kind.is_custom() || !strategy::allows_unconditional_update(kind) => {
             let detail = "must be specified for an update";
-            let error = validate::FieldError::invalid("metadata.resourceVersion", 0, detail);
+            let error = FieldError::invalid("metadata.resourceVersion", 0, detail);
             Err(Status::invalid(kind.group_kind(), name, &[error]))
         }
         "" | "0" => Ok(()),
