@@ -84,7 +84,7 @@ impl Images {
         let pull = Pull {
             credentials: self.credentials(pod, &reference).await,
             registries: self.registries.clone(),
-            progress: None,
+            ..Pull::default()
         };
         match self.store.pull(&reference, &pull).await {
             Ok(image) => {
