@@ -8,18 +8,25 @@
 
 use serde_json::Value;
 
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Sub};
 use crate::meta::View;
 
+mod access;
 mod address;
+mod apps;
+mod batch;
 mod check;
 mod core;
 mod field;
 pub mod format;
 mod metadata;
+mod net;
 mod pod;
 mod quota;
+mod registration;
 mod resources;
+mod scaling;
+mod schedule;
 mod service;
 mod storage;
 #[cfg(test)]
@@ -30,7 +37,9 @@ pub use field::{Errors, FieldError, FieldErrorKind, Path, aggregate};
 /// What is wrong with an object that is to be created. Name, uid and (for Services) addresses are set already.
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::new();
-    metadata::create(kind, object, &mut errors);
+    if kind.is_stored() {
+        metadata::create(kind, object, &mut errors);
+    }
     kinds(kind, "", View::new(object), None, &mut errors);
     errors.into_vec()
 }
@@ -40,6 +49,19 @@ pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<F
     let mut errors = Errors::new();
     metadata::update(new, old, &mut errors);
     kinds(kind, subresource, View::new(new), Some(View::new(old)), &mut errors);
+    errors.into_vec()
+}
+
+/// What is wrong with the body of a request to a sub-resource that has a kind of its own: Binding, Scale, TokenRequest.
+pub fn body(subresource: &Sub, object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::new();
+    let view = View::new(object);
+    match (subresource.group, subresource.kind) {
+        ("", "Binding") => pod::binding(view, &mut errors),
+        ("autoscaling", "Scale") => scaling::scale(view, &mut errors),
+        ("authentication.k8s.io", "TokenRequest") => access::token_request(view, &mut errors),
+        _ => {}
+    }
     errors.into_vec()
 }
 
@@ -63,6 +85,28 @@ fn kinds(kind: &Kind, subresource: &str, new: View<'_>, old: Option<View<'_>>, e
         ("", "Endpoints") => core::endpoints(new, old, errors),
         ("", "ResourceQuota") => quota::resource_quota(subresource, new, old, errors),
         ("", "LimitRange") => quota::limit_range(new, errors),
+        ("", "ReplicationController") | ("apps", _) => apps::check(kind.kind, subresource, new, old, errors),
+        ("batch", name) => batch::check(name, subresource, new, old, errors),
+        ("autoscaling", "HorizontalPodAutoscaler") => scaling::autoscaler(kind, subresource, new, old, errors),
+        ("autoscaling", "Scale") => scaling::scale(new, errors),
+        ("policy", "PodDisruptionBudget") => scaling::disruption_budget(subresource, new, errors),
+        ("scheduling.k8s.io", "PriorityClass") => scaling::priority_class(new, old, errors),
+        ("node.k8s.io", "RuntimeClass") => scaling::runtime_class(new, old, errors),
+        ("coordination.k8s.io", "Lease") => scaling::lease(new, errors),
+        ("networking.k8s.io", name) => net::networking(name, subresource, new, old, errors),
+        ("discovery.k8s.io", "EndpointSlice") => net::endpoint_slice(new, old, errors),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => access::role(new, kind.namespaced, errors),
+        ("rbac.authorization.k8s.io", _) => access::binding(new, old, kind.namespaced, errors),
+        ("authorization.k8s.io", name) => access::review(name, new, errors),
+        ("authentication.k8s.io", "TokenRequest") => access::token_request(new, errors),
+        ("admissionregistration.k8s.io", name) => registration::admission(name, new, errors),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            registration::definition(subresource, new, old, errors);
+        }
+        ("apiregistration.k8s.io", "APIService") => registration::api_service(subresource, new, errors),
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            registration::signing_request(subresource, new, old, errors);
+        }
         (_, "Event") if !kind.is_custom() => core::event(kind, new, old, errors),
         ("storage.k8s.io", name) => storage::group(name, subresource, new, old, errors),
         _ => {}

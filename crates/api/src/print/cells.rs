@@ -722,7 +722,7 @@ fn other(kind: &str, row: &Row<'_>) -> Vec<Value> {
         "ClusterTrustBundle" => row.named([or(spec.text("signerName"), NONE).into()]),
         "PodCertificateRequest" => {
             let kinds = ["Issued", "Denied", "Failed"];
-            let last = status.list("conditions").filter(|condition| kinds.contains(&condition.text("type"))).last();
+            let last = status.list("conditions").rfind(|condition| kinds.contains(&condition.text("type")));
             row.named([
                 spec.text("podName").into(),
                 spec.text("serviceAccountName").into(),
@@ -790,8 +790,7 @@ fn other(kind: &str, row: &Row<'_>) -> Vec<Value> {
             let kinds = ["Running", "Failed", "Succeeded"];
             let state = status
                 .list("conditions")
-                .filter(|condition| condition.text("status") == "True" && kinds.contains(&condition.text("type")))
-                .last();
+                .rfind(|condition| condition.text("status") == "True" && kinds.contains(&condition.text("type")));
             row.named([resource.to_string().into(), state.map_or("Unknown", |condition| condition.text("type")).into()])
         }
         "CustomResourceDefinition" => {

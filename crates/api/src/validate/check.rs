@@ -108,3 +108,32 @@ pub fn condition_reason(reason: &str) -> Faults {
         &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
     )]
 }
+
+/// `example.com/name`.
+pub fn domain_prefixed_path(text: &str, path: &Path<'_>, errors: &mut Errors) {
+    if text.is_empty() {
+        errors.required(path, "");
+        return;
+    }
+    let Some((domain, rest)) = text.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
+    else {
+        errors.invalid(path, text, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        return;
+    };
+    faults(format::dns_subdomain(domain), domain, path, errors);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    if !rest.bytes().all(plain) {
+        let detail = format::explained("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[]);
+        errors.invalid(path, rest, detail);
+    }
+}
+
+/// A member that must be there and can stand in a URL's path.
+pub fn path_segment(holder: View<'_>, member: &str, path: &Path<'_>, errors: &mut Errors) {
+    let text = holder.text(member);
+    if text.is_empty() {
+        errors.required(&path.child(member), "");
+    } else {
+        faults(format::path_segment(text), text, &path.child(member), errors);
+    }
+}

@@ -122,7 +122,7 @@ fn taints(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
         if !seen.insert((key, effect)) {
             let shown = Some(taint.value().clone());
             let detail = "taints must be unique by key and effect pair";
-            errors.push(FieldError::new(FieldErrorKind::Duplicate, &at, shown, detail));
+            errors.push(FieldError::new(FieldErrorKind::Duplicate, at, shown, detail));
         }
     }
 }
@@ -196,16 +196,12 @@ pub fn secret(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
         }
         "kubernetes.io/dockercfg" => json_data(new, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => json_data(new, ".dockerconfigjson", errors),
-        "kubernetes.io/basic-auth" => {
-            if !has("username") && !has("password") {
-                errors.required(&path.key("username"), "");
-                errors.required(&path.key("password"), "");
-            }
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            errors.required(&path.key("username"), "");
+            errors.required(&path.key("password"), "");
         }
-        "kubernetes.io/ssh-auth" => {
-            if new.at("data").text("ssh-privatekey").is_empty() {
-                errors.required(&path.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if new.at("data").text("ssh-privatekey").is_empty() => {
+            errors.required(&path.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"].into_iter().filter(|key| !has(key)) {
@@ -235,11 +231,11 @@ fn json_data(secret: View<'_>, key: &str, errors: &mut Errors) {
 /// Endpoints.
 pub fn endpoints(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
     const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
-    if let Some(time) = new.at("metadata").at("annotations").at(TRIGGER).as_str() {
-        if time.parse::<jiff::Timestamp>().is_err() {
-            let detail = format!("must be an RFC3339 timestamp: {time}");
-            errors.invalid(&Path::new("annotations").key(TRIGGER), time, detail);
-        }
+    if let Some(time) = new.at("metadata").at("annotations").at(TRIGGER).as_str()
+        && time.parse::<jiff::Timestamp>().is_err()
+    {
+        let detail = format!("must be an RFC3339 timestamp: {time}");
+        errors.invalid(&Path::new("annotations").key(TRIGGER), time, detail);
     }
     if old.is_some_and(|old| old.at("subsets").same(new.at("subsets"))) {
         return;

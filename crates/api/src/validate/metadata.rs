@@ -31,7 +31,7 @@ fn name_form(kind: &Kind) -> NameForm {
         ("rbac.authorization.k8s.io", _) | ("flowcontrol.apiserver.k8s.io", _) => NameForm::PathSegment,
         ("certificates.k8s.io", "ClusterTrustBundle") | ("networking.k8s.io", "IPAddress") => NameForm::Own,
         ("certificates.k8s.io", "CertificateSigningRequest") => NameForm::PathSegment,
-        ("apiregistration.k8s.io", _) => NameForm::PathSegment,
+        ("apiregistration.k8s.io", _) | ("policy", _) => NameForm::PathSegment,
         _ => NameForm::Subdomain,
     }
 }

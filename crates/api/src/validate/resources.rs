@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Errors, FieldError, FieldErrorKind, Path, format};
 use crate::meta::View;
@@ -240,16 +240,5 @@ fn claim_names(resources: View<'_>, known: &BTreeSet<&str>, path: &Path<'_>, err
             let detail = format!("must be one of the names in pod.spec.resourceClaims{which}");
             errors.push(FieldError::new(FieldErrorKind::NotFound, at, Some(name.into()), detail));
         }
-    }
-}
-
-/// A list of amounts by name, each checked.
-pub fn list(list: Option<&Map<String, Value>>, path: &Path<'_>, errors: &mut Errors) {
-    let mut entries: Vec<_> = list.into_iter().flatten().collect();
-    entries.sort_by_key(|(name, _)| name.as_str());
-    for (resource, value) in entries {
-        let at = path.key(resource);
-        name(resource, &at, errors);
-        amount(resource, value, &at, errors);
     }
 }

@@ -245,10 +245,11 @@ fn volume_update(new: View<'_>, old: View<'_>, errors: &mut Errors) {
         Value::Object(sources)
     };
     let (mut now, before) = (sources(new), sources(old));
-    if old.has("csi") && !old.at("csi").has("controllerExpandSecretRef") {
-        if let Some(csi) = now.get_mut("csi").and_then(Value::as_object_mut) {
-            csi.remove("controllerExpandSecretRef");
-        }
+    if old.has("csi")
+        && !old.at("csi").has("controllerExpandSecretRef")
+        && let Some(csi) = now.get_mut("csi").and_then(Value::as_object_mut)
+    {
+        csi.remove("controllerExpandSecretRef");
     }
     if !View::new(&now).same(View::new(&before)) {
         let changes = difference(View::new(&before), View::new(&now));

@@ -231,11 +231,7 @@ pub fn shared_source(member: &str, source: View<'_>, path: &Path<'_>, errors: &m
             }
             require(source, "image", path, errors);
         }
-        "cephfs" => {
-            if source.slice("monitors").is_empty() {
-                errors.required(&path.child("monitors"), "");
-            }
-        }
+        "cephfs" if source.slice("monitors").is_empty() => errors.required(&path.child("monitors"), ""),
         "cinder" => require(source, "volumeID", path, errors),
         "quobyte" => {
             require(source, "registry", path, errors);
