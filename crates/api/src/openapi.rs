@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/openapi/v2` | [`v2`]: one document of everything |
+//! | `/openapi/v2` | [`v2`], or [`v2_protobuf`]: one document of everything |
 //! | `/openapi/v3` | [`v3_index`]: where the documents are, each with a hash for caching |
 //! | `/openapi/v3/apis/GROUP/VERSION`, `/openapi/v3/api/v1` | [`v3`] |
 //!
@@ -16,6 +16,7 @@ mod custom;
 mod definitions;
 mod descriptions;
 mod paths;
+mod protobuf;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -137,6 +138,12 @@ pub fn v2(resources: &[Resource<'_>]) -> Vec<u8> {
         out.key("security").raw(br#"[{"BearerToken":[]}]"#);
     });
     out.finish()
+}
+
+/// The v2 document as protobuf, for `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
+pub fn v2_protobuf(resources: &[Resource<'_>]) -> Vec<u8> {
+    // The document is our own: it parses.
+    crate::json::parse(&v2(resources)).map(|p| protobuf::document(&p.value)).unwrap_or_default()
 }
 
 fn info(out: &mut Writer) {

@@ -109,6 +109,11 @@ pub fn watch_frame(event: &str, envelope: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Writing messages that are not in the schema.
+pub(crate) mod wire {
+    pub(crate) use super::encode::{bytes, double, nested, varint_field};
+}
+
 /// Wire types.
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;

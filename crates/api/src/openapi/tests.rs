@@ -223,3 +223,18 @@ fn documents_are_written_in_little_time() {
     eprintln!("v2 {} bytes, core/v1 {} bytes in {:?}", v2.len(), v3.len(), start.elapsed());
     assert!(start.elapsed().as_secs() < 20);
 }
+
+#[test]
+fn the_old_document_has_a_binary_form() {
+    let kind = foo();
+    let schema = json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}, "default": [1]},
+        "b": {"type": "object", "additionalProperties": {"type": "integer", "maximum": 1.5}}}});
+    let resource = Resource { kind: &kind, schema: Some(&schema), selectable: &[] };
+    let bytes = v2_protobuf(&[resource]);
+    assert!(bytes.starts_with(b"\x0a\x032.0"));
+    let has = |part: &[u8]| bytes.windows(part.len()).any(|w| w == part);
+    // Definitions: an entry's name, then its schema; the default as YAML within `Any`.
+    assert!(has(b"\x0a\x1ecom.example.stable.v1.FooList\x12") || has(b"com.example.stable.v1.FooList\x12"));
+    assert!(has(b"\x2a\x05\x12\x03[1]"));
+    assert!(has(b"\x0a\x1fx-kubernetes-group-version-kind\x12"));
+}

@@ -103,8 +103,7 @@ fn single(shape: Shape, number: u32, value: &Value, out: &mut Vec<u8>, zeros: bo
             varint_field(out, number, n.cast_unsigned());
         }
         (Kind::Double, Value::Number(n)) => {
-            tag(out, number, FIXED64);
-            out.extend(n.as_f64().unwrap_or_default().to_le_bytes());
+            double(out, number, n.as_f64().unwrap_or_default());
         }
         (Kind::Bytes, Value::String(s)) => {
             let decoded = crate::structural::bytes(s).map_err(|_| wrong_type())?;
@@ -205,20 +204,27 @@ fn varint(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
-fn varint_field(out: &mut Vec<u8>, number: u32, n: u64) {
+/// Appends a field of an integer or boolean.
+pub(crate) fn varint_field(out: &mut Vec<u8>, number: u32, n: u64) {
     tag(out, number, VARINT);
     varint(out, n);
 }
 
+/// Appends a field of a double.
+pub(crate) fn double(out: &mut Vec<u8>, number: u32, value: f64) {
+    tag(out, number, FIXED64);
+    out.extend(value.to_le_bytes());
+}
+
 /// Appends a field of bytes.
-pub(super) fn bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
+pub(crate) fn bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
     tag(out, number, super::BYTES);
     varint(out, value.len() as u64);
     out.extend(value);
 }
 
 /// Appends a message that `write` writes.
-pub(super) fn nested(out: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn nested(out: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>)) {
     let outcome = message(out, number, true, |out| {
         write(out);
         Ok(())
