@@ -56,6 +56,8 @@ struct State<T> {
 
 /// The delay before the first retry; doubled with each further failure.
 const FIRST_RETRY: Duration = Duration::from_millis(5);
+/// Failures with longer delays than this are worth a warning.
+const SPEAK_UP: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
 impl<T> Queue<T>
@@ -175,7 +177,11 @@ where
                         }
                         Err(error) => {
                             let delay = queue.finish(&key, true).unwrap_or(FIRST_RETRY);
-                            tracing::debug!(loop_name = name, %key, %error, ?delay, "will be tried again");
+                            if delay > SPEAK_UP {
+                                tracing::warn!(turn = name, %key, %error, ?delay, "fails again and again");
+                            } else {
+                                tracing::debug!(turn = name, %key, %error, ?delay, "will be tried again");
+                            }
                             queue.add_after(key, delay);
                         }
                     }

@@ -4,7 +4,7 @@ use client::cache::{Cache, Scope};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     coordination::v1::Lease,
-    core::v1::{Namespace, Node, Pod, Service},
+    core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
 };
 use kube::{Api, Client};
@@ -29,7 +29,18 @@ pub struct Caches {
     pub replica_sets: Cache<ReplicaSet>,
     /// All deployments.
     pub deployments: Cache<Deployment>,
+    /// All endpoints.
+    pub endpoints: Cache<Endpoints>,
+    /// Service accounts called [`ACCOUNT`].
+    pub accounts: Cache<ServiceAccount>,
+    /// Config maps called [`AUTHORITY`].
+    pub bundles: Cache<ConfigMap>,
 }
+
+/// The service account that every namespace has.
+pub const ACCOUNT: &str = "default";
+/// The config map with the cluster's certificate authority that every namespace has.
+pub const AUTHORITY: &str = "kube-root-ca.crt";
 
 /// The namespace of the nodes' heartbeats.
 pub const LEASES: &str = "kube-node-lease";
@@ -46,6 +57,9 @@ impl Caches {
             slices: Cache::idle(),
             replica_sets: Cache::idle(),
             deployments: Cache::idle(),
+            endpoints: Cache::idle(),
+            accounts: Cache::idle(),
+            bundles: Cache::idle(),
         }
     }
 
@@ -59,5 +73,9 @@ impl Caches {
         self.slices.start(task, Api::all(client.clone()), Scope::default());
         self.replica_sets.start(task, Api::all(client.clone()), Scope::default());
         self.deployments.start(task, Api::all(client.clone()), Scope::default());
+        self.endpoints.start(task, Api::all(client.clone()), Scope::default());
+        let named = |name: &str| Scope::fields(format!("metadata.name={name}"));
+        self.accounts.start(task, Api::all(client.clone()), named(ACCOUNT));
+        self.bundles.start(task, Api::all(client.clone()), named(AUTHORITY));
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use client::{
-    cache::{Cache, Key, Scope},
+    cache::Key,
     queue::{Next, Queue},
     selector::holds,
 };
@@ -27,7 +27,7 @@ const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 pub fn run(task: &Task, client: &Client, caches: &Caches) {
     let queue: Queue<Key> = Queue::new(task);
     watch_services_and_pods(&queue, caches);
-    let endpoints: Cache<Endpoints> = Cache::of(task, Api::all(client.clone()), Scope::default());
+    let endpoints = caches.endpoints.clone();
     let (client, caches) = (client.clone(), caches.clone());
     queue.run("endpoints", 2, move |key| {
         let (client, caches, endpoints) = (client.clone(), caches.clone(), endpoints.clone());

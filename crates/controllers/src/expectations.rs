@@ -33,7 +33,9 @@ impl Expectations {
 
     /// Before deleting the object with that uid.
     pub fn expect_deletion(&self, owner: &Key, uid: &str) {
-        self.change(owner, |expected| drop(expected.deletions.insert(uid.to_owned())));
+        self.change(owner, |expected| {
+            expected.deletions.insert(uid.to_owned());
+        });
     }
 
     /// A creation was seen, or failed.

@@ -41,16 +41,23 @@ pub struct Config {
     pub authority: String,
 }
 
-/// Runs all controllers until `task` ends.
-pub fn run(task: &Task, client: &Client, caches: &Caches, config: &Config) {
-    node_ipam::run(task, client, caches, config);
-    service_account::run(task, client, caches, config);
-    node_lifecycle::run(task, client, caches);
-    replica_set::run(task, client, caches);
-    deployment::run(task, client, caches);
-    endpoint_slice::run(task, client, caches);
-    endpoints::run(task, client, caches);
-    namespace::run(task, client, caches);
-    garbage::run(task, client);
-    pod_garbage::run(task, client, caches);
+/// Runs all controllers until `task` ends. Each acts as the service account in `kube-system` that upstream gives it, and
+/// has that account's rights: `client` makes a client for an account's name.
+pub fn run(task: &Task, client: impl Fn(&'static str) -> Client, caches: &Caches, config: &Config) {
+    node_ipam::run(task, &client("node-controller"), caches, config);
+    service_account::run(
+        task,
+        &client("service-account-controller"),
+        &client("root-ca-cert-publisher"),
+        caches,
+        config,
+    );
+    node_lifecycle::run(task, &client("node-controller"), caches);
+    replica_set::run(task, &client("replicaset-controller"), caches);
+    deployment::run(task, &client("deployment-controller"), caches);
+    endpoint_slice::run(task, &client("endpointslice-controller"), caches);
+    endpoints::run(task, &client("endpoint-controller"), caches);
+    namespace::run(task, &client("namespace-controller"), caches);
+    garbage::run(task, &client("generic-garbage-collector"));
+    pod_garbage::run(task, &client("pod-garbage-collector"), caches);
 }

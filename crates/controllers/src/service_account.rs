@@ -1,7 +1,7 @@
 //! What every namespace has: the ServiceAccount `default`, and the ConfigMap `kube-root-ca.crt`.
 
 use client::{
-    cache::{Cache, Key, Scope},
+    cache::Key,
     queue::{Next, Queue},
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
@@ -12,30 +12,28 @@ use kube::{
 use serde_json::json;
 use task::Task;
 
-use crate::{Config, caches::Caches};
+use crate::{
+    Config,
+    caches::{ACCOUNT, AUTHORITY, Caches},
+};
 
-const ACCOUNT: &str = "default";
-const AUTHORITY: &str = "kube-root-ca.crt";
 const DESCRIPTION: &str = "kubernetes.io/description";
 const EXPLANATION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
-/// Runs the controller.
-pub fn run(task: &Task, client: &Client, caches: &Caches, config: &Config) {
+/// Runs the controller; `publisher` writes the ConfigMaps.
+pub fn run(task: &Task, client: &Client, publisher: &Client, caches: &Caches, config: &Config) {
     let queue: Queue<Key> = Queue::new(task);
-    let accounts: Cache<ServiceAccount> = Cache::idle();
-    let bundles: Cache<ConfigMap> = Cache::idle();
-    let named = |name: &str| Scope::fields(format!("metadata.name={name}"));
+    let (accounts, bundles) = (caches.accounts.clone(), caches.bundles.clone());
     let namespace = |key: &Key| Key::new("", &key.namespace);
     let (from_namespaces, from_accounts, from_bundles) = (queue.clone(), queue.clone(), queue.clone());
     caches.namespaces.listen(move |change| from_namespaces.add(change.key.clone()));
     accounts.listen(move |change| from_accounts.add(namespace(&change.key)));
     bundles.listen(move |change| from_bundles.add(namespace(&change.key)));
-    accounts.start(task, Api::all(client.clone()), named(ACCOUNT));
-    bundles.start(task, Api::all(client.clone()), named(AUTHORITY));
     let (namespaces, client, authority) = (caches.namespaces.clone(), client.clone(), config.authority.clone());
+    let publisher = publisher.clone();
     queue.run("service account", 2, move |key| {
         let (namespaces, accounts, bundles) = (namespaces.clone(), accounts.clone(), bundles.clone());
-        let (client, authority) = (client.clone(), authority.clone());
+        let (client, publisher, authority) = (client.clone(), publisher.clone(), authority.clone());
         async move {
             accounts.ready().await;
             bundles.ready().await;
@@ -46,7 +44,7 @@ pub fn run(task: &Task, client: &Client, caches: &Caches, config: &Config) {
                 let account = object(json!({"metadata": {"name": ACCOUNT}}));
                 create(&Api::<ServiceAccount>::namespaced(client.clone(), &key.name), &account).await?;
             }
-            let api: Api<ConfigMap> = Api::namespaced(client, &key.name);
+            let api: Api<ConfigMap> = Api::namespaced(publisher, &key.name);
             let data = json!({"metadata": {"name": AUTHORITY, "annotations": {DESCRIPTION: EXPLANATION}},
                 "data": {"ca.crt": authority}});
             match bundles.get(&Key::new(&key.name, AUTHORITY)) {
@@ -80,7 +78,12 @@ where
     K: Clone + std::fmt::Debug + k8s_openapi::serde::Serialize + k8s_openapi::serde::de::DeserializeOwned,
 {
     match api.create(&PostParams::default(), wanted).await {
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 403 || status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) || is_ending(&status) => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Whether a refusal is due to the namespace's end.
+fn is_ending(status: &kube::core::Status) -> bool {
+    status.code == 403 && status.message.contains("being terminated")
 }

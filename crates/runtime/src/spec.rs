@@ -171,6 +171,12 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Open files of a container's processes.
 const OPEN_FILES: u64 = 1_048_576;
 
+/// That many, or as many as this process may have where it cannot raise the bound.
+fn open_files() -> u64 {
+    let bound = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    bound.unwrap_or(OPEN_FILES).min(OPEN_FILES)
+}
+
 /// The capabilities that a bit mask of the kernel (`CapBnd` of `/proc/self/status`, hexadecimal) names.
 pub fn capabilities_of_mask(mask: &str) -> BTreeSet<String> {
     let mask = u64::from_str_radix(mask.trim(), 16).unwrap_or(0);
@@ -369,7 +375,7 @@ pub fn build(input: &Input<'_>) -> Result<oci_spec::runtime::Spec> {
             "cwd": cwd,
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities,
                              "inheritable": [], "ambient": []},
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": OPEN_FILES, "hard": OPEN_FILES}],
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": open_files(), "hard": open_files()}],
             "noNewPrivileges": security.no_new_privileges,
             "oomScoreAdj": container.resources.oom_score_adj.unwrap_or(0),
         },
