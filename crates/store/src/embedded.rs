@@ -53,7 +53,7 @@ mod segment;
 mod writer;
 
 pub use hub::{Prompt, Watch};
-pub use rescue::{Lost, Restored, Salvaged, restore, salvage};
+pub use rescue::{Lost, Restored, Salvaged, check, restore, salvage};
 
 use index::{Collected, Index, Next};
 use writer::Work;

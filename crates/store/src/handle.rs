@@ -94,6 +94,11 @@ impl Store {
         embedded::restore(file, dir)
     }
 
+    /// Reads the backup in `file` whole and says what it holds; an error if it is cut or damaged. Blocks.
+    pub fn check_backup(file: &Path) -> Result<embedded::Restored> {
+        embedded::check(file)
+    }
+
     /// Makes an embedded store in `out`, absent or empty, from all that can still be read of the damaged one in `dir`,
     /// which is left as it is. Blocks.
     pub fn salvage(dir: &Path, out: &Path) -> Result<embedded::Salvaged> {

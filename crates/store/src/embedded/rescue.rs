@@ -80,6 +80,12 @@ pub fn restore(file: &Path, dir: &Path) -> Result<Restored> {
     Ok(Restored { revision: Revision::new(head.revision), entries })
 }
 
+/// See [`crate::Store::check_backup`].
+pub fn check(file: &Path) -> Result<Restored> {
+    let loaded = checkpoint::load(file)?;
+    Ok(Restored { revision: Revision::new(loaded.head.revision), entries: loaded.keys.len() as u64 })
+}
+
 /// See [`crate::Store::salvage`].
 pub fn salvage(dir: &Path, out: &Path) -> Result<Salvaged> {
     if !dir.is_dir() {

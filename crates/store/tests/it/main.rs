@@ -6,4 +6,3 @@ mod damage;
 mod embedded;
 mod etcd;
 mod full;
-mod power;

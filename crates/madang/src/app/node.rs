@@ -1,0 +1,152 @@
+//! The role `node`: runtime, network, DNS and pods in one privileged process.
+
+use std::{collections::BTreeMap, ffi::OsString, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use client::connection::Credentials;
+use container::{cgroup, shim};
+use image::{
+    pull::Registries,
+    unpack::{Unpacker, run_confined},
+};
+use network::Network;
+use runtime::Runtime;
+use task::Task;
+
+use super::Ready;
+use crate::{config::Config, images, pki, sockets::Sockets};
+
+/// The shim's program, which the build script made.
+static SHIM: &[u8] = include_bytes!(env!("MADANG_SHIM_FILE"));
+
+/// Bytes of a container's log file before the next is begun, and files kept: upstream's defaults.
+const LOG_BYTES: u64 = 10 << 20;
+const LOG_FILES: u32 = 5;
+/// How long processes of a removed control group may take to die.
+const GROUP: Duration = Duration::from_secs(10);
+/// Where the machine says which servers it asks for names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Starts everything; the role is ready once the node is.
+pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result<Ready> {
+    let files = pki::Files::of(config);
+    let store = open_images(config).await?;
+    let registries = Arc::new(registries(config)?);
+    images::serve(task, &config.run_dir, &store, &registries)?;
+    let runtime = open_runtime(task, config, store).await?;
+    let credentials =
+        Credentials::Certificate { chain: files.read("node/client.crt")?, key: files.read("node/client.key")? };
+    let authority = files.read("ca.crt")?;
+    let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
+    let settings = node::config::Config {
+        name: config.node_name.clone(),
+        ip: config.node_ip,
+        labels: BTreeMap::new(),
+        pods_dir: config.data_dir.join("pods"),
+        seccomp_dir: config.data_dir.join("seccomp"),
+        max_pods: config.max_pods,
+        cluster_dns: config.dns_address(),
+        cluster_domain: config.cluster_domain.clone(),
+        instance: config.instance.clone(),
+        cluster_cidr: config.cluster_cidr.to_string(),
+        service_cidr: config.service_cidr.to_string(),
+        api_port: config.port("node"),
+        resolv_conf: PathBuf::from(RESOLV_CONF),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        registries,
+    };
+    let dns = config.with("dns");
+    let (udp, tcp): (Vec<OwnedFd>, Vec<OwnedFd>) =
+        if dns { (vec![sockets.take("dns-udp")?], vec![sockets.take("dns-tcp")?]) } else { (Vec::new(), Vec::new()) };
+    let sockets = node::node::Sockets {
+        api: sockets.take("node")?.into(),
+        api_tls: serve::tls::server_config(
+            &files.read("node/kubelet.crt")?,
+            &files.read("node/kubelet.key")?,
+            Some(&authority),
+        )?,
+        dns_udp: udp.into_iter().map(Into::into).collect(),
+        dns_tcp: tcp.into_iter().map(Into::into).collect(),
+    };
+    let node = node::node::Node::start(task, settings, client, runtime, sockets)?;
+    let (ready, answered) = tokio::sync::oneshot::channel();
+    task.spawn("ready", async move {
+        node.ready().await;
+        let _ = ready.send(());
+    });
+    Ok(answered)
+}
+
+async fn open_images(config: &Config) -> Result<image::Store> {
+    let unpacker =
+        Unpacker::Child { program: PathBuf::from("/proc/self/exe"), arguments: vec![OsString::from("unpack")] };
+    image::Store::open(&config.data_dir.join("images"), image::store::Options::new(unpacker)).await
+}
+
+async fn open_runtime(task: &Task, config: &Config, store: image::Store) -> Result<Runtime> {
+    let settings = runtime::service::Config {
+        dir: config.data_dir.join("runtime"),
+        run_dir: config.run_dir.join("shims"),
+        cgroup_root: config.cgroup_root.clone(),
+        log_bytes: LOG_BYTES,
+        log_files: LOG_FILES,
+    };
+    Runtime::open(task, settings, store, shim::Binary::from_bytes(SHIM)?).await
+}
+
+fn registries(config: &Config) -> Result<Registries> {
+    let path = &config.registries;
+    if !path.exists() {
+        return Ok(Registries::default());
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    Registries::parse(&text).with_context(|| format!("read {}", path.display()))
+}
+
+/// What the hidden command `unpack` does: reads a layer from standard input in a confined process.
+pub fn unpack() -> std::process::ExitCode {
+    run_confined()
+}
+
+/// Ends every container of the instance and removes its links, tables, mounts and control groups. The server must not run.
+pub async fn remove_everything(task: &Task, config: &Config) -> Result<()> {
+    let runtime = open_runtime(task, config, open_images(config).await?).await?;
+    for sandbox in runtime.list_sandboxes() {
+        let id = &sandbox.record.id;
+        runtime.stop_pod_sandbox(id).await.with_context(|| format!("stop sandbox {id}"))?;
+        runtime.remove_pod_sandbox(id).await.with_context(|| format!("remove sandbox {id}"))?;
+    }
+    Network::remove_leftovers(&config.instance).await.context("remove links and tables")?;
+    let version = cgroup::Version::detect().context("detect control groups")?;
+    remove_group(&version, &cgroup::Path::new(&config.cgroup_root)?)?;
+    unmount_below(&config.data_dir)
+}
+
+/// Removes a control group and those below it; whatever still runs in them is killed.
+fn remove_group(version: &cgroup::Version, path: &cgroup::Path) -> Result<()> {
+    let group = cgroup::Group::open(version, path);
+    if !group.exists() {
+        return Ok(());
+    }
+    for child in group.children() {
+        remove_group(version, &path.join(&child)?)?;
+    }
+    group.remove(GROUP).with_context(|| format!("remove control group {}", path.as_str()))
+}
+
+/// Unmounts what volumes have left below a directory, innermost first.
+fn unmount_below(dir: &std::path::Path) -> Result<()> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("read mounts")?;
+    let mut mounts: Vec<PathBuf> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|path| PathBuf::from(path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")))
+        .filter(|path| path.starts_with(dir) && path != dir)
+        .collect();
+    mounts.sort();
+    for path in mounts.into_iter().rev() {
+        rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH)
+            .with_context(|| format!("unmount {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The command line: one row a command.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    app, backup,
+    config::{Flags, Place},
+    images, install, logging, status, supervisor,
+};
+
+/// The whole container infrastructure environment in one binary.
+///
+/// `sudo madang server` starts a Kubernetes cluster of one machine; kubectl finds it with the kubeconfig in its data directory:
+/// `export KUBECONFIG=/var/lib/madang/kubeconfig; kubectl get nodes`.
+#[derive(Debug, Parser)]
+#[command(name = "madang", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this machine, in the foreground
+    Server(Box<Flags>),
+    /// Show whether the server answers, and on which ports
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// Return once everything answers
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Print the administrator's kubeconfig
+    Kubeconfig {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Load images from an archive of `docker save` or an OCI layout
+    Load(images::Load),
+    /// Fetch an image from a registry
+    Pull(images::Pull),
+    /// List images
+    Images(images::List),
+    /// Write all objects of the running server to one file
+    Backup(backup::Backup),
+    /// Make a store from a backup, or from what is readable of a damaged one
+    Restore(backup::Restore),
+    /// Install as a systemd service and start it
+    Install(install::Install),
+    /// Stop the service and remove every trace: containers, links, tables, mounts, cgroups
+    Uninstall(install::Uninstall),
+    /// What `madang server` starts; not to be called by hand
+    #[command(hide = true)]
+    Role(RoleName),
+    /// What unpacks an image layer inside a confined process; not to be called by hand
+    #[command(hide = true)]
+    Unpack,
+}
+
+#[derive(Args, Debug)]
+struct RoleName {
+    name: String,
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Server(mut flags) => {
+                logging::start("supervisor");
+                let only = flags.role.take();
+                supervisor::run(flags.resolve()?, only.as_deref())
+            }
+            Command::Status { place, wait } => status::print(&place.run_dir, wait),
+            Command::Kubeconfig { place } => print_file(place.data_dir.join("kubeconfig")),
+            Command::Load(command) => command.run(),
+            Command::Pull(command) => command.run(),
+            Command::Images(command) => command.run(),
+            Command::Backup(command) => command.run(),
+            Command::Restore(command) => command.run(),
+            Command::Install(command) => command.run(),
+            Command::Uninstall(command) => command.run(),
+            Command::Role(role) => {
+                logging::start(&role.name);
+                app::run(&role.name)
+            }
+            Command::Unpack => std::process::exit(i32::from(app::unpack() != std::process::ExitCode::SUCCESS)),
+        }
+    }
+}
+
+fn print_file(path: PathBuf) -> Result<()> {
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("read {}: has `madang server` been started here, and are you root?", path.display())
+    })?;
+    print!("{text}");
+    Ok(())
+}

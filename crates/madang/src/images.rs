@@ -1,0 +1,375 @@
+//! `madang load`, `madang pull`, `madang images`: the node's images, over `<run-dir>/images.sock`.
+//!
+//! ```text
+//! GET  /images            a JSON list
+//! POST /images/load       an archive ─► JSON lines: the images, or an error
+//! POST /images/pull?NAME  ─► JSON lines: progress of layers, then the image, or an error
+//! ```
+//!
+//! The socket belongs to root alone. A command that is interrupted ends what it began; nothing half-made stays.
+
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use futures::TryStreamExt;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use image::pull::{Progress, Registries};
+use serde::{Deserialize, Serialize};
+use serve::{Body, body};
+use task::Task;
+use tokio::{
+    io::AsyncReadExt,
+    net::{UnixListener, UnixStream},
+};
+
+use crate::config::Place;
+
+const SOCKET: &str = "images.sock";
+/// Bytes read from a file at a time.
+const PIECE: usize = 256 * 1024;
+
+/// An image as commands show it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Shown {
+    id: String,
+    names: Vec<String>,
+    digests: Vec<String>,
+    size: u64,
+    created: Option<String>,
+}
+
+impl Shown {
+    fn of(image: &image::Image) -> Self {
+        Self {
+            id: image.id.to_string(),
+            names: image.names.clone(),
+            digests: image.digests.clone(),
+            size: image.size,
+            created: image.config.created().clone(),
+        }
+    }
+}
+
+/// One line of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Layer { digest: String, done: u64, total: u64 },
+    Image(Shown),
+    Error(String),
+}
+
+/// Serves the socket until `task` ends.
+pub fn serve(task: &Task, run_dir: &Path, store: &image::Store, registries: &Arc<Registries>) -> Result<()> {
+    let path = run_dir.join(SOCKET);
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let (below, store, registries) = (task.child("images"), store.clone(), registries.clone());
+    let worker = below.clone();
+    task.spawn(
+        "images",
+        serve::http::serve_unix(below, listener, serve::http::Limits::default(), move |request| {
+            let (worker, store, registries) = (worker.clone(), store.clone(), registries.clone());
+            async move { answer(&worker, &store, registries, request) }
+        }),
+    );
+    Ok(())
+}
+
+fn answer(task: &Task, store: &image::Store, registries: Arc<Registries>, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let (sender, lines) = body::channel(16);
+    let say = move |line: Line| {
+        let mut text = serde_json::to_vec(&line).unwrap_or_default();
+        text.push(b'\n');
+        Ok(text.into())
+    };
+    let store = store.clone();
+    match (&parts.method, parts.uri.path()) {
+        (&Method::GET, "/images") => {
+            let all: Vec<Shown> = store.list().iter().map(Shown::of).collect();
+            Response::new(body::full(serde_json::to_vec(&all).unwrap_or_default()))
+        }
+        (&Method::POST, "/images/load") => {
+            task.spawn("load", async move {
+                let archive = tokio_util::io::StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
+                match store.load(archive).await {
+                    Ok(images) => {
+                        for image in images {
+                            let _ = sender.send(say(Line::Image(Shown::of(&image)))).await;
+                        }
+                    }
+                    Err(error) => drop(sender.send(say(Line::Error(format!("{error:#}")))).await),
+                }
+            });
+            Response::new(lines)
+        }
+        (&Method::POST, "/images/pull") => {
+            let name = parts.uri.query().unwrap_or_default().to_owned();
+            task.spawn("pull", async move {
+                let done = pull(&store, registries, &name, &sender, &say).await;
+                let line = match done {
+                    Ok(image) => Line::Image(Shown::of(&image)),
+                    Err(error) => Line::Error(format!("{error:#}")),
+                };
+                let _ = sender.send(say(line)).await;
+            });
+            Response::new(lines)
+        }
+        _ => {
+            let mut response = Response::new(body::full("no such path\n"));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        }
+    }
+}
+
+type Piece = std::result::Result<bytes::Bytes, body::Error>;
+
+async fn pull(
+    store: &image::Store,
+    registries: Arc<Registries>,
+    name: &str,
+    sender: &tokio::sync::mpsc::Sender<Piece>,
+    say: &(impl Fn(Line) -> Piece + Clone + Send + Sync + 'static),
+) -> Result<image::Image> {
+    let reference: oci::Reference = name.parse()?;
+    let (progress, say) = (sender.clone(), say.clone());
+    let told = move |progress_of: Progress| {
+        let line =
+            Line::Layer { digest: progress_of.layer.to_string(), done: progress_of.done, total: progress_of.total };
+        // A reader that is slower than the network misses some of them.
+        let _ = progress.try_send(say(line));
+    };
+    let how = image::pull::Pull { registries, progress: Some(Arc::new(told)), ..Default::default() };
+    let pulled = store.pull(&reference, &how);
+    tokio::select! {
+        done = pulled => Ok(done?),
+        () = sender.closed() => bail!("the command that asked for {name} has gone"),
+    }
+}
+
+/// Load images from an archive of `docker save` or an OCI layout, plain or compressed.
+#[derive(Args, Debug)]
+pub struct Load {
+    #[command(flatten)]
+    place: Place,
+    /// The archive; standard input without it
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Fetch an image from a registry.
+#[derive(Args, Debug)]
+pub struct Pull {
+    #[command(flatten)]
+    place: Place,
+    /// Such as `nginx`, `registry.example.org/team/app:1.2` or `NAME@sha256:...`
+    name: String,
+    /// Print only the image's name
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// List images.
+#[derive(Args, Debug)]
+pub struct List {
+    #[command(flatten)]
+    place: Place,
+    /// Print only ids
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print digests too
+    #[arg(long)]
+    digests: bool,
+    /// Do not shorten ids
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+impl Load {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        if self.input.is_none() && std::io::stdin().is_terminal() {
+            bail!("requested load from stdin, but stdin is empty: name an archive with --input");
+        }
+        let (sender, archive) = body::channel(4);
+        let quiet = self.quiet;
+        block_on(async move {
+            let input = self.input.clone();
+            let feed = async move {
+                let mut file = match &input {
+                    Some(path) => {
+                        tokio::fs::File::open(path).await.with_context(|| format!("open {}", path.display()))?
+                    }
+                    None => {
+                        tokio::fs::File::from_std(std::fs::File::open("/dev/stdin").context("open standard input")?)
+                    }
+                };
+                loop {
+                    let mut piece = bytes::BytesMut::with_capacity(PIECE);
+                    if file.read_buf(&mut piece).await.context("read archive")? == 0
+                        || sender.send(Ok(piece.freeze())).await.is_err()
+                    {
+                        return Ok(());
+                    }
+                }
+            };
+            let request = Request::post("http://images/images/load").body(archive)?;
+            let (fed, shown) = tokio::join!(feed, follow(&self.place, request, |_| {}));
+            fed.and(shown).map(|images: Vec<Shown>| {
+                for image in images.iter().filter(|_| !quiet) {
+                    match image.names.as_slice() {
+                        [] => println!("Loaded image ID: {}", image.id),
+                        names => names.iter().for_each(|name| println!("Loaded image: {name}")),
+                    }
+                }
+            })
+        })
+    }
+}
+
+impl Pull {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        let live = !self.quiet && std::io::stderr().is_terminal();
+        let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let request = Request::post(format!("http://images/images/pull?{}", self.name)).body(body::empty());
+        let request = request.with_context(|| format!("{:?} is no name of an image", self.name))?;
+        let pulled = block_on(follow(&self.place, request, |line| {
+            let Line::Layer { digest, done, total } = line else { return };
+            layers.insert(digest.clone(), (*done, *total));
+            if live {
+                let (done, total) = layers.values().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
+                eprint!("\r{} layers, {} of {}\x1b[K", layers.len(), size(done), size(total));
+                let _ = std::io::stderr().flush();
+            }
+        }));
+        if live {
+            eprint!("\r\x1b[K");
+        }
+        for image in pulled? {
+            for name in image.digests.iter().filter(|_| !self.quiet) {
+                println!("{name}");
+            }
+            if self.quiet {
+                println!("{}", self.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        let request = Request::get("http://images/images").body(body::empty())?;
+        let text = block_on(async {
+            let response = send(&self.place, request).await?;
+            Ok(response.into_body().collect().await.context("answer of the server")?.to_bytes())
+        })?;
+        let images: Vec<Shown> = serde_json::from_slice(&text).context("answer of the server")?;
+        let short = |id: &str| {
+            let hex = id.split_once(':').map_or(id, |(_, hex)| hex);
+            if self.no_trunc { id.to_owned() } else { hex.chars().take(12).collect() }
+        };
+        let mut rows = vec![["REPOSITORY".to_owned(), "TAG".into(), "DIGEST".into(), "IMAGE ID".into(), "SIZE".into()]];
+        for image in &images {
+            if self.quiet {
+                println!("{}", short(&image.id));
+                continue;
+            }
+            let digest =
+                image.digests.first().and_then(|name| name.split_once('@')).map_or("<none>", |(_, digest)| digest);
+            let mut names: Vec<(&str, &str)> = image.names.iter().filter_map(|name| name.rsplit_once(':')).collect();
+            if names.is_empty() {
+                let repository =
+                    image.digests.first().and_then(|name| name.split_once('@')).map_or("<none>", |(name, _)| name);
+                names.push((repository, "<none>"));
+            }
+            for (repository, tag) in names {
+                rows.push([repository.into(), tag.into(), digest.into(), short(&image.id), size(image.size)]);
+            }
+        }
+        if !self.quiet {
+            print(&rows, self.digests);
+        }
+        Ok(())
+    }
+}
+
+fn print(rows: &[[String; 5]], digests: bool) {
+    let columns: Vec<usize> = (0..5).filter(|column| *column != 2 || digests).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    for row in rows {
+        let cells: Vec<String> = columns.iter().map(|column| format!("{:<1$}", row[*column], width(*column))).collect();
+        println!("{}", cells.join("   ").trim_end());
+    }
+}
+
+/// A size as docker prints it: thousands, three digits.
+fn size(bytes: u64) -> String {
+    let mut amount = bytes as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for next in units {
+        if amount < 1000.0 {
+            break;
+        }
+        (amount, unit) = (amount / 1000.0, next);
+    }
+    if amount < 10.0 && unit != "B" {
+        format!("{amount:.2}{unit}")
+    } else if amount < 100.0 && unit != "B" {
+        format!("{amount:.1}{unit}")
+    } else {
+        format!("{amount:.0}{unit}")
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+async fn send(place: &Place, request: Request<Body>) -> Result<Response<hyper::body::Incoming>> {
+    let path = place.run_dir.join(SOCKET);
+    let stream = UnixStream::connect(&path).await.with_context(|| {
+        format!("connect to {}: is `madang server` running, with this --run-dir, and are you root?", path.display())
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let task = Task::root("command");
+    task.spawn("connection", async move { drop(connection.await) });
+    sender.send_request(request).await.context("ask the server")
+}
+
+/// Sends a request and reads the lines of its answer; returns the images in it, or the error that it ends with.
+async fn follow(place: &Place, request: Request<Body>, mut each: impl FnMut(&Line)) -> Result<Vec<Shown>> {
+    let mut response = send(place, request).await?;
+    let (mut left, mut images) = (Vec::new(), Vec::new());
+    while let Some(frame) = response.frame().await {
+        let Ok(piece) = frame.context("answer of the server")?.into_data() else { continue };
+        left.extend_from_slice(&piece);
+        while let Some(end) = left.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = left.drain(..=end).collect();
+            match serde_json::from_slice(&line).context("answer of the server")? {
+                Line::Image(image) => images.push(image),
+                Line::Error(error) => bail!(error),
+                line => each(&line),
+            }
+        }
+    }
+    Ok(images)
+}

@@ -1,0 +1,86 @@
+//! The listening sockets, opened once by the supervisor and kept while roles restart: clients wait instead of failing.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use anyhow::{Context, Result};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, sockopt};
+
+use crate::config::Config;
+
+/// Sockets by name: `api`, `node`, `dns-tcp`, `dns-udp`.
+#[derive(Debug, Default)]
+pub struct Sockets(BTreeMap<String, OwnedFd>);
+
+/// Connections that wait in the kernel while nobody accepts.
+const BACKLOG: i32 = 4096;
+
+impl Sockets {
+    /// Opens all that `config` asks for and writes the ports in use into it.
+    pub fn open(config: &mut Config) -> Result<Self> {
+        let mut sockets = Self::default();
+        let names: Vec<String> = config.ports.keys().cloned().collect();
+        for name in names {
+            let wanted = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, config.port(&name));
+            let listener = TcpListener::from(stream(wanted, false).with_context(|| {
+                format!("listen on port {} ({name}): choose another with --port {name}=N", wanted.port())
+            })?);
+            config.ports.insert(name.clone(), listener.local_addr()?.port());
+            sockets.0.insert(name, listener.into());
+        }
+        if config.with("dns") {
+            // The address comes to be when the node role starts.
+            let dns = SocketAddrV4::new(config.dns_address(), 53);
+            sockets.0.insert("dns-tcp".into(), stream(dns, true).with_context(|| format!("listen on {dns} (tcp)"))?);
+            sockets.0.insert("dns-udp".into(), datagram(dns).with_context(|| format!("listen on {dns} (udp)"))?);
+        }
+        Ok(sockets)
+    }
+
+    /// Sockets that came over a link.
+    pub fn received(names: Vec<String>, descriptors: Vec<OwnedFd>) -> Self {
+        Self(names.into_iter().zip(descriptors).collect())
+    }
+
+    /// The sockets of these names, to be handed on.
+    pub fn borrow<'a>(&'a self, names: &[&str]) -> (Vec<String>, Vec<BorrowedFd<'a>>) {
+        self.0
+            .iter()
+            .filter(|(name, _)| names.contains(&name.as_str()))
+            .map(|(name, fd)| (name.clone(), fd.as_fd()))
+            .unzip()
+    }
+
+    /// Takes a TCP listener out.
+    pub fn tcp(&mut self, name: &str) -> Result<tokio::net::TcpListener> {
+        let listener = TcpListener::from(self.take(name)?);
+        listener.set_nonblocking(true)?;
+        Ok(tokio::net::TcpListener::from_std(listener)?)
+    }
+
+    /// Takes a socket out.
+    pub fn take(&mut self, name: &str) -> Result<OwnedFd> {
+        self.0.remove(name).with_context(|| format!("no socket {name:?} came from the supervisor"))
+    }
+}
+
+fn stream(address: SocketAddrV4, free: bool) -> rustix::io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if free {
+        sockopt::set_ip_freebind(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+fn datagram(address: SocketAddrV4) -> rustix::io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_ip_freebind(&socket, true)?;
+    bind(&socket, &address)?;
+    Ok(socket)
+}
