@@ -1,13 +1,22 @@
 //! Project tasks: `cargo xtask --help`.
 
+mod binary;
+mod conformance;
+mod go;
+mod host;
+mod kubernetes;
 mod schema;
+mod stand_ins;
+mod suite;
+mod tidy;
+mod up;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Project tasks.
+/// Project tasks. Each installs what it needs on a bare Debian or Ubuntu machine.
 #[derive(Parser)]
-#[command(name = "xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -15,12 +24,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Derive the API schema table of crate `api` from upstream's published definitions (needs Go).
+    /// Build what is needed and run `madang server`
+    Up(up::Arguments),
+    /// Run the tests: the first tier, or with --full everything
+    Test(suite::Arguments),
+    /// Check form: layers, pages, sizes, names, licences, rustfmt, clippy
+    Tidy,
+    /// Run a third-party suite against a server of its own
+    Conformance(conformance::Arguments),
+    /// Derive the API schema table of crate `api` from upstream's published definitions (needs Go)
     Schema(schema::Arguments),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Up(arguments) => up::run(&arguments),
+        Task::Test(arguments) => suite::run(&arguments),
+        Task::Tidy => tidy::run(),
+        Task::Conformance(arguments) => conformance::run(&arguments),
         Task::Schema(arguments) => schema::run(&arguments),
     }
 }

@@ -1,1 +1,16 @@
-//! Black-box tests of a running cluster.
+//! Black-box tests: a server in a network namespace of its own, driven by `kubectl` and by requests.
+//!
+//! ```text
+//! machine ── veth ── namespace e2e-PID: madang server, its pods, kubectl
+//! ```
+//!
+//! One cluster serves all tests of a binary; each test works in a Kubernetes namespace of its own. The cluster ends with the
+//! test process, and leaves nothing behind.
+
+mod cluster;
+mod kubectl;
+mod place;
+
+pub use cluster::{Cluster, Options};
+pub use kubectl::{Answer, Kubectl};
+pub use place::Place;

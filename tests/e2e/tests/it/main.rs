@@ -1,0 +1,9 @@
+//! Everything that a user does, on a running cluster. Needs root, a static busybox, and kubectl 1.36 or newer.
+
+mod bad_input;
+mod kubectl;
+mod network;
+mod pods;
+mod restarts;
+mod shared;
+mod workloads;

@@ -1,0 +1,145 @@
+//! The one cluster of this binary, and the image that its pods run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use e2e::{Cluster, Kubectl, Options};
+
+/// The image of most tests: a static busybox.
+pub const IMAGE: &str = "test.madang.dev/busybox:1";
+
+/// The cluster, if tests that need root can run here.
+pub fn cluster() -> Option<&'static Cluster> {
+    static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
+    SHARED.get_or_init(|| fresh(0, &[])).as_ref()
+}
+
+/// A cluster of its own for tests that kill it.
+pub fn fresh(n: u32, flags: &[&str]) -> Option<Cluster> {
+    if let Some(missing) = missing() {
+        assert!(std::env::var_os("CI").is_none(), "{missing}");
+        eprintln!("not run: {missing}");
+        return None;
+    }
+    let options = Options { flags: flags.iter().map(|flag| (*flag).to_owned()).collect() };
+    let cluster = Cluster::start(n, &options).expect("start a cluster");
+    cluster.load(&busybox()).expect("load the test image");
+    Some(cluster)
+}
+
+fn missing() -> Option<&'static str> {
+    let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+    if !root {
+        return Some("containers need root");
+    }
+    if !Path::new("/bin/busybox").exists() {
+        return Some("no /bin/busybox: install busybox-static");
+    }
+    None
+}
+
+/// A namespace of its own for one test, removed in the background afterwards.
+pub struct Space {
+    /// kubectl, set to the namespace.
+    pub kubectl: Kubectl<'static>,
+    name: String,
+}
+
+impl std::ops::Deref for Space {
+    type Target = Kubectl<'static>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.kubectl
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let state = self.kubectl.run(&["get", "pods,events", "--output=wide"]);
+            eprintln!("{}{}", state.out, state.err);
+        }
+        let _ = self.kubectl.run(&["delete", "namespace", &self.name, "--wait=false"]);
+    }
+}
+
+/// A new namespace on the shared cluster; `None` where tests that need root cannot run.
+pub fn space(name: &str) -> Option<Space> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let cluster = cluster()?;
+    let name = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let kubectl = cluster.kubectl(&name);
+    kubectl.run(&["create", "namespace", &name]).good();
+    kubectl.until(&["get", "serviceaccount", "default", "--ignore-not-found", "--output=name"], |out| !out.is_empty());
+    Some(Space { kubectl, name })
+}
+
+/// An archive of the test image, as `docker save` writes one.
+pub fn busybox() -> PathBuf {
+    static MADE: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut made = MADE.lock().expect("image");
+    made.get_or_insert_with(|| {
+        let dir = std::env::temp_dir().join(format!("madang-e2e-image-{}", std::process::id()));
+        let root = dir.join("root");
+        for name in ["bin", "etc", "tmp", "root"] {
+            fs::create_dir_all(root.join(name)).expect("make image");
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("copy busybox");
+        let applets = Command::new("/bin/busybox").arg("--list").output().expect("list applets");
+        for applet in String::from_utf8_lossy(&applets.stdout).lines().filter(|name| *name != "busybox") {
+            let _ = std::os::unix::fs::symlink("busybox", root.join("bin").join(applet));
+        }
+        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n")
+            .expect("passwd");
+        fs::write(root.join("etc/group"), "root:x:0:\nweb:x:1000:\n").expect("group");
+        pack(&dir, &root)
+    })
+    .clone()
+}
+
+fn pack(dir: &Path, root: &Path) -> PathBuf {
+    let tar = |arguments: &[&str]| {
+        let done = Command::new("tar").current_dir(dir).args(arguments).status().expect("run tar");
+        assert!(done.success(), "tar {arguments:?}");
+    };
+    let root = root.to_str().expect("a plain path");
+    tar(&["--create", "--file=layer.tar", "--numeric-owner", "--owner=0", "--group=0", "--directory", root, "."]);
+    let sum = Command::new("sha256sum").current_dir(dir).arg("layer.tar").output().expect("sha256sum");
+    let digest = String::from_utf8_lossy(&sum.stdout).split_whitespace().next().expect("a digest").to_owned();
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["sh"],"Env":["PATH=/bin"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{digest}"]}}}}"#
+    );
+    fs::write(dir.join("config.json"), config).expect("write config");
+    let manifest = format!(r#"[{{"Config":"config.json","RepoTags":["{IMAGE}"],"Layers":["layer.tar"]}}]"#);
+    fs::write(dir.join("manifest.json"), manifest).expect("write manifest");
+    tar(&["--create", "--file=image.tar", "manifest.json", "config.json", "layer.tar"]);
+    dir.join("image.tar")
+}
+
+/// A pod that runs `script`.
+pub fn pod(name: &str, script: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {name}
+  labels: {{app: {name}}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: {IMAGE}
+    command: [sh, -c, {}]
+"#,
+        serde_json::to_string(script).expect("a string")
+    )
+}

@@ -1,0 +1,23 @@
+//! `cargo xtask conformance SUITE`: suites of others, against a server of its own.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Subcommand)]
+enum Suite {
+    /// Upstream Kubernetes' [Conformance] tests (needs Go)
+    Kubernetes(crate::kubernetes::Arguments),
+}
+
+/// Runs a suite.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.suite {
+        Suite::Kubernetes(arguments) => crate::kubernetes::run(arguments),
+    }
+}

@@ -1,0 +1,158 @@
+//! Programs of others, built from Go modules into the cache: test dependencies only.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::host;
+
+/// The version of Kubernetes whose API is served.
+pub const KUBERNETES: &str = "1.37.1";
+/// The version of its staging modules.
+const STAGING: &str = "v0.37.1";
+const ETCD: &str = "v3.7.3";
+/// kubectl of this minor version or newer does.
+const KUBECTL_MINOR: u32 = 36;
+
+fn binaries() -> Result<PathBuf> {
+    let dir = host::cache()?.join("bin");
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+fn require_go() -> Result<()> {
+    if host::find("go").is_none() {
+        bail!("no Go here: install Go 1.26 or newer, from which test tools are built");
+    }
+    Ok(())
+}
+
+/// kubectl: the machine's own if it is new enough, else one that is built.
+pub fn kubectl() -> Result<PathBuf> {
+    let built = binaries()?.join("kubectl");
+    if built.exists() {
+        return Ok(built);
+    }
+    if let Some(found) =
+        host::find("kubectl").filter(|found| minor_of(found).is_some_and(|minor| minor >= KUBECTL_MINOR))
+    {
+        return Ok(found);
+    }
+    kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl", &["build"])
+}
+
+fn minor_of(kubectl: &Path) -> Option<u32> {
+    let text = host::output(Command::new(kubectl).args(["version", "--client", "--output=json"])).ok()?;
+    let version: serde_json::Value = serde_json::from_str(&text).ok()?;
+    version["clientVersion"]["minor"].as_str()?.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok()
+}
+
+/// etcd, against which the store's contract is tested.
+pub fn etcd() -> Result<PathBuf> {
+    let built = binaries()?.join("etcd");
+    if built.exists() {
+        return Ok(built);
+    }
+    require_go()?;
+    eprintln!("building etcd {ETCD} from its Go module");
+    let dir = host::cache()?.join("go/etcd");
+    fs::create_dir_all(&dir)?;
+    fs::write(
+        dir.join("main.go"),
+        "package main\n\nimport (\n\t\"os\"\n\n\t\"go.etcd.io/etcd/server/v3/etcdmain\"\n)\n\nfunc main() { etcdmain.Main(os.Args) }\n",
+    )?;
+    if !dir.join("go.mod").exists() {
+        host::run(Command::new("go").current_dir(&dir).args(["mod", "init", "peers/etcd"]))?;
+    }
+    host::run(Command::new("go").current_dir(&dir).args(["get", &format!("go.etcd.io/etcd/server/v3@{ETCD}")]))?;
+    let mut build = Command::new("go");
+    build
+        .current_dir(&dir)
+        .env("CGO_ENABLED", "0")
+        .args(["build", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+        .arg(&built)
+        .arg(".");
+    host::run(&mut build)?;
+    Ok(built)
+}
+
+/// The suite itself.
+pub fn e2e() -> Result<PathBuf> {
+    kubernetes("e2e.test", "k8s.io/kubernetes/test/e2e", &["test", "-c"])
+}
+
+/// The runner of the suite.
+pub fn ginkgo() -> Result<PathBuf> {
+    kubernetes("ginkgo", "github.com/onsi/ginkgo/v2/ginkgo", &["build"])
+}
+
+/// A static program of Kubernetes' test images.
+pub fn image_program(name: &str, package: &str) -> Result<PathBuf> {
+    kubernetes(name, package, &["build"])
+}
+
+/// The folder of Kubernetes' sources in the module cache.
+pub fn kubernetes_sources() -> Result<PathBuf> {
+    require_go()?;
+    let module = format!("k8s.io/kubernetes@v{KUBERNETES}");
+    let text = host::output(Command::new("go").current_dir("/").args(["mod", "download", "-json", &module]))?;
+    let found: serde_json::Value = serde_json::from_str(&text)?;
+    Ok(PathBuf::from(found["Dir"].as_str().with_context(|| format!("{module}: not in the module cache"))?))
+}
+
+/// Builds a command of Kubernetes in a module that requires it and replaces its staging modules by their releases.
+fn kubernetes(name: &str, package: &str, verb: &[&str]) -> Result<PathBuf> {
+    let built = binaries()?.join(name);
+    if built.exists() {
+        return Ok(built);
+    }
+    require_go()?;
+    eprintln!("building {name} of Kubernetes {KUBERNETES} from its Go module (minutes the first time)");
+    let dir = module()?;
+    let version = format!(
+        "-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES} -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
+    );
+    let mut build = Command::new("go");
+    build.current_dir(&dir).args(verb).args(["-mod=mod", "-buildvcs=false", "-ldflags", &version, "-o"]).arg(&built);
+    build.env("CGO_ENABLED", "0").arg(package);
+    host::run(&mut build)?;
+    Ok(built)
+}
+
+fn module() -> Result<PathBuf> {
+    let dir = host::cache()?.join("go/kubernetes");
+    if dir.join("go.sum").exists() {
+        return Ok(dir);
+    }
+    fs::create_dir_all(&dir)?;
+    let sources = kubernetes_sources()?;
+    let original = fs::read_to_string(sources.join("go.mod")).context("read Kubernetes' go.mod")?;
+    let go = original.lines().find(|line| line.starts_with("go ")).context("go.mod without a go line")?;
+    let staging = original.lines().filter_map(|line| {
+        let (module, path) = line.trim().split_once(" => ")?;
+        path.starts_with("./staging/").then(|| format!("\t{module} => {module} {STAGING}\n"))
+    });
+    let staging: String = staging.collect();
+    fs::write(
+        dir.join("go.mod"),
+        format!(
+            "module peers\n\n{go}\n\ngodebug default=go1.26\n\nrequire k8s.io/kubernetes v{KUBERNETES}\n\nreplace (\n{staging})\n"
+        ),
+    )?;
+    let packages = [
+        "k8s.io/kubernetes/cmd/kubectl",
+        "k8s.io/kubernetes/test/e2e",
+        "k8s.io/kubernetes/test/images/agnhost",
+        "k8s.io/kubernetes/test/images/nonewprivs",
+        "k8s.io/sample-apiserver",
+        "github.com/onsi/ginkgo/v2/ginkgo",
+    ];
+    let imports: String = packages.iter().map(|package| format!("\t_ \"{package}\"\n")).collect();
+    fs::write(dir.join("tools.go"), format!("//go:build tools\n\npackage tools\n\nimport (\n{imports})\n"))?;
+    host::run(Command::new("go").current_dir(&dir).args(["mod", "tidy"]))?;
+    Ok(dir)
+}
