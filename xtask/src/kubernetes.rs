@@ -7,13 +7,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Stdio,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{binary, go, host, stand_ins, up};
+use crate::{binary, go, host, server::Server, stand_ins, up};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -51,7 +51,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let output = arguments.output.clone().unwrap_or_else(|| binary::target_dir().join("conformance/kubernetes"));
     fs::create_dir_all(&output)?;
-    let server = Server::start(&madang, &images, &output)?;
+    let mut server = Server::place("conformance", &madang, &output)?;
+    server.start(&[])?;
+    server.load(&images)?;
     let skip = arguments.skip.as_deref();
     let parallel = ginkgo(
         &tools,
@@ -158,78 +160,6 @@ fn count(report: &str) -> (usize, Vec<String>) {
         }
     }
     (passed, failed)
-}
-
-/// A server in a network namespace of its own; ends with this process.
-struct Server {
-    name: String,
-    dir: PathBuf,
-    madang: PathBuf,
-    child: Child,
-}
-
-/// Addresses set aside for tests between networks (RFC 2544).
-const NEAR: &str = "198.19.0.1/24";
-const FAR: &str = "198.19.0.2/24";
-
-impl Server {
-    fn start(madang: &Path, images: &[PathBuf], output: &Path) -> Result<Self> {
-        let id = std::process::id();
-        let name = format!("conformance-{id}");
-        let link = format!("cf{}", id % 1_000_000);
-        let ip = |arguments: &[&str]| host::run(Command::new("ip").args(arguments));
-        ip(&["netns", "add", &name])?;
-        ip(&["-n", &name, "link", "set", "lo", "up"])?;
-        ip(&["link", "add", &link, "type", "veth", "peer", "name", "up0", "netns", &name])?;
-        ip(&["addr", "add", NEAR, "dev", &link])?;
-        ip(&["link", "set", &link, "up"])?;
-        ip(&["-n", &name, "addr", "add", FAR, "dev", "up0"])?;
-        ip(&["-n", &name, "link", "set", "up0", "up"])?;
-        ip(&["-n", &name, "route", "add", "default", "via", NEAR.trim_end_matches("/24")])?;
-        let dir = std::env::temp_dir().join(&name);
-        fs::create_dir_all(&dir)?;
-        let log = fs::File::create(output.join("server.log"))?;
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{name}")).arg(madang).arg("server");
-        command.arg("--data-dir").arg(dir.join("data")).arg("--run-dir").arg(dir.join("run"));
-        command.args(["--node-name", "node-1", "--cgroup-root", &name]).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().context("start the server")?;
-        let server = Self { name, dir, madang: madang.to_owned(), child };
-        host::run(server.inside(madang).args(["status", "--wait", "--run-dir"]).arg(server.dir.join("run")))?;
-        for image in images {
-            host::run(
-                server
-                    .inside(madang)
-                    .args(["load", "--quiet", "--input"])
-                    .arg(image)
-                    .arg("--run-dir")
-                    .arg(server.dir.join("run")),
-            )?;
-        }
-        Ok(server)
-    }
-
-    fn inside(&self, program: &Path) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
-        command
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        self.dir.join("data/kubeconfig")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-        let mut uninstall = self.inside(&self.madang);
-        uninstall.args(["uninstall", "--data", "--data-dir"]).arg(self.dir.join("data"));
-        let _ = uninstall.arg("--run-dir").arg(self.dir.join("run")).status();
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
-        let _ = fs::remove_dir_all(&self.dir);
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Project tasks: `cargo xtask --help`.
 
+mod bench;
 mod binary;
 mod conformance;
 mod go;
 mod host;
 mod kubernetes;
 mod schema;
+mod server;
 mod stand_ins;
 mod suite;
 mod tidy;
@@ -32,6 +34,8 @@ enum Task {
     Tidy,
     /// Run a third-party suite against a server of its own
     Conformance(conformance::Arguments),
+    /// Measure the server against its targets and its peers
+    Bench(bench::Arguments),
     /// Derive the API schema table of crate `api` from upstream's published definitions (needs Go)
     Schema(schema::Arguments),
 }
@@ -42,6 +46,7 @@ fn main() -> Result<()> {
         Task::Test(arguments) => suite::run(&arguments),
         Task::Tidy => tidy::run(),
         Task::Conformance(arguments) => conformance::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Schema(arguments) => schema::run(&arguments),
     }
 }

@@ -29,15 +29,17 @@ pub const PACKAGES: &[host::Package] = &[
 const DEBIAN: &str = "base-files,bash,dash,coreutils,libc-bin,grep,sed,mawk,findutils,hostname,util-linux,mount,procps,\
     iproute2,iputils-ping,bind9-dnsutils,bind9-host,curl,netcat-openbsd,iperf,socat,ca-certificates,nginx-light";
 
+/// The name of the smallest image: one program that waits.
+pub const PAUSE: &str = "registry.k8s.io/pause:3.10.2";
+
 /// Makes all images that are missing; returns their archives.
 pub fn archives() -> Result<Vec<PathBuf>> {
-    host::install(PACKAGES)?;
-    let dir = host::cache()?.join("stand-ins");
-    for name in ["roots", "layers", "images"] {
-        fs::create_dir_all(dir.join(name))?;
-    }
-    let maker = Maker { dir };
-    maker.all()
+    Maker::open()?.all()
+}
+
+/// Makes the smallest image, [`PAUSE`]; returns its archive.
+pub fn pause() -> Result<PathBuf> {
+    Maker::open()?.pause_image()
 }
 
 struct Maker {
@@ -45,15 +47,25 @@ struct Maker {
 }
 
 impl Maker {
+    fn open() -> Result<Self> {
+        host::install(PACKAGES)?;
+        let dir = host::cache()?.join("stand-ins");
+        for name in ["roots", "layers", "images"] {
+            fs::create_dir_all(dir.join(name))?;
+        }
+        Ok(Self { dir })
+    }
+
+    fn pause_image(&self) -> Result<PathBuf> {
+        let layer = self.program_layer("pause", &self.pause()?, "/pause", 0o755)?;
+        self.image(PAUSE, json!({"User": "65535:65535", "Entrypoint": ["/pause"]}), &[&layer])
+    }
+
     fn all(&self) -> Result<Vec<PathBuf>> {
         let pause = self.program_layer("pause", &self.pause()?, "/pause", 0o755)?;
         let busybox = self.busybox()?;
         let debian = self.debian()?;
-        let pause_image = self.image(
-            "registry.k8s.io/pause:3.10.2",
-            json!({"User": "65535:65535", "Entrypoint": ["/pause"]}),
-            &[&pause],
-        )?;
+        let pause_image = self.pause_image()?;
         let agnhost = self.agnhost(&pause)?;
         let (kitten, nautilus) = (self.pictures("kitten")?, self.pictures("nautilus")?);
         let nnp = go::image_program("nnp", "k8s.io/kubernetes/test/images/nonewprivs")?;

@@ -1,0 +1,127 @@
+//! Load on a Kubernetes API server, on etcd and on a disk, measured from the client's side.
+//!
+//! Each command does one thing, checks every answer, and prints one JSON object on standard output: `cargo xtask bench`
+//! makes tables of them. The client is made to cost little, since it shares the machine with what it measures: one
+//! keep-alive TLS connection a worker, HTTP/1.1 written and read without a library.
+//!
+//! ```text
+//! load creates    N connections POST ConfigMaps for S seconds       rate, p50, p99
+//! load fill       the same up to a number of ConfigMaps or pods
+//! load list       GET of a path, a few times                        median
+//! load running    pods one after the other, POST to Running         p50, p99
+//! load together   N pods at once, until all of them run             seconds
+//! load puts       bare puts to etcd over gRPC                       rate, p50, p99
+//! load sync       append and fdatasync                              p50, p99
+//! ```
+
+mod api;
+mod connection;
+mod disk;
+mod etcd;
+mod kubeconfig;
+mod pods;
+mod samples;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Load on a Kubernetes API server, on etcd and on a disk.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to fill an API server with.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Filling {
+    /// ConfigMaps of one kilobyte
+    Configmaps,
+    /// Pods that no node fits
+    Pods,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create ConfigMaps of one kilobyte for some seconds
+    Creates {
+        kubeconfig: PathBuf,
+        #[arg(long, default_value_t = 32)]
+        connections: usize,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Create a number of objects
+    Fill {
+        kubeconfig: PathBuf,
+        what: Filling,
+        count: usize,
+        #[arg(long, default_value_t = 16)]
+        connections: usize,
+    },
+    /// Get a path some times on one connection
+    List {
+        kubeconfig: PathBuf,
+        path: String,
+        #[arg(long, default_value_t = 9)]
+        times: usize,
+    },
+    /// Create pods in turn and wait for each to run
+    Running {
+        kubeconfig: PathBuf,
+        #[arg(long)]
+        image: String,
+        #[arg(long, default_value_t = 50)]
+        count: usize,
+    },
+    /// Create pods all at once and wait until all run; they stay
+    Together {
+        kubeconfig: PathBuf,
+        #[arg(long)]
+        image: String,
+        #[arg(long, default_value_t = 200)]
+        count: usize,
+        /// Delete them and wait until they are gone
+        #[arg(long)]
+        delete: bool,
+    },
+    /// Put values of one kilobyte into etcd for some seconds
+    Puts {
+        endpoint: String,
+        #[arg(long, default_value_t = 32)]
+        connections: usize,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Append to a preallocated file in a directory and sync each time
+    Sync {
+        dir: PathBuf,
+        #[arg(long, default_value_t = 500)]
+        times: usize,
+    },
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let measured = match Arguments::parse().command {
+        Command::Creates { kubeconfig, connections, seconds } => {
+            api::creates(&kubeconfig::read(&kubeconfig)?, connections, seconds).await?
+        }
+        Command::Fill { kubeconfig, what, count, connections } => {
+            api::fill(&kubeconfig::read(&kubeconfig)?, what, count, connections).await?
+        }
+        Command::List { kubeconfig, path, times } => api::list(&kubeconfig::read(&kubeconfig)?, &path, times).await?,
+        Command::Running { kubeconfig, image, count } => {
+            pods::in_turn(&kubeconfig::read(&kubeconfig)?, &image, count).await?
+        }
+        Command::Together { kubeconfig, image, count, delete } => {
+            pods::together(&kubeconfig::read(&kubeconfig)?, &image, count, delete).await?
+        }
+        Command::Puts { endpoint, connections, seconds } => etcd::puts(endpoint, connections, seconds).await?,
+        Command::Sync { dir, times } => disk::sync(&dir, times)?,
+    };
+    println!("{measured}");
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Peers, each in the network namespace of the server it is compared with.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::memory::{self, Process};
+use crate::{go, host, server::Server};
+
+/// How long a peer may take to start.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Debian's packages of other engines.
+pub const ENGINES: &[host::Package] = &[("docker.io", "/usr/sbin/dockerd"), ("podman", "/usr/bin/podman")];
+
+/// An etcd on the loopback address of the namespace.
+pub struct Etcd {
+    child: Child,
+    /// Where it answers.
+    pub endpoint: String,
+    /// How long it took until it answered.
+    pub started: Duration,
+}
+
+impl Etcd {
+    /// Starts it on what is in `dir`.
+    pub fn start(server: &Server, dir: &Path) -> Result<Self> {
+        let (endpoint, peer) = ("http://127.0.0.1:2379", "http://127.0.0.1:2380");
+        let log = dir.join("log");
+        let file = fs::File::create(&log)?;
+        let mut command = server.inside(&go::etcd()?);
+        command.arg("--data-dir").arg(dir.join("data")).args(["--listen-client-urls", endpoint]);
+        command.args(["--advertise-client-urls", endpoint, "--listen-peer-urls", peer]);
+        command.args(["--initial-advertise-peer-urls", peer, "--initial-cluster", &format!("default={peer}")]);
+        command.args(["--quota-backend-bytes", "8589934592"]).stdout(file.try_clone()?).stderr(file);
+        let started = Instant::now();
+        let child = command.spawn().context("start etcd")?;
+        let mut etcd = Self { child, endpoint: endpoint.to_owned(), started: Duration::ZERO };
+        let mut lines = BufReader::new(fs::File::open(&log)?);
+        let mut line = String::new();
+        while started.elapsed() < PATIENCE {
+            if lines.read_line(&mut line)? == 0 || !line.ends_with('\n') {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            if line.contains("ready to serve client requests") {
+                etcd.started = started.elapsed();
+                return Ok(etcd);
+            }
+            line.clear();
+        }
+        bail!("etcd does not answer: {}", log.display())
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// Debian's docker, with a data directory of its own.
+pub struct Docker {
+    daemon: Child,
+    socket: String,
+    dir: PathBuf,
+}
+
+impl Docker {
+    /// Starts the daemon and loads an image.
+    pub fn start(server: &Server, archive: &Path) -> Result<Self> {
+        let dir = server.scratch("docker")?;
+        let socket = format!("unix://{}/docker.sock", dir.display());
+        let log = fs::File::create(dir.join("log"))?;
+        let mut command = server.inside(Path::new("/usr/sbin/dockerd"));
+        command.args(["--host", &socket, "--data-root"]).arg(dir.join("data")).arg("--exec-root").arg(dir.join("run"));
+        command.arg("--pidfile").arg(dir.join("pid")).args(["--exec-opt", "native.cgroupdriver=cgroupfs"]);
+        let daemon = command.stdout(log.try_clone()?).stderr(log).spawn().context("start dockerd")?;
+        let docker = Self { daemon, socket, dir };
+        let started = Instant::now();
+        while host::output(docker.client().arg("version").stderr(Stdio::null())).is_err() {
+            if started.elapsed() > PATIENCE {
+                bail!("dockerd does not answer: {}", docker.dir.join("log").display());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        host::output(docker.client().arg("load").arg("--input").arg(archive))?;
+        Ok(docker)
+    }
+
+    /// The daemon and its containerd.
+    pub fn processes(&self) -> Vec<Process> {
+        let mut family = memory::family(self.daemon.id());
+        family.retain(|process| process.name == "dockerd" || process.name == "containerd");
+        family
+    }
+
+    fn client(&self) -> Command {
+        let mut client = Command::new("docker");
+        client.args(["--host", &self.socket]);
+        client
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.daemon.id().to_string()).status();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// Another engine that runs containers from the command line.
+pub enum Engine<'a> {
+    /// Docker, by its daemon.
+    Docker(&'a Docker),
+    /// Podman, with its data in a directory.
+    Podman(&'a Server, PathBuf),
+}
+
+impl<'a> Engine<'a> {
+    /// Debian's podman, with an image loaded.
+    pub fn podman(server: &'a Server, archive: &Path) -> Result<Self> {
+        let podman = Self::Podman(server, server.scratch("podman")?);
+        host::output(podman.client().arg("load").arg("--input").arg(archive))?;
+        Ok(podman)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Docker(_) => "docker run -d",
+            Self::Podman(..) => "podman run -d",
+        }
+    }
+
+    fn client(&self) -> Command {
+        match self {
+            Self::Docker(docker) => docker.client(),
+            Self::Podman(server, dir) => {
+                let mut client = server.inside(Path::new("podman"));
+                client.arg("--root").arg(dir.join("data")).arg("--runroot").arg(dir.join("run"));
+                client.args(["--cgroup-manager", "cgroupfs"]);
+                client
+            }
+        }
+    }
+
+    /// Runs a container and removes it; how long the first took.
+    pub fn run(&self, image: &str) -> Result<Duration> {
+        let started = Instant::now();
+        let id = host::output(self.client().args(["run", "-d", image]))?;
+        let took = started.elapsed();
+        host::output(self.client().args(["rm", "-f", id.trim()]))?;
+        Ok(took)
+    }
+}
