@@ -5,7 +5,7 @@ use std::{io, net::Ipv4Addr};
 use crate::{
     Cidr, Error,
     error::{is, kernel},
-    link,
+    firewall, link,
     names::Names,
     netlink::{Request, Socket},
     nft::{self, Batch},
@@ -16,6 +16,8 @@ use crate::{
 pub enum Leftover {
     /// A table of nf_tables.
     Table(String),
+    /// Rules that let pods through another program's chain.
+    Rules(String),
     /// A link.
     Link(String),
     /// A route, by its destination.
@@ -29,6 +31,9 @@ pub(crate) fn find(route: &mut Socket, netfilter: &mut Socket, names: &Names) ->
     let mut found = Vec::new();
     if nft::comment(netfilter, &names.instance).map_err(kernel(format!("find table {}", names.instance)))?.is_some() {
         found.push(Leftover::Table(names.instance.clone()));
+    }
+    if !firewall::rules(netfilter, names)?.is_empty() {
+        found.push(Leftover::Rules(names.instance.clone()));
     }
     let links = link::links(route).map_err(kernel("list links"))?;
     let ours = links.into_iter().filter(|link| link.name.starts_with(&names.link_prefix));
@@ -60,6 +65,7 @@ pub(crate) fn remove(
                 _ => Ok(()),
             };
         }
+        Leftover::Rules(_) => return firewall::remove(netfilter, names),
         Leftover::Link(name) => link::remove(&mut request, name),
         Leftover::Address(ip) => link::remove_address(&mut request, link::LOOPBACK, *ip),
         Leftover::Route(to) => {

@@ -40,6 +40,8 @@ mod keeper;
 
 mod names;
 
+mod firewall;
+
 mod pod;
 
 mod leftover;

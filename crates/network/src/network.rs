@@ -21,6 +21,7 @@ use std::{
 use crate::{
     Cidr, Error, HostPort, Leftover, Pod, Protocol, SandboxNet, Services,
     error::{kernel, lock},
+    firewall,
     keeper::Keeper,
     leftover,
     link::{self, Route, Way},
@@ -118,6 +119,7 @@ impl Network {
         let own = link::labelled(&mut route, &names.label).map_err(kernel("list addresses"))?;
         let pairs = pods.values().map(|pod| Element::hairpin(pod.ip));
         keeper.begin(found, own.into_iter().map(Element::own).chain(pairs).collect())?;
+        firewall::let_through(keeper.socket(), &names)?;
         tracing::debug!(name = %config.name, pods = pods.len(), mtu, "network taken up");
         let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
         let removal = Socket::route().map_err(kernel("open rtnetlink socket"))?;

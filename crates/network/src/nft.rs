@@ -23,8 +23,11 @@ const MSG_NEWTABLE: u16 = 0;
 const MSG_GETTABLE: u16 = 1;
 const MSG_DELTABLE: u16 = 2;
 const MSG_NEWCHAIN: u16 = 3;
+const MSG_GETCHAIN: u16 = 4;
 const MSG_DELCHAIN: u16 = 5;
 const MSG_NEWRULE: u16 = 6;
+const MSG_GETRULE: u16 = 7;
+const MSG_DELRULE: u16 = 8;
 const MSG_NEWSET: u16 = 9;
 const MSG_NEWSETELEM: u16 = 12;
 const MSG_GETSETELEM: u16 = 13;
@@ -42,7 +45,9 @@ const HOOK_HOOKNUM: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;
 const SET_TABLE: u16 = 1;
 const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
@@ -67,8 +72,19 @@ const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
 const SET_FLAG_MAP: u32 = 0x8;
 const SET_FLAG_TIMEOUT: u32 = 0x10;
 const SET_FLAG_EVAL: u32 = 0x20;
-/// A comment in a table's user data, as `nft` writes and shows it.
+/// A comment in the user data of a table or rule, as `nft` writes and shows it.
 const USERDATA_COMMENT: u8 = 0;
+
+fn comment_bytes(comment: &str) -> Vec<u8> {
+    let mut bytes = vec![USERDATA_COMMENT, u8::try_from(comment.len() + 1).expect("a comment of less than 255 bytes")];
+    bytes.extend_from_slice(comment.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+fn comment_text(bytes: &[u8]) -> String {
+    bytes.get(2..).map(text).unwrap_or_default()
+}
 
 /// Where a base chain hangs. Values are the kernel's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +107,7 @@ pub(crate) enum Use {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict<'a> {
     Drop,
+    Accept,
     Return,
     Jump(&'a str),
     Goto(&'a str),
@@ -100,6 +117,7 @@ impl Verdict<'_> {
     fn write(&self, request: &mut Request) {
         let (code, chain) = match self {
             Self::Drop => (0, None),
+            Self::Accept => (1, None),
             Self::Return => (-5, None),
             Self::Jump(chain) => (-3, Some(chain)),
             Self::Goto(chain) => (-4, Some(chain)),
@@ -187,10 +205,7 @@ impl<'a> Batch<'a> {
         let table = self.table;
         let request = self.message(MSG_NEWTABLE, CREATE);
         request.text(TABLE_NAME, table);
-        let mut userdata = vec![USERDATA_COMMENT, u8::try_from(comment.len() + 1).expect("short comment")];
-        userdata.extend_from_slice(comment.as_bytes());
-        userdata.push(0);
-        request.attribute(TABLE_USERDATA, &userdata);
+        request.attribute(TABLE_USERDATA, &comment_bytes(comment));
     }
 
     /// Removes the table and all in it.
@@ -242,6 +257,25 @@ impl<'a> Batch<'a> {
         request.text(RULE_TABLE, table);
         request.text(RULE_CHAIN, chain);
         request.nest(RULE_EXPRESSIONS, |inner| write(&mut Expressions(inner)));
+    }
+
+    /// Puts a rule with a comment before all others of a chain.
+    pub(crate) fn insert_rule(&mut self, chain: &str, comment: &str, write: impl FnOnce(&mut Expressions<'_>)) {
+        let table = self.table;
+        let request = self.message(MSG_NEWRULE, CREATE);
+        request.text(RULE_TABLE, table);
+        request.text(RULE_CHAIN, chain);
+        request.nest(RULE_EXPRESSIONS, |inner| write(&mut Expressions(inner)));
+        request.attribute(RULE_USERDATA, &comment_bytes(comment));
+    }
+
+    /// Removes a rule.
+    pub(crate) fn remove_rule(&mut self, chain: &str, handle: Handle) {
+        let table = self.table;
+        let request = self.message(MSG_DELRULE, 0);
+        request.text(RULE_TABLE, table);
+        request.text(RULE_CHAIN, chain);
+        request.attribute(RULE_HANDLE, &handle.0);
     }
 
     /// Makes a set or map.
@@ -371,6 +405,7 @@ fn describe(message: &[u8], offset: Option<usize>) -> String {
         MSG_NEWCHAIN => format!("make chain {}", named(CHAIN_NAME)),
         MSG_DELCHAIN => format!("remove chain {}", named(CHAIN_NAME)),
         MSG_NEWRULE => format!("add a rule to chain {}", named(RULE_CHAIN)),
+        MSG_DELRULE => format!("remove a rule from chain {}", named(RULE_CHAIN)),
         MSG_NEWSET => format!("make set {}", named(SET_NAME)),
         kind @ (MSG_NEWSETELEM | MSG_DELSETELEM) => {
             let verb = if kind == MSG_NEWSETELEM { "add to" } else { "remove from" };
@@ -406,6 +441,51 @@ fn show(field: &[u8]) -> String {
     }
 }
 
+/// A rule's number in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handle([u8; 8]);
+
+/// Whether a base chain drops what none of its rules decides about; `None` if there is no such chain.
+pub(crate) fn drops(socket: &mut Socket, table: &str, chain: &str) -> io::Result<Option<bool>> {
+    let mut request = Request::default();
+    request.message(kind(MSG_GETCHAIN), ACK, &header(FAMILY_IPV4, 0));
+    request.text(CHAIN_TABLE, table);
+    request.text(CHAIN_NAME, chain);
+    let answer = socket.exchange(request)?.pop().unwrap_or_default();
+    match answer {
+        Answer { refusal: Some(refusal), .. } if refusal.is(libc::ENOENT) => Ok(None),
+        Answer { refusal: Some(refusal), .. } => Err(refusal.into_error()),
+        Answer { objects, .. } => {
+            let rest = objects.first().and_then(|object| object.get(4..)).unwrap_or_default();
+            Ok(Some(attribute(rest, CHAIN_POLICY) == Some(&[0; 4])))
+        }
+    }
+}
+
+/// The rules of a chain that carry `comment`.
+pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str, comment: &str) -> io::Result<Vec<Handle>> {
+    let request = || {
+        let mut request = Request::default();
+        request.message(kind(MSG_GETRULE), DUMP, &header(FAMILY_IPV4, 0));
+        request.text(RULE_TABLE, table);
+        request.text(RULE_CHAIN, chain);
+        request
+    };
+    let found = socket.dump(request, |found: &mut Vec<Handle>, object| {
+        let rest = object.get(4..).unwrap_or_default();
+        let is_it = |kind, want: &str| attribute(rest, kind).map(text).as_deref() == Some(want);
+        let commented = attribute(rest, RULE_USERDATA).map(comment_text).as_deref() == Some(comment);
+        if is_it(RULE_TABLE, table) && is_it(RULE_CHAIN, chain) && commented {
+            let handle = attribute(rest, RULE_HANDLE).and_then(|bytes| bytes.try_into().ok());
+            found.extend(handle.map(Handle));
+        }
+    });
+    match found {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
+        found => found,
+    }
+}
+
 /// The comment of a table, if the table is there; without one it is empty.
 pub(crate) fn comment(socket: &mut Socket, table: &str) -> io::Result<Option<String>> {
     let mut request = Request::default();
@@ -418,7 +498,7 @@ pub(crate) fn comment(socket: &mut Socket, table: &str) -> io::Result<Option<Str
         Answer { objects, .. } => {
             let userdata =
                 objects.first().and_then(|object| object.get(4..)).and_then(|rest| attribute(rest, TABLE_USERDATA));
-            Ok(Some(userdata.and_then(|bytes| bytes.get(2..)).map(text).unwrap_or_default()))
+            Ok(Some(userdata.map(comment_text).unwrap_or_default()))
         }
     }
 }

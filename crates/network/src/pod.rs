@@ -22,6 +22,7 @@ use std::{
 use crate::{
     Cidr, Error, Protocol,
     error::{is, kernel, lock},
+    firewall,
     keeper::Keeper,
     link::{self, End, Link, Mac, Route, Way},
     names::Names,
@@ -151,7 +152,9 @@ impl Pods {
             }
             pods.insert(id.into(), pod.clone())
         };
-        let done = self.join(sandbox, &pod).and_then(|()| lead(keeper, before.as_ref(), Some(&pod)));
+        let through = firewall::let_through(lock(keeper).socket(), &self.names);
+        let done =
+            through.and_then(|()| self.join(sandbox, &pod)).and_then(|()| lead(keeper, before.as_ref(), Some(&pod)));
         match done {
             Ok(()) => Ok(pod),
             Err(error) => {

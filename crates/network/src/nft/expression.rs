@@ -10,6 +10,7 @@ const EXPR_DATA: u16 = 2;
 const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
 const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
 const META_L4PROTO: u32 = 16;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
@@ -107,6 +108,16 @@ impl Expressions<'_> {
     /// Loads the name of the link that the packet came in by: 16 bytes, 4 registers.
     pub(crate) fn input_name(&mut self, to: Reg) -> &mut Self {
         self.meta(META_IIFNAME, to)
+    }
+
+    /// Loads the name of the link that the packet leaves by: 16 bytes, 4 registers.
+    pub(crate) fn output_name(&mut self, to: Reg) -> &mut Self {
+        self.meta(META_OIFNAME, to)
+    }
+
+    /// Counts packets and bytes.
+    pub(crate) fn counter(&mut self) -> &mut Self {
+        self.expression("counter", |_| {})
     }
 
     /// Loads a property of the connection.

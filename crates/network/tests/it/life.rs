@@ -167,3 +167,40 @@ fn a_configuration_that_cannot_work_is_refused() {
         }
     });
 }
+
+#[test]
+fn pods_are_let_through_where_the_machine_drops_what_it_forwards() {
+    run(async || {
+        let nft = |line: &str| {
+            let output = std::process::Command::new("nft").args(line.split_whitespace()).output().ok()?;
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let world = outside();
+        world.serve(80, "world");
+        let network = Network::open(config("t")).await.unwrap();
+        let a = Pod::start(&network, "a", "10.42.0.5").await;
+        assert_eq!(who(&a.space.fetch("198.51.100.1:80").unwrap()), "world");
+        // Docker, say, is started. Without nft there is nothing to make its rules with.
+        if nft("add table ip filter").is_none() {
+            return;
+        }
+        nft("add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }");
+        let before = nft("list table ip filter");
+        assert!(a.space.fetch("198.51.100.1:80").is_err());
+        let b = Pod::start(&network, "b", "10.42.0.6").await;
+        for _ in 0..2 {
+            assert_eq!(who(&a.space.fetch("198.51.100.1:80").unwrap()), "world");
+            assert_eq!(who(&a.space.fetch("10.42.0.6:8080").unwrap()), "b");
+            network.attach(b.sandbox(&[])).await.unwrap();
+        }
+        assert_eq!(nft("list table ip filter").unwrap().matches("accept").count(), 2);
+        if let Ok(listed) = std::process::Command::new("iptables").args(["-S", "FORWARD"]).output() {
+            let text = String::from_utf8_lossy(&listed.stdout);
+            assert!(text.matches("-j ACCEPT").count() == 2 || !text.contains("DROP"), "{text}");
+        }
+        network.cleanup().await.unwrap();
+        assert_eq!(nft("list table ip filter"), before);
+        assert_eq!(Network::leftovers("t").await.unwrap(), []);
+    });
+}
