@@ -11,3 +11,4 @@ mod mounts;
 mod pods;
 mod sandbox;
 mod streams;
+mod version2;

@@ -10,7 +10,7 @@ const ENOSYS: u32 = RET_ERRNO | 38;
 
 /// Runs a program as the kernel does. Arguments are those of the call.
 fn run(program: &[u8], table: Table, number: u32, arguments: &[u64]) -> u32 {
-    let mut data = vec![0u8; 64];
+    let mut data = [0u8; 64];
     data[..4].copy_from_slice(&number.to_ne_bytes());
     data[4..8].copy_from_slice(&table.audit.to_ne_bytes());
     for (index, argument) in arguments.iter().enumerate() {
