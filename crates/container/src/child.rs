@@ -76,7 +76,6 @@ pub enum Gate {
     /// [`GO`] on the sync socket.
     Sync,
     /// A byte through this pipe, for engines whose parent process does not stay.
-    #[allow(dead_code, reason = "of the command line, which follows")]
     Fifo(OwnedFd),
 }
 
@@ -238,10 +237,12 @@ fn become_container(plan: &Plan, setup: &Setup, gate: &Gate) -> Result<std::conv
             sys::dup_to_standard(slave, standard).context(|| "set standard streams")?;
         }
     }
-    sys::join_session_keyring().or_else(without_keyrings).context(|| "make a session keyring")?;
+    if !process.keep_keyring {
+        sys::join_session_keyring().or_else(without_keyrings).context(|| "make a session keyring")?;
+    }
     let program = program::Program::find(process)?;
     identity::limit(process)?;
-    sys::close_on_exec_from(3).context(|| "close descriptors")?;
+    sys::close_on_exec_from(3 + process.inherited).context(|| "close descriptors")?;
 
     match &terminal {
         Some((master, _)) => ready_with_terminal(sync, master)?,
@@ -274,10 +275,12 @@ fn become_exec(process: &Process, setup: &Setup) -> Result<std::convert::Infalli
         }
         ready_with_terminal(sync, &master)?;
     }
-    sys::join_session_keyring().or_else(without_keyrings).context(|| "make a session keyring")?;
+    if !process.keep_keyring {
+        sys::join_session_keyring().or_else(without_keyrings).context(|| "make a session keyring")?;
+    }
     let program = program::Program::find(process)?;
     identity::limit(process)?;
-    sys::close_on_exec_from(3).context(|| "close descriptors")?;
+    sys::close_on_exec_from(3 + process.inherited).context(|| "close descriptors")?;
     identity::take(process)?;
     program.run(process)
 }

@@ -198,6 +198,8 @@ pub fn process(process: &SpecProcess) -> Result<Process, Error> {
             class << 13 | (priority.priority().clamp(0, 7) as u32)
         }),
         scheduler: process.scheduler().as_ref().map(scheduler),
+        inherited: 0,
+        keep_keyring: false,
     })
 }
 

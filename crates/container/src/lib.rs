@@ -19,6 +19,8 @@ pub mod seccomp;
 pub mod shim;
 pub mod users;
 
+pub mod runtime_cli;
+
 #[doc(hidden)]
 pub mod pause;
 #[doc(hidden)]

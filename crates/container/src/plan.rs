@@ -136,6 +136,12 @@ pub struct Process {
     /// The name given where `HOME` is to be looked up; absent where `HOME` is in `env`.
     #[prost(bool, tag = "20")]
     pub set_home: bool,
+    /// Descriptors from number 3 on that it inherits.
+    #[prost(uint32, tag = "21")]
+    pub inherited: u32,
+    /// Whether it stays in its parent's session keyring.
+    #[prost(bool, tag = "22")]
+    pub keep_keyring: bool,
 }
 
 /// Capability sets as bit masks, bit `n` for capability number `n`.

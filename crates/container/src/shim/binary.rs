@@ -34,6 +34,14 @@ impl Binary {
         copy().map(|file| Self(Arc::new(file))).map_err(Error::io(format!("read shim {}", path.display())))
     }
 
+    /// Becomes the command line of an OCI runtime ([`runtime_cli`](crate::runtime_cli)), with these arguments after the
+    /// command's own name. Returns only what went wrong.
+    pub fn become_runtime(&self, arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Error {
+        use std::os::unix::process::CommandExt;
+        let error = std::process::Command::new(self.path()).arg0("madang").arg("runtime").args(arguments).exec();
+        Error::io("run the runtime")(error)
+    }
+
     /// Where the daemon's child finds it to execute.
     pub fn path(&self) -> String {
         format!("/proc/self/fd/{}", self.0.as_raw_fd())

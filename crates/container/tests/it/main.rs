@@ -9,6 +9,7 @@ mod logs;
 mod measure;
 mod mounts;
 mod pods;
+mod runtime;
 mod sandbox;
 mod streams;
 mod version2;

@@ -258,7 +258,7 @@ pub async fn finish(mut exec: Exec) -> (Exit, String, String) {
 }
 
 /// A root file system of busybox, in two layers.
-fn make_rootfs(root: &Path, below: &Path) {
+pub fn make_rootfs(root: &Path, below: &Path) {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     let busybox = busybox.expect("these tests need busybox: apt-get install busybox-static");
     for name in ["bin", "etc", "tmp", "proc", "sys", "dev", "home/web"] {
