@@ -14,18 +14,20 @@
 //! <https://docs.kernel.org/admin-guide/cgroup-v1/index.html>.
 
 mod detect;
+#[cfg(feature = "client")]
 pub mod devices;
+#[cfg(feature = "client")]
 pub mod limits;
 mod stats;
 
 use std::{
     fs, io,
-    os::unix::ffi::OsStrExt,
     path::Path as FilePath,
     thread,
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "client")]
 use oci_spec::runtime::LinuxResources;
 
 pub use detect::{Hierarchy, Version};
@@ -133,6 +135,7 @@ impl Group {
 
     /// Sets limits; those that are absent stay as they are. Devices are not limited here but in
     /// [`compile`](crate::compile), since version 2 wants a program for them.
+    #[cfg(feature = "client")]
     pub fn limit(&self, resources: &LinuxResources) -> Result<(), Error> {
         for write in limits::writes(&self.version, &self.path, resources)? {
             if let Err(error) = write_file(FilePath::new(&write.file), &write.value)
@@ -183,6 +186,14 @@ impl Group {
     /// Freezes every process in the group and below.
     pub fn freeze(&self, frozen: bool) -> Result<(), Error> {
         freeze(&self.version, &self.path, frozen).map_err(io_error(format!("freeze control group {}", self.path)))
+    }
+
+    /// Whether its processes are frozen.
+    pub fn is_frozen(&self) -> bool {
+        let Some(directory) = self.version.directory_of("freezer", &self.path) else { return false };
+        let (file, line) =
+            if self.version.is_v2() { ("cgroup.events", "frozen 1") } else { ("freezer.state", "FROZEN") };
+        fs::read_to_string(directory.join(file)).is_ok_and(|text| text.lines().any(|found| found == line))
     }
 
     /// How often the kernel killed a process of the group, or below, for want of memory.
@@ -354,8 +365,9 @@ pub(crate) fn freeze(version: &Version, path: &Path, frozen: bool) -> io::Result
 }
 
 /// A directory as text, for the protocol.
+#[cfg(feature = "client")]
 pub(crate) fn directory_text(directory: &FilePath) -> Result<String, Error> {
-    let bytes = directory.as_os_str().as_bytes();
+    let bytes = std::os::unix::ffi::OsStrExt::as_bytes(directory.as_os_str());
     String::from_utf8(bytes.to_vec()).map_err(|_| Error::Path(directory.display().to_string()))
 }
 

@@ -11,16 +11,20 @@
 
 pub mod capability;
 pub mod cgroup;
+#[cfg(feature = "client")]
 pub mod compile;
 pub mod plan;
 pub mod protocol;
+#[cfg(feature = "client")]
+pub mod runtime_cli;
+#[cfg(feature = "client")]
 pub mod seccomp;
 #[cfg(feature = "client")]
 pub mod shim;
 pub mod users;
 
-pub mod runtime_cli;
-
+#[doc(hidden)]
+pub mod command;
 #[doc(hidden)]
 pub mod pause;
 #[doc(hidden)]

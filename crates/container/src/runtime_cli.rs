@@ -1,33 +1,32 @@
 //! The command line of an OCI runtime: what `runc` and `crun` do, for engines and test suites that know those.
 //!
 //! ```text
-//!  madang runtime ──exec──▶ this, in the shim's program
-//!  create ─▶ state directory, group, clone ─▶ the child waits at a pipe; this process ends
-//!  start  ─▶ a byte through the pipe
+//!  words ─▶ specification ─▶ plan ─▶ order in a file ──exec──▶ the shim's program: clone (see `command`)
 //! ```
 //!
-//! There is no shim here: the caller, or whoever adopts its orphans, is the parent of the container's process. What is
-//! known of a container is in `ROOT/ID/` (see [`state`]).
+//! Commands that make processes end in the shim's program, which is small and has no threads; the others end here. There is
+//! no shim that stays: the caller, or whoever adopts its orphans, is the parent of the container's process.
 //!
 //! Specification: <https://github.com/opencontainers/runtime-spec/blob/main/runtime.md>; the options are `runc`'s.
 
 mod arguments;
-mod console;
 mod create;
-mod exec;
 mod report;
 mod state;
 
 use std::{
     ffi::OsString,
-    fs::OpenOptions,
-    io::Write,
     path::{Path, PathBuf},
 };
 
 use arguments::{Arguments, Option};
+use prost::Message;
 
-use crate::{child::Failure, clock};
+use crate::{
+    child::Failure,
+    command::{self, Directory, Order, write_whole},
+    shim::{Binary, Error},
+};
 
 /// The newest version of the specification that this follows.
 const VERSION: &str = "1.2.1";
@@ -55,52 +54,51 @@ usage: madang runtime [--root DIR] [--log FILE] [--log-format text|json] [--debu
 ";
 
 /// What all commands share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Global {
     /// Where containers' directories are.
     root: PathBuf,
     /// Whether group paths are `SLICE:PREFIX:NAME`.
     systemd: bool,
+    /// Where errors go, beside standard error; empty for nowhere.
+    log: String,
+    /// Whether they are JSON there.
+    log_json: bool,
 }
 
-/// Where errors go, beside standard error.
-#[derive(Debug, Default)]
-struct Log {
-    file: std::option::Option<PathBuf>,
-    json: bool,
+/// What a command comes to.
+enum Outcome {
+    /// It is done, with this exit code.
+    Done(i32),
+    /// The shim's program has an order to carry out.
+    Order(PathBuf),
 }
 
-/// Runs a command line, without the program's name. Gives the exit code.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
-    let mut log = Log::default();
-    match run(arguments, &mut log) {
-        Ok(code) => code,
-        Err(failure) => {
-            log.write(&failure.message);
-            eprintln!("madang runtime: {}", failure.message);
-            match failure.kind {
-                crate::protocol::FaultKind::ProgramNotFound => 127,
-                crate::protocol::FaultKind::ProgramNotExecutable => 126,
-                _ => 1,
-            }
+/// Runs a command line, without the program's name. Gives the exit code, unless the shim's program takes this process
+/// over.
+pub fn main(shim: impl FnOnce() -> Result<Binary, Error>, arguments: impl IntoIterator<Item = OsString>) -> i32 {
+    let mut global = Global::default();
+    let failure = match run(arguments, &mut global) {
+        Ok(Outcome::Done(code)) => return code,
+        Ok(Outcome::Order(file)) => {
+            let error = match shim() {
+                Ok(binary) => binary.carry_out(&file),
+                Err(error) => error,
+            };
+            let _ = std::fs::remove_file(file);
+            Failure::new(error.to_string())
         }
-    }
+        Err(failure) => failure,
+    };
+    command::report(&failure, &global.log, global.log_json)
 }
 
-impl Log {
-    /// In the form that engines read errors from.
-    fn write(&self, message: &str) {
-        let Some(path) = &self.file else { return };
-        let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path) else { return };
-        let stamp = clock::stamp(clock::now());
-        let time = String::from_utf8_lossy(&stamp);
-        let line = if self.json {
-            serde_json::json!({"level": "error", "msg": message, "time": time}).to_string()
-        } else {
-            format!("time=\"{time}\" level=error msg={message:?}")
-        };
-        let _ = writeln!(file, "{line}");
-    }
+/// Leaves an order for the shim's program.
+fn write_order(global: &Global, directory: &Directory, order: Order) -> Result<PathBuf, Failure> {
+    let order = Order { log: global.log.clone(), log_json: global.log_json, ..order };
+    let file = directory.0.join(format!("order-{}", std::process::id()));
+    write_whole(&file, &order.encode_to_vec())?;
+    Ok(file)
 }
 
 const GLOBAL: &[Option] = &[
@@ -115,41 +113,43 @@ const GLOBAL: &[Option] = &[
     Option::flag("version", Some('v')),
 ];
 
-fn run(arguments: impl IntoIterator<Item = OsString>, log: &mut Log) -> Result<i32, Failure> {
+fn run(arguments: impl IntoIterator<Item = OsString>, global: &mut Global) -> Result<Outcome, Failure> {
     let mut words = Vec::new();
     for word in arguments {
         words.push(word.into_string().map_err(|word| Failure::new(format!("{word:?} is not UTF-8")))?);
     }
     let parsed = Arguments::parse(&words, GLOBAL)?;
-    log.file = parsed.value("log").map(PathBuf::from);
-    log.json = parsed.value("log-format") == Some("json");
+    *global = Global {
+        root: Path::new(parsed.value("root").unwrap_or("/run/madang/runtime")).to_owned(),
+        systemd: parsed.has("systemd-cgroup"),
+        log: parsed.value("log").unwrap_or_default().to_owned(),
+        log_json: parsed.value("log-format") == Some("json"),
+    };
     if parsed.has("version") {
         println!("madang runtime\nspec: {VERSION}");
-        return Ok(0);
+        return Ok(Outcome::Done(0));
     }
     let (command, rest) = match parsed.rest().split_first() {
         Some((command, rest)) if !parsed.has("help") => (command.as_str(), rest),
         _ => {
             print!("{USAGE}");
-            return Ok(if parsed.has("help") { 0 } else { 1 });
+            return Ok(Outcome::Done(if parsed.has("help") { 0 } else { 1 }));
         }
     };
-    let root = parsed.value("root").unwrap_or("/run/madang/runtime");
-    let global = Global { root: Path::new(root).to_owned(), systemd: parsed.has("systemd-cgroup") };
-    match command {
-        "create" => create::create(&global, rest),
-        "run" => create::run(&global, rest),
-        "start" => create::start(&global, rest),
-        "exec" => exec::exec(&global, rest),
-        "state" => report::state(&global, rest),
-        "kill" => state::kill(&global, rest),
-        "delete" => state::delete(&global, rest),
-        "list" => report::list(&global, rest),
-        "ps" => report::ps(&global, rest),
-        "pause" => state::freeze(&global, rest, true),
-        "resume" => state::freeze(&global, rest, false),
-        "update" => state::update(&global, rest),
-        "events" => report::events(&global, rest),
+    let code = match command {
+        "create" => return create::create(global, rest, false).map(Outcome::Order),
+        "run" => return create::create(global, rest, true).map(Outcome::Order),
+        "exec" => return create::exec(global, rest).map(Outcome::Order),
+        "start" => state::start(global, rest),
+        "state" => report::state(global, rest),
+        "kill" => state::kill(global, rest),
+        "delete" => state::delete(global, rest),
+        "list" => report::list(global, rest),
+        "ps" => report::ps(global, rest),
+        "pause" => state::freeze(global, rest, true),
+        "resume" => state::freeze(global, rest, false),
+        "update" => state::update(global, rest),
+        "events" => report::events(global, rest),
         "features" => report::features(),
         "spec" => report::spec(rest),
         "help" => {
@@ -157,5 +157,6 @@ fn run(arguments: impl IntoIterator<Item = OsString>, log: &mut Log) -> Result<i
             Ok(0)
         }
         other => Err(Failure::new(format!("no command {other:?}; see madang runtime --help"))),
-    }
+    };
+    code.map(Outcome::Done)
 }

@@ -1,5 +1,5 @@
-//! The shim's program: `pod` is the shim of a pod, `runtime` the command line of an OCI runtime; run by the name `/pause`
-//! it is the first process of a shared process namespace.
+//! The shim's program: `pod` is the shim of a pod, `make` a part of the OCI runtime's command line; run by the name
+//! `/pause` it is the first process of a shared process namespace.
 
 use std::process::exit;
 
@@ -11,7 +11,7 @@ fn main() {
     }
     match arguments.next().as_ref().and_then(|argument| argument.to_str()) {
         Some("pod") => exit(container::pod::main()),
-        Some("runtime") => exit(container::runtime_cli::main(arguments)),
+        Some("make") => exit(container::command::main(arguments.next().as_ref().and_then(|file| file.to_str()))),
         _ => {
             eprintln!("madang-shim is run by madang");
             exit(2)

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::protocol;
+use crate::{command::json_text, protocol};
 
 /// The open file.
 #[derive(Debug)]
@@ -26,13 +26,14 @@ impl Exits {
 
     /// Writes one exit and waits until the disk has it. A line is one write, so a crash leaves it whole, cut or absent.
     pub fn write(&mut self, id: &str, exit: &protocol::Exit) -> io::Result<()> {
-        let line = serde_json::json!({
-            "id": id,
-            "code": exit.code,
-            "signal": exit.signal,
-            "oom": exit.oom,
-            "finished_at": exit.finished_at,
-        });
+        let line = format!(
+            "{{\"id\":{},\"code\":{},\"signal\":{},\"oom\":{},\"finished_at\":{}}}",
+            json_text(id),
+            exit.code,
+            exit.signal,
+            exit.oom,
+            exit.finished_at
+        );
         // After a crash had cut the last line, the next begins on its own.
         let line = format!("\n{line}\n");
         self.file.write_all(line.as_bytes())?;

@@ -23,6 +23,7 @@ use crate::{
     cgroup,
     child::{Context, Failure, Gate},
     clock,
+    command::json_text,
     plan::Seccomp,
     protocol::{self, Call, FaultKind, Reply, State},
     spawn, sys,
@@ -129,7 +130,7 @@ impl Pod {
         let seccomp = process.seccomp.clone().map(|seccomp| self.shared_filter(seccomp));
         let labels = (process.apparmor.clone(), process.selinux.clone());
         let annotations = &plan.annotations;
-        plan.bundle = format!("\"ociVersion\":\"1.2.0\",\"id\":{id:?},\"bundle\":\"\"");
+        plan.bundle = format!("\"ociVersion\":\"1.2.0\",\"id\":{},\"bundle\":\"\"", json_text(&id));
         debug_assert!(annotations.is_empty() || annotations.starts_with('{'));
 
         let log = log.map(|log| Log::open(log, terminal).context(|| "open the log")).transpose()?;

@@ -1,31 +1,24 @@
-//! `create`, `start` and `run`.
+//! `create`, `run` and `exec`: everything up to the order that the shim's program carries out.
 
-use std::{
-    env, fs,
-    os::fd::{AsFd, OwnedFd},
-    path::{Path as FilePath, PathBuf},
-    time::Duration,
-};
+use std::{env, fs, path::Path as FilePath, path::PathBuf};
 
-use oci_spec::runtime::Spec;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec},
-    fs::{Mode, OFlags},
-};
+use oci_spec::runtime::{Process, Spec};
+use prost::Message;
 
 use super::{
     Global,
     arguments::{Arguments, Option},
-    console,
-    state::{self, State, Status, start_time},
+    state::{self, State},
 };
 use crate::{
-    child::{self, Context, Failure, Gate},
+    cgroup::Version,
+    child::{Context, Failure},
     clock,
-    plan::{Moment, Plan},
+    command::{self, Order, Status, write_whole},
+    compile,
+    plan::Plan,
     protocol::FaultKind,
-    spawn::{self, Home, Said, Spawned},
-    sys,
+    seccomp,
 };
 
 const CREATE: &[Option] = &[
@@ -39,62 +32,9 @@ const CREATE: &[Option] = &[
     Option::flag("keep", None),
 ];
 
-/// `create ID`.
-pub fn create(global: &Global, words: &[String]) -> Result<i32, Failure> {
+/// `create ID`, and `run ID`. Gives the file with the order.
+pub fn create(global: &Global, words: &[String], run: bool) -> Result<PathBuf, Failure> {
     let arguments = Arguments::parse(words, CREATE)?;
-    let made = make(global, &arguments)?;
-    match (&made.terminal, arguments.value("console-socket")) {
-        (Some(terminal), Some(socket)) => console::hand_over(terminal, socket),
-        (Some(_), None) => Err(Failure::new("a container with a terminal needs --console-socket")),
-        (None, _) => Ok(()),
-    }
-    .inspect_err(|_| drop(state::remove(global, &made.state)))?;
-    Ok(0)
-}
-
-/// `start ID`.
-pub fn start(global: &Global, words: &[String]) -> Result<i32, Failure> {
-    let arguments = Arguments::parse(words, &[])?;
-    let state = global.load(arguments.id()?)?;
-    start_it(global, &state)?;
-    Ok(0)
-}
-
-/// `run ID`: both, and in the foreground waiting for the end.
-pub fn run(global: &Global, words: &[String]) -> Result<i32, Failure> {
-    let arguments = Arguments::parse(words, CREATE)?;
-    // Who is left behind by the container's process is to be waited for as well.
-    sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).context(|| "become a subreaper")?;
-    let signals = if arguments.has("detach") { None } else { Some(console::forwarded_signals()?) };
-    let made = make(global, &arguments)?;
-    let undo = |failure: Failure| {
-        let _ = state::remove(global, &made.state);
-        failure
-    };
-    let terminal = match (&made.terminal, arguments.value("console-socket")) {
-        (Some(terminal), Some(socket)) => console::hand_over(terminal, socket).map(|()| None).map_err(undo)?,
-        (Some(_), None) if arguments.has("detach") => {
-            return Err(undo(Failure::new("a detached container with a terminal needs --console-socket")));
-        }
-        (Some(terminal), None) => Some(terminal),
-        (None, _) => None,
-    };
-    start_it(global, &made.state).map_err(undo)?;
-    let Some(signals) = signals else { return Ok(0) };
-    let code = console::attend(made.spawned.pid, made.spawned.pidfd.as_fd(), terminal.map(AsFd::as_fd), &signals)?;
-    if !arguments.has("keep") {
-        state::remove(global, &made.state)?;
-    }
-    Ok(code)
-}
-
-struct Made {
-    state: State,
-    spawned: Spawned,
-    terminal: std::option::Option<OwnedFd>,
-}
-
-fn make(global: &Global, arguments: &Arguments) -> Result<Made, Failure> {
     let id = arguments.id()?;
     if arguments.has("no-pivot") {
         return Err(Failure::new("--no-pivot is not supported: containers always change their root"));
@@ -106,49 +46,58 @@ fn make(global: &Global, arguments: &Arguments) -> Result<Made, Failure> {
     check_version(&spec)?;
     make_absolute(&mut spec, &bundle)?;
     let group = state::group_path(global, &spec, id)?;
-    let mut plan = state::plan(id, &bundle, &spec, Some(&group))?;
+    let version = Version::detect().context(|| "control groups")?;
+    let mut plan =
+        compile::plan(&spec, compile::Rootfs::Directory, &version, Some(&group)).context(|| "config.json")?;
+    plan.bundle =
+        format!("\"ociVersion\":\"{}\",\"id\":\"{id}\",\"bundle\":{}", super::VERSION, serde_json::json!(bundle));
     let inherited = arguments.number("preserve-fds")?.unwrap_or(0) + listening_descriptors(&mut plan);
     if let Some(process) = &mut plan.process {
         process.inherited = inherited;
         process.keep_keyring = arguments.has("no-new-keyring");
     }
-    let directory = global.make_directory(id)?;
-    let undo = |failure: Failure| {
-        let _ = fs::remove_dir_all(&directory);
-        failure
-    };
-    let specification = serde_json::to_vec(&spec).context(|| "write the specification").map_err(undo)?;
-    fs::write(directory.join("config.json"), specification).context(|| "write the specification").map_err(undo)?;
-    let undo = |failure: Failure| {
-        state::undo_group(&plan);
-        let _ = fs::remove_dir_all(&directory);
-        failure
-    };
-    let (spawned, terminal) = bring_up(&plan, &directory).map_err(undo)?;
-    let undo = |failure: Failure| {
-        let _ = sys::kill(&spawned.pidfd, libc::SIGKILL);
-        undo(failure)
-    };
+    let socket = absolute(arguments.value("console-socket"))?;
+    let terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
+    if terminal && socket.is_empty() && (!run || arguments.has("detach")) {
+        return Err(Failure::new("a container with a terminal needs --console-socket"));
+    }
     let state = State {
         id: id.into(),
-        pid: spawned.pid,
-        started: start_time(spawned.pid).unwrap_or(0),
         bundle,
         created: String::from_utf8_lossy(&clock::stamp(clock::now())).into_owned(),
-        cgroup: plan.cgroup.as_ref().map(|group| group.path.clone()),
         owner: rustix::process::geteuid().as_raw(),
     };
-    global.save(&state).map_err(undo)?;
-    if let Some(file) = arguments.value("pid-file") {
-        write_pid(file, spawned.pid).map_err(undo)?;
-    }
-    Ok(Made { state, spawned, terminal })
+    let mut order = Order {
+        pid_file: absolute(arguments.value("pid-file"))?,
+        console_socket: socket,
+        run,
+        detach: arguments.has("detach"),
+        keep: arguments.has("keep"),
+        ..Order::default()
+    };
+    let directory = global.make_directory(id)?;
+    order.directory =
+        compile::text(&fs::canonicalize(&directory.0).context(|| "state directory")?).context(|| "state directory")?;
+    let write = || -> Result<PathBuf, Failure> {
+        let json = |value: serde_json::Result<Vec<u8>>| value.context(|| "write JSON");
+        write_whole(&directory.0.join("config.json"), &json(serde_json::to_vec(&spec))?)?;
+        write_whole(&directory.0.join("plan"), &plan.encode_to_vec())?;
+        write_whole(&directory.0.join("state.json"), &json(serde_json::to_vec(&state))?)?;
+        order.plan = Some(plan);
+        super::write_order(global, &directory, order)
+    };
+    write().inspect_err(|_| drop(fs::remove_dir_all(&directory.0)))
 }
 
-/// Writes a process identifier, whole or not at all.
-pub fn write_pid(file: &str, pid: i32) -> Result<(), Failure> {
-    let new = format!("{file}.new");
-    fs::write(&new, pid.to_string()).and_then(|()| fs::rename(&new, file)).context(|| format!("write {file}"))
+/// Paths as they are from here: the program that takes them may be elsewhere.
+fn absolute(path: std::option::Option<&str>) -> Result<String, Failure> {
+    match path {
+        None | Some("") => Ok(String::new()),
+        Some(path) => {
+            let path = std::path::absolute(path).context(|| format!("path {path}"))?;
+            compile::text(&path).context(|| "path")
+        }
+    }
 }
 
 fn check_version(spec: &Spec) -> Result<(), Failure> {
@@ -191,88 +140,124 @@ fn listening_descriptors(plan: &mut Plan) -> u32 {
     count
 }
 
-fn bring_up(plan: &Plan, directory: &FilePath) -> Result<(Spawned, std::option::Option<OwnedFd>), Failure> {
-    let fifo: PathBuf = directory.join("start");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
-        .context(|| "make the start pipe")?;
-    // Open both ways, so that the child waits for a byte rather than for a writer.
-    let opened =
-        rustix::fs::open(&fifo, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(|| "open the start pipe")?;
-    state::make_group(plan)?;
-    let home = Home::here().context(|| "open namespaces")?;
-    let spawned = spawn::container(plan, [None, None, None], || Gate::Fifo(opened), None, &home)?;
-    loop {
-        match hear(&spawned)? {
-            Said::Ready(terminal) => return Ok((spawned, terminal)),
-            Said::Hooks => {
-                let hooks = child::run_hooks(plan, Moment::Prestart, "creating", spawned.pid)
-                    .and_then(|()| child::run_hooks(plan, Moment::CreateRuntime, "creating", spawned.pid));
-                if let Err(failure) = hooks {
-                    let _ = sys::kill(&spawned.pidfd, libc::SIGKILL);
-                    sys::wait(spawned.pid);
-                    return Err(failure);
-                }
-                spawn::go(spawned.sync.as_fd()).context(|| "go on")?;
-            }
-            Said::Failed(failure) => {
-                sys::wait(spawned.pid);
-                return Err(failure);
-            }
-            Said::Silent => {
-                sys::wait(spawned.pid);
-                return Err(Failure::new("the container's process ended while it was set up"));
-            }
-        }
-    }
-}
+const EXEC: &[Option] = &[
+    Option::value("console-socket", None),
+    Option::value("cwd", None),
+    Option::value("env", Some('e')),
+    Option::flag("tty", Some('t')),
+    Option::value("user", Some('u')),
+    Option::value("additional-gids", Some('g')),
+    Option::value("process", Some('p')),
+    Option::flag("detach", Some('d')),
+    Option::value("pid-file", None),
+    Option::value("process-label", None),
+    Option::value("apparmor", None),
+    Option::flag("no-new-privs", None),
+    Option::value("cap", Some('c')),
+    Option::value("preserve-fds", None),
+    Option::value("cgroup", None),
+    Option::flag("ignore-paused", None),
+];
 
-/// Waits for what a child says.
-pub fn hear(spawned: &Spawned) -> Result<Said, Failure> {
-    loop {
-        if let Some(said) = spawn::hear(spawned.sync.as_fd()).context(|| "hear the container's process")? {
-            return Ok(said);
-        }
-        let mut wanted = [PollFd::new(&spawned.sync, PollFlags::IN)];
-        match rustix::event::poll(&mut wanted, None::<&Timespec>) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context(|| "hear the container's process"),
-        }
-    }
-}
-
-fn start_it(global: &Global, state: &State) -> Result<(), Failure> {
-    match global.status(state) {
-        Status::Created => {}
+/// `exec ID COMMAND`. Gives the file with the order.
+pub fn exec(global: &Global, words: &[String]) -> Result<PathBuf, Failure> {
+    let arguments = Arguments::parse(words, EXEC)?;
+    let id = arguments.id()?;
+    let (_, directory) = global.load(id)?;
+    match command::status(&directory) {
+        Status::Running | Status::Created => {}
+        Status::Paused if arguments.has("ignore-paused") => {}
         other => {
-            let message = format!("cannot start container {} that is {}", state.id, other.name());
+            let message = format!("cannot exec in container {id} that is {}", other.name());
             return Err(Failure { kind: FaultKind::State, message });
         }
     }
-    let fifo = global.directory(&state.id).join("start");
-    let writer = rustix::fs::open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
-        .context(|| format!("start container {}", state.id))?;
-    rustix::io::write(&writer, &[child::GO]).context(|| format!("start container {}", state.id))?;
-    fs::remove_file(&fifo).context(|| "remove the start pipe")?;
-    let spec = global.specification(&state.id)?;
-    let plan = state::plan(&state.id, &state.bundle, &spec, None)?;
-    if plan.hooks.iter().any(|hook| hook.moment() == Moment::Poststart) {
-        wait_for_program(state.pid);
-        if let Err(failure) = child::run_hooks(&plan, Moment::Poststart, "running", state.pid) {
-            // As the specification says, that is noted and no more.
-            eprintln!("{}", failure.message);
+    let spec = state::specification(&directory)?;
+    let process = match arguments.value("process") {
+        Some(file) => {
+            let text = fs::read(file).context(|| format!("read {file}"))?;
+            serde_json::from_slice(&text).context(|| format!("understand {file}"))?
         }
+        None => process(&arguments, spec.process().clone().unwrap_or_default())?,
+    };
+    let mut process = compile::process(&process).context(|| "process")?;
+    if let Some(rules) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+        process.seccomp = Some(seccomp::compile(rules).context(|| "seccomp")?);
     }
-    Ok(())
+    process.inherited = arguments.number("preserve-fds")?.unwrap_or(0);
+    let mut cgroup = directory.plan()?.cgroup;
+    if let Some(cgroup) = &mut cgroup {
+        (cgroup.writes, cgroup.device_program) = (Vec::new(), Vec::new());
+    }
+    let order = Order {
+        directory: compile::text(&directory.0).context(|| "state directory")?,
+        process: Some(process),
+        pid_file: absolute(arguments.value("pid-file"))?,
+        console_socket: absolute(arguments.value("console-socket"))?,
+        detach: arguments.has("detach"),
+        cgroup,
+        ..Order::default()
+    };
+    super::write_order(global, &directory, order)
 }
 
-/// Until the process runs another program than this, for a second at most.
-fn wait_for_program(pid: i32) {
-    let own = fs::read_link("/proc/self/exe").ok();
-    for _ in 0..1000 {
-        let other = fs::read_link(format!("/proc/{pid}/exe")).ok();
-        if other.is_none() || other != own {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
+/// The container's own process, changed as the options say.
+fn process(arguments: &Arguments, mut process: Process) -> Result<Process, Failure> {
+    let words = arguments.rest().get(1..).unwrap_or_default();
+    if words.is_empty() {
+        return Err(Failure::new("there is nothing to run"));
     }
+    process.set_args(Some(words.to_vec()));
+    process.set_terminal(Some(arguments.has("tty")));
+    if let Some(cwd) = arguments.value("cwd") {
+        process.set_cwd(cwd.into());
+    }
+    let mut env = process.env().clone().unwrap_or_default();
+    for variable in arguments.values("env") {
+        let name = variable.split('=').next().unwrap_or_default();
+        env.retain(|other| other.split('=').next() != Some(name));
+        env.push(variable.into());
+    }
+    process.set_env(Some(env));
+    let number =
+        |text: &str| text.parse::<u32>().map_err(|_| Failure::new(format!("{text:?} is not a user or group number")));
+    if let Some(user) = arguments.value("user") {
+        let (uid, gid) = user.split_once(':').map_or((user, None), |(uid, gid)| (uid, Some(gid)));
+        let uid = number(uid)?;
+        let gid = gid.map(number).transpose()?;
+        let user = process.user_mut();
+        user.set_uid(uid);
+        if let Some(gid) = gid {
+            user.set_gid(gid);
+        }
+    }
+    let groups = arguments.values("additional-gids").map(number).collect::<Result<Vec<_>, _>>()?;
+    if !groups.is_empty() {
+        process.user_mut().set_additional_gids(Some(groups));
+    }
+    if arguments.has("no-new-privs") {
+        process.set_no_new_privileges(Some(true));
+    }
+    if let Some(label) = arguments.value("process-label") {
+        process.set_selinux_label(Some(label.into()));
+    }
+    if let Some(profile) = arguments.value("apparmor") {
+        process.set_apparmor_profile(Some(profile.into()));
+    }
+    let capabilities: Vec<_> = arguments.values("cap").collect();
+    if !capabilities.is_empty() {
+        // The default of the type is not the empty sets.
+        let mut sets = match process.capabilities() {
+            Some(sets) => serde_json::to_value(sets).context(|| "capabilities")?,
+            None => serde_json::json!({}),
+        };
+        for set in ["bounding", "effective", "permitted"] {
+            let known = sets[set].as_array().cloned().unwrap_or_default();
+            let added = capabilities.iter().map(|name| serde_json::json!(name));
+            sets[set] = known.into_iter().chain(added).collect();
+        }
+        let sets = serde_json::from_value(sets).context(|| format!("{capabilities:?} are not capabilities"))?;
+        process.set_capabilities(Some(sets));
+    }
+    Ok(process)
 }

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use super::{
     Global, VERSION,
     arguments::{Arguments, Option},
-    state::{self, State, Status},
+    state::{self, State},
 };
 use crate::{
     capability,
     cgroup::{Stats, Version},
     child::{Context, Failure},
+    command::{self, Directory, Status},
     protocol::FaultKind,
 };
 
@@ -22,15 +23,15 @@ fn print(value: &Value) -> Result<i32, Failure> {
     Ok(0)
 }
 
-fn shown(global: &Global, state: &State) -> Value {
-    let status = global.status(state);
-    let spec = global.specification(&state.id).ok();
+fn shown(state: &State, directory: &Directory) -> Value {
+    let status = command::status(directory);
+    let spec = state::specification(directory).ok();
     let annotations = spec.as_ref().and_then(|spec| spec.annotations().clone()).unwrap_or_default();
     let root = spec.as_ref().and_then(|spec| spec.root().as_ref()).map(|root| root.path().clone());
     json!({
         "ociVersion": VERSION,
         "id": state.id,
-        "pid": if status == Status::Stopped { 0 } else { state.pid },
+        "pid": directory.living().unwrap_or(0),
         "status": status.name(),
         "bundle": state.bundle,
         "rootfs": root,
@@ -43,7 +44,8 @@ fn shown(global: &Global, state: &State) -> Value {
 /// `state ID`.
 pub fn state(global: &Global, words: &[String]) -> Result<i32, Failure> {
     let arguments = Arguments::parse(words, &[])?;
-    print(&shown(global, &global.load(arguments.id()?)?))
+    let (state, directory) = global.load(arguments.id()?)?;
+    print(&shown(&state, &directory))
 }
 
 /// `list`.
@@ -55,12 +57,12 @@ pub fn list(global: &Global, words: &[String]) -> Result<i32, Failure> {
             found.push(state);
         }
     }
-    found.sort_by(|one, other| one.id.cmp(&other.id));
+    found.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
     if arguments.has("quiet") {
-        found.iter().for_each(|state| println!("{}", state.id));
+        found.iter().for_each(|(state, _)| println!("{}", state.id));
         return Ok(0);
     }
-    let shown: Vec<_> = found.iter().map(|state| shown(global, state)).collect();
+    let shown: Vec<_> = found.iter().map(|(state, directory)| shown(state, directory)).collect();
     if arguments.value("format") == Some("json") {
         println!("{}", Value::Array(shown));
         return Ok(0);
@@ -77,8 +79,11 @@ pub fn list(global: &Global, words: &[String]) -> Result<i32, Failure> {
 /// `ps ID`.
 pub fn ps(global: &Global, words: &[String]) -> Result<i32, Failure> {
     let arguments = Arguments::parse(words, &[Option::value("format", Some('f'))])?;
-    let state = global.load(arguments.id()?)?;
-    let pids = state::processes(&state);
+    let (_, directory) = global.load(arguments.id()?)?;
+    let pids = match directory.group() {
+        Some(group) => group.processes(),
+        None => directory.living().into_iter().collect(),
+    };
     if arguments.value("format") == Some("json") {
         println!("{}", json!(pids));
         return Ok(0);
@@ -101,14 +106,14 @@ pub fn ps(global: &Global, words: &[String]) -> Result<i32, Failure> {
 /// `events ID`: statistics, once or again and again.
 pub fn events(global: &Global, words: &[String]) -> Result<i32, Failure> {
     let arguments = Arguments::parse(words, &[Option::flag("stats", None), Option::value("interval", None)])?;
-    let state = global.load(arguments.id()?)?;
-    let group = state.group().ok_or_else(|| Failure::new("it has no control group"))?;
+    let (state, directory) = global.load(arguments.id()?)?;
+    let group = directory.group().ok_or_else(|| Failure::new("it has no control group"))?;
     let interval = arguments.value("interval").unwrap_or("5s").trim_end_matches('s');
     let interval: u64 =
         interval.parse().ok().filter(|&seconds| seconds > 0).ok_or_else(|| Failure::new("--interval"))?;
     let mut kills = group.oom_kills();
     loop {
-        if global.status(&state) == Status::Stopped {
+        if command::status(&directory) == Status::Stopped {
             let message = format!("container {} is not running", state.id);
             return if arguments.has("stats") { Err(Failure { kind: FaultKind::State, message }) } else { Ok(0) };
         }

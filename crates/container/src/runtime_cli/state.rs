@@ -1,17 +1,10 @@
 //! What is known of containers between commands, and the commands that need no more than that.
-//!
-//! ```text
-//! ROOT/ID/state.json    identifier, process and its start time, bundle, control group
-//! ROOT/ID/config.json   the specification, as it was when the container was made
-//! ROOT/ID/start         a pipe; it exists until the container was started
-//! ```
 
 use std::{
     fs, io,
     io::Read,
     os::unix::fs::DirBuilderExt,
     path::{Path as FilePath, PathBuf},
-    time::{Duration, Instant},
 };
 
 use oci_spec::runtime::{LinuxResources, Spec};
@@ -21,56 +14,26 @@ use super::{
     arguments::{Arguments, Option},
 };
 use crate::{
-    cgroup::{Group, Path, Version},
-    child::{self, Context, Failure},
+    cgroup::{Path, Version},
+    child::{Context, Failure},
+    command::{self, Directory, Status},
     compile,
-    plan::Moment,
     protocol::FaultKind,
     spawn, sys,
 };
 
-/// How long processes may take to end once they are killed.
-const END: Duration = Duration::from_secs(10);
-
-/// A container, as its directory has it.
+/// What does not change about a container.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct State {
     /// Its name.
     pub id: String,
-    /// Its first process.
-    pub pid: i32,
-    /// When that was started, in the kernel's ticks: a number that is used again has another.
-    pub started: u64,
     /// Absolute.
     pub bundle: PathBuf,
     /// RFC 3339.
     pub created: String,
-    /// Its control group, where it has one.
-    pub cgroup: std::option::Option<String>,
     /// The user who made it.
     #[serde(default)]
     pub owner: u32,
-}
-
-/// Where a container is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    Created,
-    Running,
-    Paused,
-    Stopped,
-}
-
-impl Status {
-    /// As the specification writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-        }
-    }
 }
 
 /// Whether a name can be a directory's and a group's.
@@ -81,110 +44,77 @@ pub fn is_id(id: &str) -> bool {
 
 impl Global {
     /// A container's directory.
-    pub fn directory(&self, id: &str) -> PathBuf {
-        self.root.join(id)
+    pub fn directory(&self, id: &str) -> Directory {
+        Directory(self.root.join(id))
     }
 
     /// Makes a container's directory; it must not exist.
-    pub fn make_directory(&self, id: &str) -> Result<PathBuf, Failure> {
+    pub fn make_directory(&self, id: &str) -> Result<Directory, Failure> {
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700);
         builder.recursive(true).create(&self.root).context(|| format!("make {}", self.root.display()))?;
         let directory = self.directory(id);
-        match builder.recursive(false).create(&directory) {
+        match builder.recursive(false).create(&directory.0) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Failure { kind: FaultKind::Exists, message: format!("container {id} exists already") })
             }
-            other => other.context(|| format!("make {}", directory.display())).map(|()| directory),
+            other => other.context(|| format!("make {}", directory.0.display())).map(|()| directory),
         }
     }
 
     /// Reads a container's state.
-    pub fn load(&self, id: &str) -> Result<State, Failure> {
-        let file = self.directory(id).join("state.json");
+    pub fn load(&self, id: &str) -> Result<(State, Directory), Failure> {
+        let directory = self.directory(id);
+        let file = directory.0.join("state.json");
         let text = match fs::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Failure { kind: FaultKind::NotFound, message: format!("container {id} does not exist") });
             }
             other => other.context(|| format!("read {}", file.display()))?,
         };
-        serde_json::from_slice(&text).context(|| format!("understand {}", file.display()))
-    }
-
-    /// Writes a container's state, whole or not at all.
-    pub fn save(&self, state: &State) -> Result<(), Failure> {
-        let file = self.directory(&state.id).join("state.json");
-        let new = file.with_extension("new");
-        let text = serde_json::to_vec(state).context(|| "write the state")?;
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &file)).context(|| format!("write {}", file.display()))
-    }
-
-    /// The specification that a container was made by.
-    pub fn specification(&self, id: &str) -> Result<Spec, Failure> {
-        let file = self.directory(id).join("config.json");
-        let text = fs::read(&file).context(|| format!("read {}", file.display()))?;
-        serde_json::from_slice(&text).context(|| format!("understand {}", file.display()))
-    }
-
-    /// Where a container is in its life.
-    pub fn status(&self, state: &State) -> Status {
-        if start_time(state.pid) != Some(state.started) {
-            return Status::Stopped;
-        }
-        if self.directory(&state.id).join("start").exists() {
-            return Status::Created;
-        }
-        if state.group().is_some_and(|group| is_frozen(&group)) { Status::Paused } else { Status::Running }
+        let state = serde_json::from_slice(&text).context(|| format!("understand {}", file.display()))?;
+        Ok((state, directory))
     }
 }
 
-impl State {
-    /// Its control group.
-    pub fn group(&self) -> std::option::Option<Group> {
-        let path = Path::new(self.cgroup.as_deref()?).ok()?;
-        Some(Group::open(&Version::detect().ok()?, &path))
-    }
+/// The specification that a container was made by.
+pub fn specification(directory: &Directory) -> Result<Spec, Failure> {
+    let file = directory.0.join("config.json");
+    let text = fs::read(&file).context(|| format!("read {}", file.display()))?;
+    serde_json::from_slice(&text).context(|| format!("understand {}", file.display()))
 }
 
-fn is_frozen(group: &Group) -> bool {
-    let Ok(version) = Version::detect() else { return false };
-    let Some(directory) = version.directory_of("freezer", group.path()) else { return false };
-    let (file, line) = if version.is_v2() { ("cgroup.events", "frozen 1") } else { ("freezer.state", "FROZEN") };
-    fs::read_to_string(directory.join(file)).is_ok_and(|text| text.lines().any(|found| found == line))
+fn not_in(status: Status, id: &str) -> Failure {
+    Failure { kind: FaultKind::State, message: format!("container {id} is not {}", status.name()) }
 }
 
-/// When a living process was started; `None` for one that is gone or a zombie.
-pub fn start_time(pid: i32) -> std::option::Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<_> = text.rsplit_once(") ")?.1.split(' ').collect();
-    if matches!(fields.first(), Some(&"Z" | &"X")) {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
+/// `start ID`.
+pub fn start(global: &Global, words: &[String]) -> Result<i32, Failure> {
+    let arguments = Arguments::parse(words, &[])?;
+    let (_, directory) = global.load(arguments.id()?)?;
+    command::start(&directory)?;
+    Ok(0)
 }
 
 /// `kill [-a] ID [SIGNAL]`.
 pub fn kill(global: &Global, words: &[String]) -> Result<i32, Failure> {
     let arguments = Arguments::parse(words, &[Option::flag("all", Some('a'))])?;
-    let state = global.load(arguments.id()?)?;
+    let id = arguments.id()?;
+    let (_, directory) = global.load(id)?;
     let signal = signal_number(arguments.rest().get(1).map_or("TERM", String::as_str))?;
-    let status = global.status(&state);
-    if arguments.has("all")
-        && let Some(group) = state.group()
-    {
-        for pid in group.processes() {
-            let _ = sys::kill_pid(pid, signal);
+    let status = command::status(&directory);
+    let group = directory.group();
+    match (&group, directory.living()) {
+        (Some(group), _) if arguments.has("all") => {
+            for pid in group.processes() {
+                let _ = sys::kill_pid(pid, signal);
+            }
         }
-    } else if status == Status::Stopped {
-        return Err(Failure { kind: FaultKind::State, message: format!("container {} is not running", state.id) });
-    } else {
-        sys::kill_pid(state.pid, signal).context(|| format!("signal container {}", state.id))?;
+        (_, None) => return Err(not_in(Status::Running, id)),
+        (_, Some(pid)) => sys::kill_pid(pid, signal).context(|| format!("signal container {id}"))?,
     }
     // A frozen process only dies once it thaws.
-    if status == Status::Paused
-        && signal == libc::SIGKILL
-        && let Some(group) = state.group()
-    {
+    if let (Status::Paused, libc::SIGKILL, Some(group)) = (status, signal, group) {
         group.freeze(false).context(|| "thaw")?;
     }
     Ok(0)
@@ -194,76 +124,36 @@ pub fn kill(global: &Global, words: &[String]) -> Result<i32, Failure> {
 pub fn delete(global: &Global, words: &[String]) -> Result<i32, Failure> {
     let arguments = Arguments::parse(words, &[Option::flag("force", Some('f'))])?;
     let id = arguments.id()?;
-    let state = match global.load(id) {
+    let directory = match global.load(id) {
         Err(failure) if arguments.has("force") && failure.kind == FaultKind::NotFound => {
             // What an interrupted creation has left.
-            let _ = fs::remove_dir_all(global.directory(id));
+            let _ = fs::remove_dir_all(global.directory(id).0);
             return Ok(0);
         }
-        other => other?,
+        other => other?.1,
     };
-    match global.status(&state) {
+    match command::status(&directory) {
         Status::Running | Status::Paused if !arguments.has("force") => {
             let message = format!("container {id} is running: stop it first, or use --force");
             return Err(Failure { kind: FaultKind::State, message });
         }
         _ => {}
     }
-    remove(global, &state)?;
+    command::remove(&directory)?;
     Ok(0)
-}
-
-/// Kills what is left of a container and removes it.
-pub fn remove(global: &Global, state: &State) -> Result<(), Failure> {
-    if start_time(state.pid) == Some(state.started) {
-        let _ = sys::kill_pid(state.pid, libc::SIGKILL);
-    }
-    if let Some(group) = state.group() {
-        if group.exists() && !group.kill(END) {
-            return Err(Failure::new(format!("processes of container {} do not end", state.id)));
-        }
-        group.remove(END).context(|| format!("container {}", state.id))?;
-    }
-    let deadline = Instant::now() + END;
-    while start_time(state.pid) == Some(state.started) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    if let Ok(spec) = global.specification(&state.id)
-        && let Ok(plan) = plan(&state.id, &state.bundle, &spec, None)
-        && let Err(failure) = child::run_hooks(&plan, Moment::Poststop, "stopped", 0)
-    {
-        // As the specification says, that is noted and no more.
-        eprintln!("{}", failure.message);
-    }
-    let directory = global.directory(&state.id);
-    fs::remove_dir_all(&directory).context(|| format!("remove {}", directory.display()))
-}
-
-/// Compiles a specification, with what hooks are told.
-pub fn plan(
-    id: &str,
-    bundle: &FilePath,
-    spec: &Spec,
-    group: std::option::Option<&Path>,
-) -> Result<crate::plan::Plan, Failure> {
-    let version = Version::detect().context(|| "control groups")?;
-    let mut plan = compile::plan(spec, compile::Rootfs::Directory, &version, group).context(|| "config.json")?;
-    let bundle = serde_json::json!(bundle);
-    plan.bundle = format!("\"ociVersion\":\"{}\",\"id\":{id:?},\"bundle\":{bundle}", super::VERSION);
-    Ok(plan)
 }
 
 /// `pause ID`, `resume ID`.
 pub fn freeze(global: &Global, words: &[String], frozen: bool) -> Result<i32, Failure> {
     let arguments = Arguments::parse(words, &[])?;
-    let state = global.load(arguments.id()?)?;
+    let id = arguments.id()?;
+    let (_, directory) = global.load(id)?;
     let wanted = if frozen { Status::Running } else { Status::Paused };
-    if global.status(&state) != wanted {
-        let message = format!("container {} is not {}", state.id, wanted.name());
-        return Err(Failure { kind: FaultKind::State, message });
+    if command::status(&directory) != wanted {
+        return Err(not_in(wanted, id));
     }
-    let group = state.group().ok_or_else(|| Failure::new("it has no control group"))?;
-    group.freeze(frozen).context(|| format!("container {}", state.id))?;
+    let group = directory.group().ok_or_else(|| Failure::new("it has no control group"))?;
+    group.freeze(frozen).context(|| format!("container {id}"))?;
     Ok(0)
 }
 
@@ -284,9 +174,10 @@ const UPDATE: &[Option] = &[
 /// `update [-r FILE] [options] ID`.
 pub fn update(global: &Global, words: &[String]) -> Result<i32, Failure> {
     let arguments = Arguments::parse(words, UPDATE)?;
-    let state = global.load(arguments.id()?)?;
-    if global.status(&state) == Status::Stopped {
-        return Err(Failure { kind: FaultKind::State, message: format!("container {} is not running", state.id) });
+    let id = arguments.id()?;
+    let (_, directory) = global.load(id)?;
+    if command::status(&directory) == Status::Stopped {
+        return Err(not_in(Status::Running, id));
     }
     let resources = match arguments.value("resources") {
         Some("-") => {
@@ -300,10 +191,9 @@ pub fn update(global: &Global, words: &[String]) -> Result<i32, Failure> {
         }
         None => resources(&arguments)?,
     };
-    let path = state.cgroup.as_deref().ok_or_else(|| Failure::new("it has no control group"))?;
-    let path = Path::new(path).context(|| "control group")?;
+    let group = directory.group().ok_or_else(|| Failure::new("it has no control group"))?;
     let version = Version::detect().context(|| "control groups")?;
-    let update = compile::update(&resources, &version, &path).context(|| "resources")?;
+    let update = compile::update(&resources, &version, group.path()).context(|| "resources")?;
     spawn::write_all(&update.writes)?;
     Ok(0)
 }
@@ -378,7 +268,8 @@ pub fn signal_number(text: &str) -> Result<i32, Failure> {
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     if let Some(rest) = name.strip_prefix("RTMIN") {
         let offset: i32 = if rest.is_empty() { 0 } else { rest.trim_start_matches('+').parse().map_err(|_| bad())? };
-        return Ok(34 + offset).and_then(|number| if (34..=64).contains(&number) { Ok(number) } else { Err(bad()) });
+        let number = offset.checked_add(34).filter(|number| (34..=64).contains(number));
+        return number.ok_or_else(bad);
     }
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
@@ -386,35 +277,6 @@ pub fn signal_number(text: &str) -> Result<i32, Failure> {
         "WINCH", "IO", "PWR", "SYS",
     ];
     NAMES.iter().position(|known| *known == name).map(|index| index as i32 + 1).ok_or_else(bad)
-}
-
-/// Makes the group of a new container and limits it.
-pub fn make_group(plan: &crate::plan::Plan) -> Result<(), Failure> {
-    let version = Version::detect().context(|| "control groups")?;
-    match &plan.cgroup {
-        // The program stays attached to the group without a descriptor of it.
-        Some(group) => spawn::make_group(&version, group).map(drop),
-        None => Ok(()),
-    }
-}
-
-/// Removes what a failed creation has made.
-pub fn undo_group(plan: &crate::plan::Plan) {
-    if let (Some(group), Ok(version)) = (&plan.cgroup, Version::detect())
-        && let Ok(path) = Path::new(&group.path)
-    {
-        let group = Group::open(&version, &path);
-        group.kill(Duration::from_secs(1));
-        let _ = group.remove(Duration::from_secs(1));
-    }
-}
-
-/// Everything in a directory of groups, for `ps`.
-pub fn processes(state: &State) -> Vec<i32> {
-    match state.group() {
-        Some(group) => group.processes(),
-        None => vec![state.pid],
-    }
 }
 
 #[cfg(test)]
@@ -426,7 +288,7 @@ mod tests {
         for (text, number) in [("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("RTMIN+3", 37), ("0", 0)] {
             assert_eq!(signal_number(text).ok(), Some(number), "{text}");
         }
-        for text in ["", "NONE", "65", "-1", "RTMIN+99"] {
+        for text in ["", "NONE", "65", "-1", "RTMIN+99", "RTMIN+2147483647"] {
             assert!(signal_number(text).is_err(), "{text}");
         }
     }

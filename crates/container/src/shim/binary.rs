@@ -34,12 +34,12 @@ impl Binary {
         copy().map(|file| Self(Arc::new(file))).map_err(Error::io(format!("read shim {}", path.display())))
     }
 
-    /// Becomes the command line of an OCI runtime ([`runtime_cli`](crate::runtime_cli)), with these arguments after the
-    /// command's own name. Returns only what went wrong.
-    pub fn become_runtime(&self, arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Error {
+    /// Becomes the shim's part of the OCI runtime's command line, to carry out the order in a file. Returns only what
+    /// went wrong.
+    pub fn carry_out(&self, order: &Path) -> Error {
         use std::os::unix::process::CommandExt;
-        let error = std::process::Command::new(self.path()).arg0("madang").arg("runtime").args(arguments).exec();
-        Error::io("run the runtime")(error)
+        let error = std::process::Command::new(self.path()).arg0("madang-shim").arg("make").arg(order).exec();
+        Error::io("run the shim's program")(error)
     }
 
     /// Where the daemon's child finds it to execute.

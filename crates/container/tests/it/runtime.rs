@@ -46,9 +46,10 @@ impl Bundle {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let program = std::env::var_os("MADANG_SHIM").unwrap_or(env!("CARGO_BIN_EXE_madang-shim").into());
-        let mut command = Command::new(program);
-        command.args(["runtime", "--root"]).arg(self.path("state")).args(arguments);
+        let shim = std::env::var_os("MADANG_SHIM").unwrap_or(env!("CARGO_BIN_EXE_madang-shim").into());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_madang-runtime"));
+        command.env("MADANG_SHIM", shim);
+        command.arg("--root").arg(self.path("state")).args(arguments);
         command
     }
 
@@ -380,6 +381,7 @@ fn descriptors_are_passed_on_when_asked() {
             .arg(bundle.path("extra"))
             .arg(inner.get_program())
             .args(inner.get_args())
+            .env("MADANG_SHIM", std::env::var_os("MADANG_SHIM").unwrap_or(env!("CARGO_BIN_EXE_madang-shim").into()))
             .stdin(Stdio::null())
             .output()
             .unwrap();
