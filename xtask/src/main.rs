@@ -5,6 +5,7 @@ mod binary;
 mod conformance;
 mod go;
 mod host;
+mod images;
 mod kubernetes;
 mod schema;
 mod server;
@@ -38,6 +39,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Derive the API schema table of crate `api` from upstream's published definitions (needs Go)
     Schema(schema::Arguments),
+    /// Make the images for tests and for the sample application, and print their archives
+    Images,
 }
 
 fn main() -> Result<()> {
@@ -48,5 +51,11 @@ fn main() -> Result<()> {
         Task::Conformance(arguments) => conformance::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Schema(arguments) => schema::run(&arguments),
+        Task::Images => {
+            for archive in images::all(&images::project())? {
+                println!("{} {}", archive.path.display(), archive.name);
+            }
+            Ok(())
+        }
     }
 }

@@ -32,7 +32,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
-mod confine;
+pub mod confine;
 mod extract;
 mod stream;
 mod tree;

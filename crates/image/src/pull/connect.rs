@@ -29,6 +29,9 @@ use super::{
     tls,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes of a proxy's answer to `CONNECT`.
 const PROXY_ANSWER: usize = 8 << 10;
 
@@ -62,14 +65,12 @@ impl Connector {
             Trust::Host => Proxies::read(|name| std::env::var(name).ok())?,
             Trust::Configured => Proxies::default(),
         };
-        Ok(Self(Arc::new(Inner {
-            registries,
-            proxies,
-            patience,
-            trust,
-            roots: Mutex::default(),
-            configs: Mutex::default(),
-        })))
+        Ok(Self::through_proxies(registries, proxies, trust, patience))
+    }
+
+    fn through_proxies(registries: Arc<Registries>, proxies: Proxies, trust: Trust, patience: Patience) -> Self {
+        let (roots, configs) = Default::default();
+        Self(Arc::new(Inner { registries, proxies, patience, trust, roots, configs }))
     }
 
     /// What a request to `uri` has to show to the proxy that it goes through.

@@ -28,7 +28,7 @@ const MEMORY: u64 = 2 << 30;
 const CPU: u64 = 3600;
 
 /// Confines this process to its working directory and returns it. Needs root; cannot be undone.
-pub(super) fn enter() -> anyhow::Result<OwnedFd> {
+pub fn enter() -> anyhow::Result<OwnedFd> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("set death signal")?;
     rustix::process::umask(rustix::fs::Mode::empty());
     close_leaked().context("close descriptors")?;

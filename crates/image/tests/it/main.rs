@@ -1,6 +1,8 @@
 //! The store against real directories, archives and registries.
 
 mod archive;
+mod confined;
+mod crash;
 mod hostile;
 mod layers;
 mod load;
