@@ -88,10 +88,10 @@ impl Pods {
         self.cache.listen(move |change| {
             let _ = pods.send(Input::Pod(change.clone()));
         });
-        let (events, runtime) = (sender.clone(), self.shared.runtime.clone());
+        let (events, task) = (sender.clone(), self.shared.task.clone());
+        let mut stream = self.shared.runtime.events();
         self.shared.task.spawn("runtime events", async move {
-            let mut stream = runtime.events();
-            while let Some(event) = stream.recv().await {
+            while let Some(Some(event)) = task.until_cancelled(stream.recv()).await {
                 if events.send(Input::Runtime(Box::new(event))).is_err() {
                     return;
                 }
@@ -102,8 +102,12 @@ impl Pods {
         self.cache.start(&self.shared.task, api, scope);
         let tidy = self.clone();
         self.shared.task.spawn("orphans", async move {
-            tidy.cache.ready().await;
-            tidy.remove_orphans().await;
+            let task = tidy.shared.task.clone();
+            let work = async {
+                tidy.cache.ready().await;
+                tidy.remove_orphans().await;
+            };
+            task.until_cancelled(work).await;
         });
         while let Some(Some(input)) = self.shared.task.until_cancelled(inputs.recv()).await {
             match input {

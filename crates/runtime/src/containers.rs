@@ -146,6 +146,7 @@ impl Runtime {
             rootfs: &rootfs,
             cgroups_path: Path::new(cgroup.as_str()),
             available: &self.0.capabilities,
+            open_files: self.0.open_files,
             seccomp,
             host_devices: &nodes,
         })?;

@@ -77,6 +77,8 @@ pub(crate) struct Inner {
     pub boot_id: String,
     /// Capabilities that this process may hand on.
     pub capabilities: BTreeSet<String>,
+    /// Open files that a container's processes may have: raising the limit takes a privilege that this process may lack.
+    pub open_files: u64,
     pub network: RwLock<Option<Network>>,
     pub pool: Mutex<Option<Pool>>,
     pub sandboxes: RwLock<HashMap<String, Arc<Sandbox>>>,
@@ -164,6 +166,9 @@ impl Runtime {
         let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap_or("0");
         let runtime = Self(Arc::new(Inner {
             capabilities: spec::capabilities_of_mask(mask),
+            open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile)
+                .maximum
+                .map_or(spec::OPEN_FILES, |limit| limit.min(spec::OPEN_FILES)),
             images,
             binary,
             version,

@@ -59,6 +59,8 @@ pub struct Input<'a> {
     pub cgroups_path: &'a Path,
     /// Capabilities that this process may hand on (`CAP_...`).
     pub available: &'a BTreeSet<String>,
+    /// Open files that its processes may have.
+    pub open_files: u64,
     /// The filter of system calls, none for no filter.
     pub seccomp: Option<LinuxSeccomp>,
     /// Device nodes of the machine, for privileged containers: path, `c` or `b`, major, minor, mode, uid, gid.
@@ -168,14 +170,8 @@ const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Open files of a container's processes.
-const OPEN_FILES: u64 = 1_048_576;
-
-/// That many, or as many as this process may have where it cannot raise the bound.
-fn open_files() -> u64 {
-    let bound = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    bound.unwrap_or(OPEN_FILES).min(OPEN_FILES)
-}
+/// Open files of a container's processes, where the machine allows as many.
+pub const OPEN_FILES: u64 = 1_048_576;
 
 /// The capabilities that a bit mask of the kernel (`CapBnd` of `/proc/self/status`, hexadecimal) names.
 pub fn capabilities_of_mask(mask: &str) -> BTreeSet<String> {
@@ -375,7 +371,7 @@ pub fn build(input: &Input<'_>) -> Result<oci_spec::runtime::Spec> {
             "cwd": cwd,
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities,
                              "inheritable": [], "ambient": []},
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": open_files(), "hard": open_files()}],
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": input.open_files, "hard": input.open_files}],
             "noNewPrivileges": security.no_new_privileges,
             "oomScoreAdj": container.resources.oom_score_adj.unwrap_or(0),
         },

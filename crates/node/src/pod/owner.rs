@@ -294,7 +294,11 @@ impl Owner {
                     old.abort();
                 }
                 self.stops.retain(|_, running| !running.is_finished());
-                self.stops.insert(name, self.task.spawn("stop", stop.run()));
+                let task = self.task.clone();
+                let stopping = self.task.spawn("stop", async move {
+                    task.until_cancelled(stop.run()).await;
+                });
+                self.stops.insert(name, stopping);
             }
             Action::StartProbes(name, id) => self.start_probes(&name, &id),
             Action::CalmProbes(name) => {
@@ -326,9 +330,11 @@ impl Owner {
 
     /// Does something beside the owner and puts what came of it into the mailbox.
     fn work(&self, future: impl Future<Output = Event> + Send + 'static) {
-        let mailbox = self.mailbox.clone();
+        let (mailbox, task) = (self.mailbox.clone(), self.task.clone());
         self.task.spawn("work", async move {
-            let _ = mailbox.send(Message::Event(future.await));
+            if let Some(event) = task.until_cancelled(future).await {
+                let _ = mailbox.send(Message::Event(event));
+            }
         });
     }
 

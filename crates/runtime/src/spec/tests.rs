@@ -26,6 +26,7 @@ fn built(container: &ContainerConfig, sandbox: &SandboxConfig) -> Value {
         rootfs: Path::new("/root"),
         cgroups_path: Path::new("pods/x"),
         available: &available(),
+        open_files: 1024,
         seccomp: None,
         host_devices: &[],
     };
