@@ -152,7 +152,7 @@ async fn copy(
         });
     }
     let (out, err) = (exec.stdout.take(), exec.stderr.take());
-    let (out, err) = tokio::join!(pump(out, stdout), pump(err, stderr));
+    let (out, err) = tokio::join!(pump(out, stdout.as_ref()), pump(err, stderr.as_ref()));
     if !(out && err) {
         return (status, None);
     }
@@ -161,8 +161,9 @@ async fn copy(
     (status, Some(code))
 }
 
-/// Sends what comes from `from`; false where the client has gone. Output that nobody wants is read and dropped.
-async fn pump<R: AsyncRead + Unpin>(from: Option<R>, to: Option<Output>) -> bool {
+/// Sends what comes from `from`; false where the client has gone. Output that nobody wants is read and dropped. The streams of
+/// a command end with its connection: a server that closes single ones confuses clients.
+async fn pump<R: AsyncRead + Unpin>(from: Option<R>, to: Option<&Output>) -> bool {
     let Some(mut from) = from else {
         return true;
     };
@@ -171,14 +172,11 @@ async fn pump<R: AsyncRead + Unpin>(from: Option<R>, to: Option<Output>) -> bool
         if read == 0 {
             break;
         }
-        if let Some(to) = &to
+        if let Some(to) = to
             && to.write(Bytes::copy_from_slice(&buffer[..read])).await.is_err()
         {
             return false;
         }
-    }
-    if let Some(to) = to {
-        let _ = to.close().await;
     }
     true
 }
@@ -255,7 +253,11 @@ pub fn port_forward(
                     }
                     let _ = to.shutdown().await;
                 };
-                tokio::join!(up, pump(Some(from), Some(forward.output)));
+                let down = async {
+                    pump(Some(from), Some(&forward.output)).await;
+                    let _ = forward.output.close().await;
+                };
+                tokio::join!(up, down);
                 let _ = forward.error.close().await;
             });
         }
