@@ -79,7 +79,7 @@ pub struct Server {}
 
 impl Server {
     /// Answers on the given sockets as part of `task`, until it is cancelled. An upstream that is one of the sockets is
-    /// left out, so that no query goes in circles.
+    /// left out, so that no query goes in circles. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// A socket that cannot be used with tokio.

@@ -68,7 +68,8 @@ struct Inner {
 impl Network {
     /// Takes up the network of `config.name` in the calling thread's network namespace: forwarding, routes and table
     /// are made, and pods that a former process attached are found. Services that a former process applied work on
-    /// until the first [`Network::services`].
+    /// until the first [`Network::services`]. Forwarding of IPv4 stays switched on when the instance is gone, since others
+    /// may have come to need it.
     ///
     /// # Errors
     /// [`Error::Config`], or the kernel's refusal (root is needed).
