@@ -24,9 +24,20 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Debian packages with the programs that this needs.
-pub const PACKAGES: [&str; 6] =
-    ["mmdebstrap", "debian-archive-keyring", "buildah", "busybox-static", "bash-static", "ca-certificates"];
+use crate::host;
+
+/// What making the base image takes.
+const BASE_PACKAGES: &[host::Package] = &[
+    ("mmdebstrap", "/usr/bin/mmdebstrap"),
+    ("debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+];
+/// What making the small image takes.
+const BUSYBOX_PACKAGES: &[host::Package] = &[("busybox-static", BUSYBOX_FILE), ("bash-static", BASH_FILE)];
+/// What building from a Dockerfile takes; the second package says whom to trust, without which buildah refuses to work.
+const BUILD_PACKAGES: &[host::Package] =
+    &[("buildah", "/usr/bin/buildah"), ("golang-github-containers-common", "/etc/containers/policy.json")];
+const BUSYBOX_FILE: &str = "/bin/busybox";
+const BASH_FILE: &str = "/bin/bash-static";
 
 /// The base image that Dockerfiles name `debian:bookworm-slim`.
 pub const BASE: &str = "docker.io/library/debian:bookworm-slim";
@@ -76,27 +87,10 @@ pub struct Archive {
     pub path: PathBuf,
 }
 
-/// The directory of finished archives.
-pub fn cache() -> Result<PathBuf> {
-    let directory = match (std::env::var_os("MADANG_CACHE"), std::env::var_os("HOME")) {
-        (Some(cache), _) => PathBuf::from(cache),
-        (None, Some(home)) => PathBuf::from(home).join(".cache/madang"),
-        (None, None) => bail!("neither MADANG_CACHE nor HOME says where to keep images"),
-    };
-    std::fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-    Ok(directory.canonicalize()?)
-}
-
-/// The project that this was built from.
-pub fn project() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_owned()
-}
-
-/// All images: the base, busybox, and the sample application of the project at `root`.
-pub fn all(root: &Path) -> Result<Vec<Archive>> {
+/// All images: the base, busybox, and the sample application.
+pub fn all() -> Result<Vec<Archive>> {
     let mut archives = vec![debian()?, busybox()?];
-    archives.extend(shop(root)?);
+    archives.extend(shop()?);
     Ok(archives)
 }
 
@@ -106,10 +100,11 @@ pub fn debian() -> Result<Archive> {
     finished(BASE, "debian-bookworm-slim", &key(recipe), |work| {
         eprintln!("making {BASE} from Debian's packages");
         let rootfs = work.join("rootfs.tar");
-        let mut command = tool("mmdebstrap")?;
+        host::install(BASE_PACKAGES)?;
+        let mut command = Command::new("mmdebstrap");
         command.args(["--quiet", "--variant=minbase", "--format=tar"]);
         // Without root, user namespaces do.
-        command.arg(if is_root() { "--mode=root" } else { "--mode=unshare" });
+        command.arg(if host::is_root() { "--mode=root" } else { "--mode=unshare" });
         for path in LEFT_OUT {
             command.arg(format!("--dpkgopt=path-exclude={path}"));
         }
@@ -144,8 +139,9 @@ pub fn debian() -> Result<Archive> {
 
 /// Busybox with all its applets, and bash as `sh`: busybox's own drops variables whose names are no identifiers.
 pub fn busybox() -> Result<Archive> {
-    let (busybox, bash) = (program("busybox")?, program("bash-static")?);
-    let recipe = [BUSYBOX, BUSYBOX_RECIPE, &file_hash(&busybox)?, &file_hash(&bash)?, &architecture()?];
+    host::install(BUSYBOX_PACKAGES)?;
+    let (busybox, bash) = (Path::new(BUSYBOX_FILE), Path::new(BASH_FILE));
+    let recipe = [BUSYBOX, BUSYBOX_RECIPE, &file_hash(busybox)?, &file_hash(bash)?, &architecture()?];
     finished(BUSYBOX, "busybox", &key(recipe), |work| {
         let root = work.join("root");
         for directory in ["bin", "etc", "home", "root", "tmp", "usr/bin", "usr/sbin", "var/spool", "var/www"] {
@@ -154,10 +150,10 @@ pub fn busybox() -> Result<Archive> {
         std::fs::set_permissions(root.join("tmp"), PermissionsExt::from_mode(0o1777))?;
         std::fs::set_permissions(root.join("root"), PermissionsExt::from_mode(0o700))?;
         symlink("bin", root.join("sbin"))?;
-        std::fs::copy(&busybox, root.join("bin/busybox"))?;
-        std::fs::copy(&bash, root.join("bin/bash"))?;
+        std::fs::copy(busybox, root.join("bin/busybox"))?;
+        std::fs::copy(bash, root.join("bin/bash"))?;
         symlink("bash", root.join("bin/sh"))?;
-        for applet in output(Command::new(&busybox).arg("--list"))?.lines() {
+        for applet in output(Command::new(busybox).arg("--list"))?.lines() {
             let path = root.join("bin").join(applet);
             if path.symlink_metadata().is_err() {
                 symlink("busybox", path)?;
@@ -179,13 +175,13 @@ pub fn busybox() -> Result<Archive> {
     })
 }
 
-/// The sample application's images, built with buildah from the sources below `root`.
-pub fn shop(root: &Path) -> Result<Vec<Archive>> {
+/// The sample application's images, built with buildah from their sources.
+pub fn shop() -> Result<Vec<Archive>> {
     let base = debian()?;
     let base_hash = base.path.file_name().and_then(OsStr::to_str).context("name of the base image")?.to_owned();
     let mut archives = Vec::new();
     for (name, directory, arguments) in SHOP {
-        let context = root.join("examples/shop").join(directory);
+        let context = host::root().join("examples/shop").join(directory);
         let recipe = [name, SHOP_RECIPE, &base_hash, &arguments.join(" "), &tree_hash(&context)?];
         let file = name.replace(['/', ':'], "-");
         archives.push(finished(name, &file, &key(recipe), |work| {
@@ -198,15 +194,16 @@ pub fn shop(root: &Path) -> Result<Vec<Archive>> {
 
 /// Builds a Dockerfile on top of `base`, and returns the archive.
 fn build(work: &Path, name: &str, context: &Path, arguments: &[&str], base: &Archive) -> Result<PathBuf> {
+    host::install(BUILD_PACKAGES)?;
     let storage = Storage::find()?;
     // Fails where there is none.
-    let present = output(storage.buildah()?.args(["images", "--quiet", BASE])).is_ok();
+    let present = output(storage.buildah().args(["images", "--quiet", BASE])).is_ok();
     let stamp = storage.0.join("base");
     if !present || std::fs::read_to_string(&stamp).unwrap_or_default() != base.path.to_string_lossy() {
-        run(storage.buildah()?.arg("pull").arg("--quiet").arg(format!("docker-archive:{}", base.path.display())))?;
+        run(storage.buildah().arg("pull").arg("--quiet").arg(format!("docker-archive:{}", base.path.display())))?;
         std::fs::write(&stamp, base.path.to_string_lossy().as_bytes())?;
     }
-    let mut command = storage.buildah()?;
+    let mut command = storage.buildah();
     // Steps run in a chroot on the host's network, so that no container runtime is needed; what was built before is
     // taken from the storage.
     command.args(["bud", "--isolation", "chroot", "--pull=never", "--layers", "--tag", name]);
@@ -221,7 +218,7 @@ fn build(work: &Path, name: &str, context: &Path, arguments: &[&str], base: &Arc
     }
     run(command.arg(context))?;
     let built = work.join("built.tar");
-    run(storage.buildah()?.args(["push", "--quiet", name]).arg(format!("docker-archive:{}:{name}", built.display())))?;
+    run(storage.buildah().args(["push", "--quiet", name]).arg(format!("docker-archive:{}:{name}", built.display())))?;
     without_trust(work, name, &built)
 }
 
@@ -231,11 +228,11 @@ struct Storage(PathBuf, &'static str);
 impl Storage {
     /// With overlay mounts where the file system allows, else with copies.
     fn find() -> Result<Self> {
-        let cache = cache()?;
+        let cache = host::cache()?;
         for driver in ["overlay", "vfs"] {
             let storage = Self(cache.join(format!("buildah-{driver}")), driver);
             std::fs::create_dir_all(&storage.0)?;
-            let works = storage.buildah()?.arg("info").stdout(Stdio::null()).stderr(Stdio::null()).status()?.success();
+            let works = storage.buildah().arg("info").stdout(Stdio::null()).stderr(Stdio::null()).status()?.success();
             if works {
                 return Ok(storage);
             }
@@ -243,13 +240,13 @@ impl Storage {
         bail!("buildah works neither with the storage driver overlay nor with vfs: try `buildah info`")
     }
 
-    fn buildah(&self) -> Result<Command> {
-        let mut command = tool("buildah")?;
+    fn buildah(&self) -> Command {
+        let mut command = Command::new("buildah");
         command.arg("--storage-driver").arg(self.1);
         command.arg("--root").arg(self.0.join("root")).arg("--runroot").arg(self.0.join("run"));
         // Settings of this machine's own storage do not apply here.
         command.env_remove("STORAGE_OPTS").env_remove("CONTAINERS_STORAGE_CONF");
-        Ok(command)
+        command
     }
 }
 
@@ -342,7 +339,7 @@ fn tar(directory: &Path, archive: &Path) -> Result<()> {
 /// The archive in the cache, made by `make` in a directory of its own if it is not there. Older ones of the same image
 /// are removed.
 fn finished(name: &str, file: &str, key: &str, make: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Archive> {
-    let cache = cache()?;
+    let cache = host::cache()?;
     let path = cache.join(format!("{file}-{key}.tar"));
     if !path.exists() {
         let work = cache.join(format!(".{file}-{}", std::process::id()));
@@ -416,23 +413,6 @@ fn architecture() -> Result<String> {
         other => bail!("no images are made for {other}"),
     }
     .to_owned())
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
-}
-
-/// A program, or what to install for it.
-fn tool(name: &str) -> Result<Command> {
-    Ok(Command::new(program(name)?))
-}
-
-fn program(name: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // Where distributions put programs for root, which may be missing from the path.
-    let directories = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin", "/bin"].map(PathBuf::from));
-    let found = directories.map(|directory| directory.join(name)).find(|program| program.is_file());
-    found.with_context(|| format!("{name} is not installed: apt-get install {}", PACKAGES.join(" ")))
 }
 
 fn run(command: &mut Command) -> Result<()> {

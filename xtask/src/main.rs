@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Schema(arguments) => schema::run(&arguments),
         Task::Images => {
-            for archive in images::all(&images::project())? {
+            for archive in images::all()? {
                 println!("{} {}", archive.path.display(), archive.name);
             }
             Ok(())
