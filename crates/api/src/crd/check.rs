@@ -1,6 +1,7 @@
 //! An object against its schema, with upstream's messages (those of its OpenAPI validator, which counts matches to choose
 //! the errors of the closest `anyOf` and `oneOf` alternative).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -82,6 +83,9 @@ enum What {
     Other,
 }
 
+/// How many faults of an object are told.
+const MAX_FAULTS: usize = 200;
+
 #[derive(Default)]
 struct Outcome {
     faults: Vec<Fault>,
@@ -90,7 +94,7 @@ struct Outcome {
 
 impl Outcome {
     fn add(&mut self, fault: Fault) {
-        if !self.faults.iter().any(|f| f.message == fault.message) {
+        if self.faults.len() < MAX_FAULTS && !self.faults.iter().any(|f| f.message == fault.message) {
             self.faults.push(fault);
         }
     }
@@ -397,20 +401,28 @@ fn check_number(node: &Node, rules: &Checks, number: &Number, place: &Place<'_>,
     }
 }
 
-/// The item of the old list that this item of the new one continues: only lists of type map can tell.
-fn previous<'v>(node: &Node, rules: &Checks, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
-    if node.list_type != Some(ListType::Map) || rules.list_map_keys.is_empty() {
-        return None;
+/// Items of the old list by what tells them apart: only lists of type map can say which item continues which.
+fn previous<'v>(node: &Node, rules: &Checks, old: Option<&'v Value>) -> HashMap<Vec<u8>, &'v Value> {
+    let items = old.and_then(Value::as_array).filter(|_| node.list_type == Some(ListType::Map));
+    items.into_iter().flatten().rev().map(|item| (identity(rules, item), item)).collect()
+}
+
+fn identity(rules: &Checks, item: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for key in &rules.list_map_keys {
+        crate::json::write(&mut bytes, item.get(key.as_ref()).unwrap_or(&Value::Null));
+        bytes.push(b',');
     }
-    let same = |other: &&Value| rules.list_map_keys.iter().all(|k| other.get(k.as_ref()) == item.get(k.as_ref()));
-    old?.as_array()?.iter().find(same)
+    bytes
 }
 
 fn check_items(node: &Node, rules: &Checks, items: &[Value], old: Option<&Value>, place: &Place<'_>) -> Outcome {
     let mut all = Outcome::default();
     if let Some(schema) = &node.items {
+        let before = previous(node, rules, old);
         for (i, item) in items.iter().enumerate() {
-            all.merge(ratcheted(schema, item, previous(node, rules, item, old), &Place::Index(place, i)));
+            let old = if before.is_empty() { None } else { before.get(&identity(rules, item)).copied() };
+            all.merge(ratcheted(schema, item, old, &Place::Index(place, i)));
         }
     }
     let count = i64::try_from(items.len()).unwrap_or(i64::MAX);

@@ -16,6 +16,8 @@ pub(super) struct Pattern {
 
 /// How much memory one compiled pattern may take.
 const MAX_BYTES: usize = 1 << 20;
+/// How long a pattern may be, in bytes.
+const MAX_LENGTH: usize = 16 << 10;
 
 impl Pattern {
     pub(super) fn new(source: &str) -> Pattern {
@@ -35,6 +37,9 @@ impl Pattern {
 
 /// Compiles Go's syntax.
 pub(super) fn compile(source: &str) -> Result<Regex, String> {
+    if source.len() > MAX_LENGTH {
+        return Err(format!("error parsing regexp: expression is longer than {MAX_LENGTH} bytes"));
+    }
     let built = RegexBuilder::new(&translated(source)).size_limit(MAX_BYTES).dfa_size_limit(MAX_BYTES).build();
     built.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => {
@@ -108,8 +113,16 @@ fn translated(source: &str) -> String {
                 out.push(c);
             }
             '-' if class && after.starts_with('-') => out.push_str("\\-"),
-            '{' if !class && !is_repetition(after) => out.push_str("\\{"),
-            '}' if !class && !closes_repetition(&out) => out.push_str("\\}"),
+            '{' if !class => match repetition(after) {
+                Some(length) => {
+                    out.push('{');
+                    out.push_str(&after[..length]);
+                    rest = &after[length..];
+                    continue;
+                }
+                None => out.push_str("\\{"),
+            },
+            '}' if !class => out.push_str("\\}"),
             other => out.push(other),
         }
         rest = after;
@@ -117,16 +130,13 @@ fn translated(source: &str) -> String {
     out
 }
 
-/// What follows an opening brace is `n}`, `n,}` or `n,m}`.
-fn is_repetition(after: &str) -> bool {
-    let Some(end) = after.find('}') else { return false };
+/// How many bytes of what follows an opening brace make a repetition: `n}`, `n,}` or `n,m}`.
+fn repetition(after: &str) -> Option<usize> {
+    // Go allows no number beyond 1000.
+    let end = after.bytes().take(12).position(|b| b == b'}')?;
     let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
     let (least, most) = after[..end].split_once(',').unwrap_or((&after[..end], ""));
-    !least.is_empty() && digits(least) && digits(most)
-}
-
-fn closes_repetition(out: &str) -> bool {
-    out.rfind('{').is_some_and(|open| !out[..open].ends_with('\\') && is_repetition(&format!("{}}}", &out[open + 1..])))
+    (!least.is_empty() && digits(least) && digits(most)).then_some(end + 1)
 }
 
 /// Writes an escape; the backslash was read. Returns what is left.

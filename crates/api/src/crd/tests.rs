@@ -155,3 +155,19 @@ fn the_deepest_schema_and_object_need_little_stack() {
     });
     assert_eq!(run.unwrap().join().unwrap(), vec![]);
 }
+
+#[test]
+fn hostile_schemas_and_objects_cost_no_more_than_their_size() {
+    let start = std::time::Instant::now();
+    for text in ["}", "{", "[", "(", "a{", "{1"] {
+        let _ = pattern::compile(&text.repeat(200_000));
+    }
+    let schema = json!({"type": "object", "properties": {"l": {"type": "array", "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["k"], "items": {"type": "object", "required": ["k"],
+        "properties": {"k": {"type": "integer"}, "v": {"type": "string"}}}}}});
+    let compiled = Structural::compile(&schema).unwrap();
+    let list = |v: Value| json!({"l": (0..10_000).map(|k| json!({"k": k, "v": v})).collect::<Vec<_>>()});
+    assert_eq!(compiled.validate_update(&list(json!(1)), &list(json!("x"))).len(), 200);
+    assert_eq!(compiled.validate_update(&list(json!(1)), &list(json!(1))).len(), 0);
+    assert!(start.elapsed().as_secs() < 60);
+}

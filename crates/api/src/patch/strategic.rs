@@ -10,6 +10,8 @@
 //! | `$setElementOrder/FIELD: [...]` | order of the merged list |
 //! | `$deleteFromPrimitiveList/FIELD: [...]` | these scalars go from the list |
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::PatchError;
@@ -261,15 +263,12 @@ fn merge_lists(old: Vec<Value>, change: Vec<Value>, meta: &Meta, deletes: bool) 
         let (old, change) = apply_item_directives(old, change, key)?;
         (merge_items(old.clone(), &change, meta)?, old, change)
     } else if deletes {
-        return Ok(old.into_iter().filter(|v| !change.contains(v)).collect());
+        let gone: HashSet<_> = change.iter().map(|v| identity(v, "")).collect();
+        return Ok(old.into_iter().filter(|v| !gone.contains(&identity(v, ""))).collect());
     } else {
-        let mut merged: Vec<Value> = Vec::new();
-        for item in old.iter().chain(&change) {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
-        (merged, old, change)
+        let mut seen = HashSet::new();
+        let all = old.iter().chain(&change).filter(|item| seen.insert(identity(item, ""))).cloned();
+        (all.collect(), old, change)
     };
     let (in_patch, others) = partition(merged, &change, key)?;
     ordered_list(in_patch, others, &change, &old, key)
@@ -294,14 +293,15 @@ fn same_kind(lists: &[&[Value]]) -> Outcome<bool> {
 /// Carries out `$patch` of list items; returns the old list and the patch without them.
 fn apply_item_directives(mut old: Vec<Value>, change: Vec<Value>, key: &str) -> Outcome<(Vec<Value>, Vec<Value>)> {
     let mut plain = Vec::new();
+    let mut gone = HashSet::new();
     let mut replace = false;
     for item in change {
         match item.get(DIRECTIVE) {
             None => plain.push(item),
             Some(directive) => match directive.as_str() {
                 Some("delete") => {
-                    let gone = key_of(&item, key)?;
-                    old.retain(|v| v.get(key) != Some(gone));
+                    key_of(&item, key)?;
+                    gone.insert(identity(&item, key));
                 }
                 Some("replace") => replace = true,
                 Some("merge") => return Err(internal("merging lists cannot yet be specified in the patch".to_owned())),
@@ -309,41 +309,59 @@ fn apply_item_directives(mut old: Vec<Value>, change: Vec<Value>, key: &str) -> 
             },
         }
     }
+    old.retain(|v| v.get(key).is_none() || !gone.contains(&identity(v, key)));
     Ok(if replace { (plain, Vec::new()) } else { (old, plain) })
 }
 
 fn merge_items(mut old: Vec<Value>, change: &[Value], meta: &Meta) -> Outcome<Vec<Value>> {
+    let mut places = places(&old, meta.merge_key);
     for item in change {
-        let key = key_of(item, meta.merge_key)?;
-        let found = old.iter_mut().find(|v| v.get(meta.merge_key) == Some(key));
+        key_of(item, meta.merge_key)?;
+        let identity = identity(item, meta.merge_key);
+        let found = places.get(&identity).and_then(|at| old.get_mut(*at));
         match (found, item) {
             (Some(found), Value::Object(item)) => {
                 let Value::Object(original) = found.take() else { continue };
                 *found = Value::Object(merge_map(original, item.clone(), meta.schema)?);
             }
-            _ => old.push(item.clone()),
+            _ => {
+                places.insert(identity, old.len());
+                old.push(item.clone());
+            }
         }
     }
     Ok(old)
 }
 
-/// Items whose key is in `by`, and the others.
-fn partition(items: Vec<Value>, by: &[Value], key: &str) -> Outcome<(Vec<Value>, Vec<Value>)> {
-    let (mut within, mut others) = (Vec::new(), Vec::new());
-    for item in items {
-        let own = key_of(&item, key)?;
-        let found = by.iter().any(|v| if key.is_empty() { v == own } else { v.get(key) == Some(own) });
-        if found { within.push(item) } else { others.push(item) }
-    }
-    Ok((within, others))
+/// What tells an item apart, as bytes that can be looked up; items without the merge key have the identity of null.
+fn identity(item: &Value, merge_key: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let own = if merge_key.is_empty() { Some(item) } else { item.get(merge_key) };
+    crate::json::write(&mut bytes, own.unwrap_or(&Value::Null));
+    bytes
 }
 
-fn position(items: &[Value], item: &Value, key: &str) -> Option<usize> {
-    if key.is_empty() {
-        return items.iter().position(|v| v == item);
+/// The first place of each item.
+fn places(items: &[Value], merge_key: &str) -> HashMap<Vec<u8>, usize> {
+    let of_item = |(at, item)| (identity(item, merge_key), at);
+    items
+        .iter()
+        .enumerate()
+        .filter(|(_, v)| merge_key.is_empty() || v.get(merge_key).is_some())
+        .map(of_item)
+        .rev()
+        .collect()
+}
+
+/// Items whose key is in `by`, and the others.
+fn partition(items: Vec<Value>, by: &[Value], key: &str) -> Outcome<(Vec<Value>, Vec<Value>)> {
+    let places = places(by, key);
+    let (mut within, mut others) = (Vec::new(), Vec::new());
+    for item in items {
+        key_of(&item, key)?;
+        if places.contains_key(&identity(&item, key)) { within.push(item) } else { others.push(item) }
     }
-    let own = item.get(key);
-    items.iter().position(|v| v.get(key) == own)
+    Ok((within, others))
 }
 
 /// The patch's items in the patch's order among the server's own in theirs; where both orders speak, the server's wins.
@@ -357,8 +375,10 @@ fn ordered_list(
     for item in patch.iter().chain(&server).chain(patch_order).chain(server_order) {
         key_of(item, key)?;
     }
-    patch.sort_by_key(|v| position(patch_order, v, key).unwrap_or(usize::MAX));
-    server.sort_by_key(|v| position(server_order, v, key).unwrap_or(usize::MAX));
+    let (in_patch, in_server) = (places(patch_order, key), places(server_order, key));
+    let place = |places: &HashMap<Vec<u8>, usize>, item: &Value| places.get(&identity(item, key)).copied();
+    patch.sort_by_cached_key(|v| place(&in_patch, v).unwrap_or(usize::MAX));
+    server.sort_by_cached_key(|v| place(&in_server, v).unwrap_or(usize::MAX));
     let (mut patch, mut server) = (patch.into_iter().peekable(), server.into_iter().peekable());
     let mut all = Vec::new();
     loop {
@@ -366,12 +386,10 @@ fn ordered_list(
             (None, None) => return Ok(all),
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(left), Some(right)) => {
-                match (position(server_order, left, key), position(server_order, right, key)) {
-                    (Some(left), Some(right)) => left < right,
-                    _ => false,
-                }
-            }
+            (Some(left), Some(right)) => match (place(&in_server, left), place(&in_server, right)) {
+                (Some(left), Some(right)) => left < right,
+                _ => false,
+            },
         };
         all.extend(if take_server { server.next() } else { patch.next() });
     }

@@ -214,6 +214,21 @@ fn bad_json_patches_are_refused_as_upstream_refuses_them() {
 }
 
 #[test]
+fn long_lists_are_merged_in_little_time() {
+    let names = |range: std::ops::Range<usize>| Value::Array(range.map(|i| j!({"name": format!("c{i}")})).collect());
+    let object = j!({"spec": {"containers": names(0..20_000)}, "metadata": {"finalizers": (0..20_000).map(|i| i.to_string()).collect::<Vec<_>>()}});
+    let change = j!({
+        "spec": {"$setElementOrder/containers": names(10_000..30_000), "containers": names(10_000..30_000)},
+        "metadata": {"finalizers": (10_000..30_000).map(|i| i.to_string()).collect::<Vec<_>>()},
+    });
+    let start = std::time::Instant::now();
+    let merged = strategically("core.v1.Pod", object, change).unwrap();
+    assert_eq!(merged["spec"]["containers"].as_array().unwrap().len(), 30_000);
+    assert_eq!(merged["metadata"]["finalizers"].as_array().unwrap().len(), 30_000);
+    assert!(start.elapsed().as_secs() < 20);
+}
+
+#[test]
 fn patches_cannot_make_objects_deep_or_huge() {
     let many = Value::Array(vec![j!({"op": "test", "path": "/a", "value": 1}); 10_001]);
     let error = json(&mut j!({"a": 1}), &many).unwrap_err();

@@ -1,3 +1,4 @@
 //! The api crate from outside, beside what upstream's own code does.
 
+mod hostile;
 mod upstream;
