@@ -19,7 +19,8 @@ use api::{
     status::Status,
     validate::FieldError,
 };
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use serve::{
@@ -150,7 +151,30 @@ async fn log(server: &Arc<Server>, call: &Call, pod: &Value) -> Result<Response<
     }
     let target = node_target(server, node).await?;
     let path = format!("/containerLogs/{}/{}/{container}", call.info.namespace, meta::name(pod));
-    hand_on(server, call, &target, &with_query(&path, &all)).await
+    let answer = hand_on(server, call, &target, &with_query(&path, &all)).await?;
+    if answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(answer);
+    }
+    Err(refused(answer, meta::Qualified { group: "", name: "pods/log" }, meta::name(pod)).await)
+}
+
+/// Bytes of a node's refusal that are passed on.
+const REFUSAL: usize = 50_000;
+
+/// What a node says in plain text, as a Status.
+async fn refused(answer: Response<Body>, resource: meta::Qualified<'_>, name: &str) -> Status {
+    let code = answer.status().as_u16();
+    let (mut body, mut text) = (answer.into_body(), Vec::new());
+    while let Some(Ok(frame)) = body.frame().await {
+        let data = frame.into_data().unwrap_or_default();
+        text.extend_from_slice(&data[..data.len().min(REFUSAL - text.len())]);
+    }
+    let text = String::from_utf8_lossy(&text);
+    match code {
+        400 => Status::bad_request(text),
+        500 => Status::internal(text),
+        _ => Status::generic(code, "", resource, name, &text),
+    }
 }
 
 /// The container that a request means.

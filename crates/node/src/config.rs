@@ -13,7 +13,7 @@ use runtime::Runtime;
 use task::Task;
 use tokio::sync::watch;
 
-use crate::{event::Recorder, field::Allocatable, images::Images, objects};
+use crate::{event::Recorder, field::Allocatable, images::Images, objects, volume::Place};
 
 /// The Kubernetes version whose behaviour this is.
 pub const VERSION: &str = "v1.37.1";
@@ -103,6 +103,11 @@ impl Shared {
     /// Directory of a pod.
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
         self.0.config.pods_dir.join(uid)
+    }
+
+    /// Where the volumes of a pod are.
+    pub fn volumes(&self, uid: &str) -> Place {
+        Place { dir: self.pod_dir(uid), memory: self.runtime.config().run_dir.join("volumes").join(uid) }
     }
 
     /// The node's object as last seen.

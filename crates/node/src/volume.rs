@@ -1,10 +1,10 @@
 //! A pod's volumes: made before its containers start, kept current while it runs, taken down when it ends.
 //!
 //! ```text
-//! DIR/UID/volumes/kubernetes.io~KIND/NAME      layout as upstream's
-//!         memory/NAME                          Secrets and projections: in memory, never on disk
-//!         volume-subpaths/NAME/CONTAINER/N     parts of volumes, bound so that nobody can swap links
-//!         logs/CONTAINER/N.log
+//! PODS/UID/volumes/kubernetes.io~KIND/NAME      layout as upstream's
+//!          volume-subpaths/NAME/CONTAINER/N     parts of volumes, bound so that nobody can swap links
+//!          logs/CONTAINER/N.log
+//! RUN/UID/NAME                                  Secrets and projections: in memory, never on disk
 //! ```
 //!
 //! In reading order: [`files`] says what is in volumes made of API data, [`atomic`] writes them, [`disk`] makes the others.
@@ -32,11 +32,20 @@ use crate::{
     resources,
 };
 
+/// Where the volumes of one pod are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Where its file system in memory is mounted.
+    pub memory: PathBuf,
+}
+
 /// Everything that making volumes takes.
 #[derive(Clone, Copy)]
 pub struct Make<'a> {
-    /// The pod's directory.
-    pub dir: &'a Path,
+    /// Where to.
+    pub place: &'a Place,
     /// The pod's fields.
     pub fields: Source<'a>,
     /// ConfigMaps and Secrets.
@@ -111,9 +120,9 @@ fn common_user(pod: &Pod) -> Option<u32> {
 }
 
 /// Where a volume lies; none for one that the pod does not have or that is of no kind known here.
-pub fn path(dir: &Path, volume: &Volume) -> Option<PathBuf> {
-    let on_disk = |kind: &str| Some(dir.join("volumes").join(format!("kubernetes.io~{kind}")).join(&volume.name));
-    let in_memory = || Some(dir.join("memory").join(&volume.name));
+pub fn path(place: &Place, volume: &Volume) -> Option<PathBuf> {
+    let on_disk = |kind: &str| Some(place.dir.join("volumes").join(format!("kubernetes.io~{kind}")).join(&volume.name));
+    let in_memory = || Some(place.memory.join(&volume.name));
     if let Some(source) = &volume.host_path {
         return Some(PathBuf::from(&source.path));
     }
@@ -147,7 +156,7 @@ pub fn make(input: &Make<'_>) -> Result<bool> {
 fn make_one(input: &Make<'_>, volume: &Volume) -> Result<bool> {
     let pod = input.fields.pod;
     let group = group(pod);
-    let Some(path) = path(input.dir, volume) else { bail!("{}", unsupported(volume)) };
+    let Some(path) = path(input.place, volume) else { bail!("{}", unsupported(volume)) };
     if let Some(source) = &volume.host_path {
         disk::host_path(&path, source.type_.as_deref().unwrap_or(""))?;
         return Ok(false);
@@ -178,10 +187,10 @@ fn make_one(input: &Make<'_>, volume: &Volume) -> Result<bool> {
     } else {
         bail!("{}", unsupported(volume));
     };
-    let memory = input.dir.join("memory");
-    if path.starts_with(&memory) && !disk::is_mount_point(&memory) {
-        fs::create_dir_all(&memory).with_context(|| format!("make {}", memory.display()))?;
-        disk::mount_memory(&memory, None, 0o755)?;
+    let memory = &input.place.memory;
+    if path.starts_with(memory) && !disk::is_mount_point(memory) {
+        fs::create_dir_all(memory).with_context(|| format!("make {}", memory.display()))?;
+        disk::mount_memory(memory, None, 0o755)?;
     }
     atomic::write(&path, &files, group, input.now)
 }
@@ -223,7 +232,7 @@ fn unsupported(volume: &Volume) -> String {
 }
 
 /// What a container sees of the pod's volumes. `env` are its variables, for `subPathExpr`. Parts of volumes are bound anew.
-pub fn mounts(dir: &Path, pod: &Pod, container: &Container, env: &[(String, String)]) -> Result<Vec<Mount>> {
+pub fn mounts(place: &Place, pod: &Pod, container: &Container, env: &[(String, String)]) -> Result<Vec<Mount>> {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
     let mut list = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
@@ -231,9 +240,10 @@ pub fn mounts(dir: &Path, pod: &Pod, container: &Container, env: &[(String, Stri
             .iter()
             .find(|volume| volume.name == mount.name)
             .with_context(|| format!("volume {:?} of a mount does not exist", mount.name))?;
-        let Some(mut source) = path(dir, volume) else { bail!("{}", unsupported(volume)) };
+        let Some(mut source) = path(place, volume) else { bail!("{}", unsupported(volume)) };
         if let Some(part) = part(mount, env)? {
-            let target = dir.join("volume-subpaths").join(&mount.name).join(&container.name).join(index.to_string());
+            let target =
+                place.dir.join("volume-subpaths").join(&mount.name).join(&container.name).join(index.to_string());
             disk::sub_path(&source, &part, &target).with_context(|| {
                 format!("failed to prepare subPath for volumeMount {:?} of container {:?}", mount.name, container.name)
             })?;
@@ -286,18 +296,20 @@ fn part(mount: &VolumeMount, env: &[(String, String)]) -> Result<Option<String>>
 }
 
 /// Takes a pod's volumes down; the machine's own directories stay.
-pub fn unmount(dir: &Path) -> Result<()> {
-    disk::unmount_below(dir)?;
-    for name in ["volumes", "memory", "volume-subpaths"] {
-        remove_dir(&dir.join(name))?;
+pub fn unmount(place: &Place) -> Result<()> {
+    disk::unmount_below(&place.dir)?;
+    disk::unmount_below(&place.memory)?;
+    remove_dir(&place.memory)?;
+    for name in ["volumes", "volume-subpaths"] {
+        remove_dir(&place.dir.join(name))?;
     }
     Ok(())
 }
 
 /// Removes everything of a pod, logs included.
-pub fn remove(dir: &Path) -> Result<()> {
-    disk::unmount_below(dir)?;
-    remove_dir(dir)
+pub fn remove(place: &Place) -> Result<()> {
+    unmount(place)?;
+    remove_dir(&place.dir)
 }
 
 fn remove_dir(path: &Path) -> Result<()> {

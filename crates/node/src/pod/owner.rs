@@ -243,8 +243,8 @@ impl Owner {
             }
             Action::UnmountVolumes => {
                 self.shared.objects.release(&self.uid, self.namespace());
-                let dir = self.shared.pod_dir(&self.uid);
-                self.work(async move { Event::Volumes(work::blocking(move || volume::unmount(&dir)).await) });
+                let place = self.shared.volumes(&self.uid);
+                self.work(async move { Event::Volumes(work::blocking(move || volume::unmount(&place)).await) });
             }
             Action::CreateSandbox(attempt) => {
                 let (shared, pod) = (self.shared.clone(), self.state.pod.clone());

@@ -84,13 +84,13 @@ impl Volumes {
         );
         let (wanted, images) = (wanted?, images?);
         blocking(move || {
-            let dir = self.shared.pod_dir(&self.uid);
+            let place = self.shared.volumes(&self.uid);
             let objects = self.shared.objects.of(&namespace);
             let token = |audience: &str, seconds: i64| {
                 wanted.get(&(audience.to_owned(), seconds)).cloned().context("no token was given")
             };
             volume::make(&volume::Make {
-                dir: &dir,
+                place: &place,
                 fields: field::Source { pod: &self.pod, status: &self.status, allocatable: &self.shared.allocatable },
                 objects: &objects,
                 tokens: &token,
@@ -222,8 +222,8 @@ pub async fn remove(shared: &Shared, uid: &str, namespace: &str) -> Result<(), S
             shared.runtime.remove_pod_sandbox(&sandbox.record.id).await.map_err(|error| format!("{error:#}"))?;
         }
     }
-    let dir = shared.pod_dir(uid);
-    blocking(move || volume::remove(&dir)).await
+    let place = shared.volumes(uid);
+    blocking(move || volume::remove(&place)).await
 }
 
 // ---- containers -------------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ impl Start {
         };
         let uid = pod.metadata.uid.as_deref().unwrap_or("");
         let security = security::of(pod, &container, &self.image.user, &self.shared.config.seccomp_dir)?;
-        let mounts = volume::mounts(&self.shared.pod_dir(uid), pod, &container, &variables)?;
+        let mounts = volume::mounts(&self.shared.volumes(uid), pod, &container, &variables)?;
         let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
         let annotations = BTreeMap::from([
             (restore::IMAGE_REFERENCE.to_owned(), self.image.reference.clone()),
