@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
@@ -31,6 +32,8 @@ const BLOBS: &str = "blobs";
 const TEMPORARY: &str = "tmp";
 const TRASH: &str = "trash";
 const FORMAT: &str = "format";
+/// How long another process may take to end.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// The layout that this code reads and writes.
 const FORMAT_VERSION: &str = "1";
 /// Largest blob read into memory: manifests and configurations.
@@ -51,8 +54,13 @@ impl Files {
         std::fs::set_permissions(root, PermissionsExt::from_mode(0o700))?;
         let root = root.canonicalize()?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("it is in use by another process");
+        // A process that was killed while it started another one leaves the lock to that one for a moment.
+        let patience = Instant::now() + LOCK_PATIENCE;
+        while let Err(error) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            if Instant::now() > patience {
+                bail!("it is in use by another process: {error}");
+            }
+            std::thread::sleep(LOCK_PATIENCE / 50);
         }
         let files = Self { root, next: AtomicU64::new(0), sweeping: Arc::default() };
         match std::fs::read_to_string(files.root.join(FORMAT)) {

@@ -466,6 +466,8 @@ async fn mirrors_are_asked_first_and_see_no_credentials_of_the_registry() {
         return;
     }
     let (_place, store, registry, sample) = setting(token_rule(false, 300)).await;
+    // One that would like to know.
+    let curious = Registry::start(|_, _| reply(401, &[("www-authenticate", "Basic realm=\"x\"")], "")).await;
     let empty = Registry::start(|_, _| None).await;
     let failing = Registry::start(|_, _| reply(500, &[], "")).await;
     let mirror = Registry::start(|seen, _| {
@@ -475,12 +477,12 @@ async fn mirrors_are_asked_first_and_see_no_credentials_of_the_registry() {
     .await;
     mirror.put_image("cache/app", "1", &sample);
     let yaml = format!(
-        "mirrors:\n  \"{}\":\n    endpoint: [\"http://{}\", \"http://{}\", \"http://{}\"]\n    rewrite: {{\"^team/(.*)$\": \"cache/$1\"}}\n",
-        registry.address, empty.address, failing.address, mirror.address
+        "mirrors:\n  \"{}\":\n    endpoint: [\"http://{}\", \"http://{}\", \"http://{}\", \"http://{}\"]\n    rewrite: {{\"^team/(.*)$\": \"cache/$1\"}}\n",
+        registry.address, curious.address, empty.address, failing.address, mirror.address
     );
     let pull = Pull { credentials: vec![password("right")], ..with(&yaml) };
     is_whole(&store.pull(&registry.reference("team/app:1"), &pull).await.unwrap(), &sample);
-    for asked in [&empty, &failing, &mirror] {
+    for asked in [&curious, &empty, &failing, &mirror] {
         let seen = asked.seen();
         assert!(!seen.is_empty() && seen.iter().all(|seen| seen.header("authorization").is_none()));
         let namespace = format!("ns={}", registry.address.to_string().replace(':', "%3A"));
