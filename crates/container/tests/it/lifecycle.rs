@@ -216,3 +216,86 @@ fn a_socket_path_may_be_longer_than_an_address() {
         pod.end().await;
     });
 }
+
+#[test]
+fn a_shim_keeps_nothing_of_what_is_gone() {
+    as_root(async {
+        let mut pod = Sandbox::new().await;
+        let shim = pod.shim.pid();
+        let descriptors = || fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
+        let heap = || {
+            let text = fs::read_to_string(format!("/proc/{shim}/status")).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let mut first = None;
+        for round in 0..30 {
+            let id = format!("c{round}");
+            pod.start(&id, &pod.spec("echo out; sleep 1000")).await.unwrap();
+            let mut attached = pod.shim.attach(&id, true).await.unwrap();
+            drop(attached.stdin.take());
+            drop(attached);
+            pod.shim.exec(&id, &pod.process(&["missing"]), false, false).await.unwrap_err();
+            for terminal in [false, true] {
+                let exec = pod.shim.exec(&id, &pod.process(&["true"]), terminal, false).await.unwrap();
+                crate::sandbox::finish(exec).await;
+            }
+            pod.create("bad", &pod.spec_of(&["missing"])).await.unwrap_err();
+            drop(Shim::connect(&pod.task, &pod.path("shim.sock")).await.unwrap());
+            pod.shim.delete(&id, true).await.unwrap();
+            pod.exit(&id).await;
+            if round == 4 {
+                first = Some((descriptors(), heap()));
+            }
+        }
+        let (open, kilobytes) = first.unwrap();
+        assert!(descriptors() <= open + 1, "{open} descriptors became {}", descriptors());
+        assert!(heap() <= kilobytes + 64, "{kilobytes} KiB became {}", heap());
+        pod.end().await;
+    });
+}
+
+#[test]
+fn many_containers_live_side_by_side() {
+    as_root(async {
+        let mut pod = Sandbox::new().await;
+        for number in 0..40 {
+            let id = format!("c{number}");
+            pod.start(&id, &pod.spec(&format!("echo {number}; exit {number}"))).await.unwrap();
+        }
+        let mut missing: std::collections::BTreeSet<_> = (0..40).map(|number| format!("c{number}")).collect();
+        while !missing.is_empty() {
+            let container::shim::Event::Exited { id, exit } = pod.events.next().await.unwrap() else { continue };
+            assert_eq!(exit.code, id[1..].parse::<i32>().unwrap());
+            assert_eq!(pod.output(&id), format!("{}\n", &id[1..]));
+            missing.remove(&id);
+        }
+        assert_eq!(Exits::read(&pod.path("state")).unwrap().iter().count(), 40);
+        pod.end().await;
+    });
+}
+
+#[test]
+fn a_daemon_that_dies_in_the_middle_of_anything_leaves_the_shim_well() {
+    use prost::Message;
+    use std::io::Write;
+    as_root(async {
+        let mut pod = Sandbox::new().await;
+        pod.start("c", &pod.spec("sleep 1000")).await.unwrap();
+        // A request is cut at every few bytes, as by a daemon that is killed while it writes.
+        let exec = container::protocol::Exec { id: "c".into(), exec: "x".into(), ..Default::default() };
+        let call = container::protocol::Call::Exec(exec.into());
+        let request = container::protocol::Request { number: 1, call: Some(call) };
+        assert!(request.encoded_len() > 8);
+        let frame = container::protocol::encode(&request, 0);
+        for length in 0..=frame.len() {
+            let mut stream = std::os::unix::net::UnixStream::connect(pod.path("shim.sock")).unwrap();
+            stream.write_all(&frame[..length]).unwrap();
+        }
+        let exec = pod.shim.exec("c", &pod.process(&["echo", "well"]), false, false).await.unwrap();
+        assert_eq!(crate::sandbox::finish(exec).await.1, "well\n");
+        pod.shim.kill("c", libc::SIGKILL, false).await.unwrap();
+        assert_eq!(pod.exit("c").await.code, 137);
+        pod.end().await;
+    });
+}
