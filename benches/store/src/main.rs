@@ -6,15 +6,20 @@
 //!
 //! `redb` and `fjall` get the best that can be done around them: a group per commit, keys that ascend (the revision, as
 //! etcd stores it), and no index to keep. `madang` is the whole embedded store, with comparison, index, watches and
-//! checkpoints. `bare` is the floor: a write into a preallocated file and `fdatasync`, nothing else. Engines take turns, and
-//! the disk's own time for a sync is taken before each.
+//! checkpoints. `bare` is the floor: a write into a preallocated file and `fdatasync`, nothing else. `etcd` is a server of one
+//! member on loopback, spoken to through the same interface as `madang`; it takes part when `MADANG_ETCD` names the program.
+//! Engines take turns, and the disk's own time for a sync is taken before each.
+//!
+//! After that, how long `madang` takes to open what a small cluster holds: 10,000 objects of 1 KB and 1,000 of 5 KB.
 //!
 //! Usage: `cargo run --release -- [DIRECTORY [SECONDS [ROUNDS]]]`
 
 use std::{
     fs::{self, File},
+    net::TcpListener,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -28,7 +33,7 @@ use tokio::sync::oneshot;
 
 const WRITERS: usize = 32;
 const VALUE: usize = 1024;
-const ENGINES: [&str; 4] = ["bare", "madang", "redb", "fjall"];
+const ENGINES: [&str; 5] = ["bare", "madang", "redb", "fjall", "etcd"];
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -43,12 +48,53 @@ fn main() {
     );
     for _ in 0..rounds {
         for engine in ENGINES {
+            if engine == "etcd" && std::env::var_os("MADANG_ETCD").is_none() {
+                continue;
+            }
             let dir = tempfile::tempdir_in(&base).expect("temporary directory");
             let (p50, p99) = probe(dir.path());
             let line = runtime.block_on(run(engine, dir.path(), Duration::from_secs_f64(seconds)));
             println!("{line} {:>6.2} /{:>6.2}", p50 * 1e3, p99 * 1e3);
         }
     }
+    for checkpoint in [false, true] {
+        let dir = tempfile::tempdir_in(&base).expect("temporary directory");
+        open(dir.path(), checkpoint, &runtime);
+    }
+}
+
+/// Opens the objects of a small cluster ten times, from the log or from a checkpoint.
+fn open(dir: &Path, checkpoint: bool, runtime: &tokio::runtime::Runtime) {
+    let open = || embedded::Engine::open_blocking(dir, embedded::Options::default()).expect("open");
+    let engine = open();
+    runtime.block_on(async {
+        let mut seed = 1;
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..11_000 {
+            let (kind, values) = if number < 10_000 { ("configmaps", 1) } else { ("pods", 5) };
+            let value: Vec<u8> = (0..values).flat_map(|_| random(&mut seed)).collect();
+            let txn = Txn::put(format!("/registry/{kind}/default/object-{number:05}"), value, Revision::ABSENT);
+            let engine = engine.clone();
+            tasks.spawn(async move { engine.commit(txn).await.expect("commit") });
+        }
+        tasks.join_all().await;
+        if checkpoint {
+            engine.backup(&mut tokio::io::sink()).await.expect("backup");
+        }
+    });
+    drop(engine);
+    let mut times: Vec<f64> = (0..10)
+        .map(|_| {
+            let begun = Instant::now();
+            let engine = open();
+            let took = begun.elapsed().as_secs_f64() * 1e3;
+            assert_eq!(engine.stats().keys, 11_000);
+            took
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let from = if checkpoint { "a checkpoint" } else { "the log" };
+    println!("open 11,000 objects (15 MB) from {from}: median {:.1} ms, worst {:.1} ms of 10", times[5], times[9]);
 }
 
 /// How long the disk takes to sync a group of 32 KiB in a preallocated file: median and 99th percentile, in seconds.
@@ -148,7 +194,7 @@ fn size(dir: &Path) -> u64 {
 
 /// Something that puts durably.
 enum Put {
-    Madang(Store),
+    Store(Store, #[expect(dead_code, reason = "ends the server when it is dropped")] Option<Server>),
     Group(Group),
 }
 
@@ -157,7 +203,13 @@ impl Put {
         match engine {
             "madang" => {
                 let engine = embedded::Engine::open_blocking(&dir.join("store"), embedded::Options::default());
-                Self::Madang(Store::Embedded(engine.expect("open")))
+                Self::Store(Store::Embedded(engine.expect("open")), None)
+            }
+            "etcd" => {
+                let server = Server::start(dir);
+                let connect = Store::etcd(std::slice::from_ref(&server.endpoint));
+                let store = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(connect));
+                Self::Store(store.expect("connect"), Some(server))
             }
             "redb" => {
                 const TABLE: redb::TableDefinition<u64, &[u8]> = redb::TableDefinition::new("revisions");
@@ -210,12 +262,47 @@ impl Put {
 
     async fn put(&self, key: String, value: Bytes) {
         match self {
-            Self::Madang(store) => {
+            Self::Store(store, _) => {
                 let outcome = store.commit(Txn::put(key, value, Revision::ABSENT)).await.expect("commit");
                 assert!(matches!(outcome, Outcome::Committed(_)));
             }
             Self::Group(group) => group.put(&key, &value).await,
         }
+    }
+}
+
+/// An etcd of one member.
+struct Server {
+    endpoint: String,
+    child: Child,
+}
+
+impl Server {
+    fn start(dir: &Path) -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+        let (client, peer) = (free(), free());
+        let (endpoint, peer) = (format!("http://{client}"), format!("http://{peer}"));
+        let child = Command::new(std::env::var_os("MADANG_ETCD").expect("MADANG_ETCD"))
+            .args(["--name", "bench", "--log-level", "error", "--quota-backend-bytes", "8589934592", "--data-dir"])
+            .arg(dir.join("etcd"))
+            .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("bench={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start etcd");
+        while std::net::TcpStream::connect(client).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { endpoint, child }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -257,7 +344,9 @@ impl Group {
                     replies.push(reply);
                 }
                 commit(&group);
-                replies.into_iter().for_each(|reply| drop(reply.send(())));
+                for reply in replies {
+                    let _ = reply.send(());
+                }
             }
         });
         Self { queue, thread: Some(thread) }

@@ -200,7 +200,7 @@ impl Type {
     ///
     /// Types of every group (`DeleteOptions`, `WatchEvent`) are found in any group.
     pub fn of_kind(group: &str, version: &str, kind: &str) -> Option<Type> {
-        let served = [group, version, kind].map(|text| find_string(text));
+        let served = [group, version, kind].map(find_string);
         if let [Some(group), Some(version), Some(kind)] = served {
             let row = |i: &usize| {
                 let at = SECTIONS.kinds + KIND * i;

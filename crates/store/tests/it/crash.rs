@@ -50,7 +50,8 @@ fn txn(task: u64, number: u64) -> Txn {
     Txn { compare: vec![], ops: vec![count, op] }
 }
 
-fn random(seed: &mut u64) -> u64 {
+/// The next number of a seeded sequence.
+pub fn random(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *seed;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -109,10 +110,10 @@ fn every_acknowledged_revision_survives_being_killed() {
 }
 
 /// A step that was acknowledged: task, number, revision.
-type Told = (u64, u64, u64);
+pub type Told = (u64, u64, u64);
 
 /// Starts the child, lets it write for a while, kills it; what it told.
-fn run_and_kill(dir: &Path, time: Duration) -> Vec<Told> {
+pub fn run_and_kill(dir: &Path, time: Duration) -> Vec<Told> {
     let program = std::env::current_exe().expect("this program");
     let mut child = Command::new(program)
         .args(["--exact", "crash::child", "--nocapture", "--test-threads", "1"])
@@ -151,7 +152,7 @@ fn run_and_kill(dir: &Path, time: Duration) -> Vec<Told> {
 
 /// What must be in the store.
 #[derive(Default)]
-struct Model {
+pub struct Model {
     /// The last step of each task.
     steps: HashMap<u64, u64>,
     /// The entries: value and revision.
@@ -161,7 +162,7 @@ struct Model {
 
 impl Model {
     /// Opens the store and compares all of it with what was told.
-    async fn check(&mut self, dir: &Path, told: Vec<Told>) {
+    pub async fn check(&mut self, dir: &Path, told: Vec<Told>) {
         let store = Store::embedded(dir, options()).await.expect("open after being killed");
         let revision = store.revision().await.expect("revision").get();
 

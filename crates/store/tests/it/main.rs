@@ -6,3 +6,4 @@ mod damage;
 mod embedded;
 mod etcd;
 mod full;
+mod power;
