@@ -85,12 +85,10 @@ impl Output {
         }
     }
 
-    /// Says that no more comes. WebSocket channels have no end of their own before protocol version 5.
+    /// Says that no more comes. WebSocket channels have no end of their own.
     pub async fn close(self) -> Result<(), Gone> {
         match self.0 {
-            Sink::Channel { channel, messages } => {
-                messages.send(websocket::Message::CloseChannel(channel)).await.map_err(|_| Gone)
-            }
+            Sink::Channel { .. } => Ok(()),
             Sink::Spdy(stream) => stream.data(Bytes::new(), true).await,
         }
     }

@@ -79,7 +79,7 @@ impl Cluster {
         self.server = Some(server);
         let started = Instant::now();
         loop {
-            if self.madang(&["status"]).output()?.status.success() {
+            if self.madang("status").output()?.status.success() {
                 return Ok(());
             }
             let ended = self.server.as_mut().and_then(|server| server.try_wait().ok().flatten());
@@ -109,13 +109,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// A `madang` command for this instance; the place is given for those that want one.
-    pub fn madang(&self, arguments: &[&str]) -> Command {
+    /// The `madang` command `name` for this instance; more arguments may follow.
+    pub fn madang(&self, name: &str) -> Command {
         let mut command = self.place.command(&self.binary);
-        command.args(arguments);
-        if !matches!(arguments.first(), Some(&"server" | &"--help")) {
-            command.arg("--data-dir").arg(self.data_dir()).arg("--run-dir").arg(self.run_dir());
-        }
+        command.arg(name).arg("--data-dir").arg(self.data_dir()).arg("--run-dir").arg(self.run_dir());
         command
     }
 
@@ -145,7 +142,7 @@ impl Cluster {
 
     /// Loads an image archive.
     pub fn load(&self, archive: &Path) -> Result<()> {
-        let output = self.madang(&["load", "--input"]).arg(archive).output()?;
+        let output = self.madang("load").arg("--input").arg(archive).output()?;
         if !output.status.success() {
             bail!("load {}: {}", archive.display(), String::from_utf8_lossy(&output.stderr));
         }

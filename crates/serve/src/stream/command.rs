@@ -209,9 +209,7 @@ fn over_websocket(
     task.spawn("command writer", async move {
         while let Some(message) = outgoing.recv().await {
             let last = matches!(message, Message::End);
-            if let Some(message) = framing.encode(message)
-                && sender.send(message).await.is_err()
-            {
+            if sender.send(framing.encode(message)).await.is_err() {
                 return;
             }
             if last {

@@ -153,9 +153,7 @@ async fn channels(
     let (messages, mut outgoing) = mpsc::channel::<Message>(QUEUE);
     task.spawn("port forward writer", async move {
         while let Some(message) = outgoing.recv().await {
-            if let Some(message) = framing.encode(message)
-                && sender.send(message).await.is_err()
-            {
+            if sender.send(framing.encode(message)).await.is_err() {
                 return;
             }
         }

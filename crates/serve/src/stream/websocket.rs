@@ -2,7 +2,7 @@
 //!
 //! Framing is `tungstenite`'s. Each message of a `channel.k8s.io` protocol begins with its channel number; in the
 //! `base64` variants the number is a digit and the rest is base64 text. Version 5 adds channel 255, whose payload
-//! names a channel that its sender has closed.
+//! names a channel that the client has closed; servers close none.
 
 use std::{
     io,
@@ -40,7 +40,6 @@ const MESSAGE: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) enum Message {
     Channel(u8, Bytes),
-    CloseChannel(u8),
     End,
 }
 
@@ -141,23 +140,21 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
-    pub fn encode(self, message: Message) -> Option<tungstenite::Message> {
+    pub fn encode(self, message: Message) -> tungstenite::Message {
         let (channel, bytes) = match message {
             Message::Channel(channel, bytes) => (channel, bytes),
-            Message::CloseChannel(channel) if self.closes_channels => (255, Bytes::from(vec![channel])),
-            Message::CloseChannel(_) => return None,
             Message::End => {
                 let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-                return Some(tungstenite::Message::Close(Some(close)));
+                return tungstenite::Message::Close(Some(close));
             }
         };
         if self.base64 {
-            return Some(tungstenite::Message::text(format!("{channel}{}", STANDARD.encode(&bytes))));
+            return tungstenite::Message::text(format!("{channel}{}", STANDARD.encode(&bytes)));
         }
         let mut framed = Vec::with_capacity(bytes.len() + 1);
         framed.push(channel);
         framed.extend_from_slice(&bytes);
-        Some(tungstenite::Message::Binary(framed.into()))
+        tungstenite::Message::Binary(framed.into())
     }
 
     /// The channel and payload of a client's message; `None` for what carries no data.

@@ -45,11 +45,11 @@ fn a_backup_is_restored_and_a_second_instance_disturbs_nobody() {
     let kubectl = cluster.kubectl("default");
     kubectl.run(&["create", "configmap", "kept", "--from-literal=a=b"]).good();
     let file = cluster.data_dir().join("backup");
-    let backup = cluster.madang(&["backup"]).arg(&file).output().unwrap();
+    let backup = cluster.madang("backup").arg(&file).output().unwrap();
     assert!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
     kubectl.run(&["create", "configmap", "lost"]).good();
     cluster.stop().unwrap();
-    let restore = cluster.madang(&["restore"]).arg(&file).output().unwrap();
+    let restore = cluster.madang("restore").arg(&file).output().unwrap();
     assert!(restore.status.success(), "{}", String::from_utf8_lossy(&restore.stderr));
     cluster.serve().unwrap();
     let kubectl = cluster.kubectl("default");

@@ -17,8 +17,14 @@ pub const IMAGE: &str = "test.madang.dev/busybox:1";
 
 /// The cluster, if tests that need root can run here.
 pub fn cluster() -> Option<&'static Cluster> {
-    static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
-    SHARED.get_or_init(|| fresh(0, &[])).as_ref()
+    // A cluster that does not start fails every test at once, and is not tried again for each.
+    static SHARED: OnceLock<Result<Option<Cluster>, String>> = OnceLock::new();
+    let shared = SHARED.get_or_init(|| {
+        std::panic::catch_unwind(|| fresh(0, &[])).map_err(|panic| {
+            panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "the cluster did not start".into())
+        })
+    });
+    shared.as_ref().unwrap_or_else(|error| panic!("{error}")).as_ref()
 }
 
 /// A cluster of its own for tests that kill it.
