@@ -32,10 +32,15 @@ pub fn answer(server: &Server, call: &Call, path: &str) -> Result<Option<Respons
     let json = HeaderValue::from_static("application/json");
     match path {
         "/openapi/v2" => {
-            check_accept(call)?;
             let rows = rows(&registry);
             let resources = resources(&rows, |_| true);
             let hash = openapi::hash(&resources);
+            if takes_binary(call) {
+                let kind = HeaderValue::from_static("application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+                let tag = format!("{hash}-PB");
+                return Ok(Some(tagged(call, kind, &tag, || openapi::v2_protobuf(&resources).into())));
+            }
+            check_accept(call)?;
             Ok(Some(tagged(call, json, &hash, || openapi::v2(&resources).into())))
         }
         "/openapi/v3" => {
@@ -76,7 +81,13 @@ pub fn answer(server: &Server, call: &Call, path: &str) -> Result<Option<Respons
     }
 }
 
-/// The documents are JSON; who accepts nothing but the binary form of version 2 is told so.
+/// Clients written in Go ask for version 2 in its binary form alone.
+fn takes_binary(call: &Call) -> bool {
+    let first = call.header(header::ACCEPT).split(',').next().unwrap_or_default();
+    first.contains("com.github.proto-openapi.spec.v2") && first.contains("+protobuf")
+}
+
+/// Otherwise the documents are JSON; who accepts something else only is told so.
 fn check_accept(call: &Call) -> Result<(), Status> {
     let accept = call.header(header::ACCEPT);
     let takes = accept.is_empty() || ["json", "*/*", "application/*"].iter().any(|name| accept.contains(name));

@@ -73,7 +73,13 @@ impl Patch {
     pub fn apply_as(&self, schema: Option<Type>, old: &Value) -> Result<Value, Status> {
         let mut new = old.clone();
         let applied = match (self.kind, schema) {
-            (Kind::Json, _) => patch::json(&mut new, &self.value),
+            (Kind::Json, schema) => {
+                // Paths of a JSON patch may lead through what upstream prints although nobody set it (`status: {}`).
+                if let Some(schema) = schema {
+                    structural::complete(schema, &mut new);
+                }
+                patch::json(&mut new, &self.value)
+            }
             (Kind::Merge, _) => patch::merge(&mut new, &self.value),
             (Kind::Strategic, Some(schema)) => patch::strategic(schema, &mut new, &self.value),
             (Kind::Strategic, None) => Err(PatchError::Internal("no schema to merge by".to_owned())),

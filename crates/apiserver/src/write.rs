@@ -228,14 +228,10 @@ async fn insert_named(
 
 /// What is wrong with an object of a built-in kind.
 fn invalid(kind: &Kind, sub: &str, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = match old {
+    match old {
         None => validate::create(kind, new),
         Some(old) => validate::update(kind, sub, new, old),
-    };
-    if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-        errors.extend(api::crd::definition_errors(new, old));
     }
-    errors
 }
 
 enum Written {
