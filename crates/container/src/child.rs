@@ -26,8 +26,10 @@ use std::{
 use rustix::{io::Errno, net::SendFlags};
 
 pub use hooks::run as run_hooks;
+pub use rootfs::Sources;
 
 use crate::{
+    idmap,
     plan::{Moment, Plan, Process},
     protocol::FaultKind,
     sys,
@@ -90,6 +92,10 @@ pub struct Setup {
     pub joins: Vec<(OwnedFd, u64)>,
     /// Version 1: the files through which it joins its control groups.
     pub groups: Vec<OwnedFd>,
+    /// In a user namespace: what only the machine's root could open or mount.
+    pub sources: Option<Sources>,
+    /// User namespaces whose mapping single mounts have, by destination.
+    pub mappings: Vec<(String, OwnedFd)>,
 }
 
 /// A container's first process. Never returns.
@@ -112,7 +118,8 @@ pub fn exec(process: &Process, setup: Setup) -> ! {
     fail(sync, &failure)
 }
 
-fn fail(sync: BorrowedFd<'_>, failure: &Failure) -> ! {
+/// Tells the parent of a failure, and ends.
+pub fn fail(sync: BorrowedFd<'_>, failure: &Failure) -> ! {
     let mut message = vec![FAILED, failure.kind as u8];
     let mut text = failure.message.as_str();
     while text.len() > 8000 {
@@ -145,6 +152,30 @@ fn join(setup: &Setup) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What is done for a container in a user namespace while this process still is the machine's root: control groups, sources
+/// of mounts. Then it joins the namespace. What it makes next belongs there.
+pub fn enter_users(plan: &Plan, setup: &mut Setup, users: &OwnedFd) -> Result<(), Failure> {
+    for group in setup.groups.drain(..) {
+        rustix::io::write(&group, b"0").context(|| "join a control group")?;
+    }
+    let process = plan.process.as_ref().ok_or_else(|| Failure::new("the plan has no process"))?;
+    oom_score_adj(process)?;
+    if let Some(uid) = idmap::outside(&plan.uids, process.uid) {
+        // Nobody inside could: the streams belong to a user that does not exist there.
+        for stream in setup.stdio.iter().flatten() {
+            identity::give_stream(stream.as_fd(), uid);
+        }
+    }
+    setup.sources = Some(rootfs::gather(plan, users, &setup.mappings)?);
+    join_users(users)
+}
+
+/// Joins a user namespace, as its root.
+pub fn join_users(users: &OwnedFd) -> Result<(), Failure> {
+    sys::setns(users, libc::CLONE_NEWUSER as u64).context(|| "join the user namespace")?;
+    become_root()
 }
 
 /// In a new user namespace a process has all capabilities, but is nobody until it says otherwise.
@@ -207,9 +238,9 @@ fn become_container(plan: &Plan, setup: &Setup, gate: &Gate) -> Result<std::conv
             .context(|| format!("set sysctl {} to {:?}", setting.name, setting.value))?;
     }
 
-    let mut root = rootfs::prepare(plan, setup)?;
+    let mut root = rootfs::prepare(plan, setup.sources.as_ref())?;
     for mount in &plan.mounts {
-        mounts::make(&mut root, mount)?;
+        mounts::make(&mut root, mount, &setup.mappings)?;
     }
     if !plan.mounts.iter().any(|mount| mount.to == "/dev" && mount.source() == crate::plan::Source::Bind) {
         devices::make(&root, &plan.devices)?;

@@ -69,6 +69,15 @@ pub fn text(path: &FilePath) -> Result<String, Error> {
 /// Compiles a container. `group` is its control group; without one it stays in its parent's.
 pub fn plan(spec: &Spec, rootfs: Rootfs<'_>, version: &Version, group: Option<&Path>) -> Result<Plan, Error> {
     let linux = spec.linux().clone().unwrap_or_default();
+    // To leave these out silently would be a promise broken.
+    let missing = [
+        ("intelRdt", linux.intel_rdt().is_some()),
+        ("memoryPolicy", linux.memory_policy().is_some()),
+        ("netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+    ];
+    if let Some((name, _)) = missing.iter().find(|(_, given)| *given) {
+        return invalid(format!("linux.{name} is not supported"));
+    }
     let Some(process_of_spec) = spec.process() else { return invalid("process is missing") };
     let mut process = process(process_of_spec)?;
     if let Some(rules) = linux.seccomp() {

@@ -32,5 +32,6 @@ pub mod pod;
 
 mod child;
 mod clock;
+mod idmap;
 mod spawn;
 mod sys;

@@ -3,7 +3,7 @@
 //! It is this program again, with nothing of the machine in reach: an empty root, no capabilities, no descriptors, nobody's
 //! user. In process lists it is `/pause`, the name that everyone expects there.
 
-use std::{convert::Infallible, fs, os::fd::OwnedFd, ptr};
+use std::{convert::Infallible, os::fd::OwnedFd, ptr};
 
 use rustix::{
     fs::{CWD, Mode, OFlags},
@@ -12,7 +12,7 @@ use rustix::{
 
 use crate::{
     capability,
-    child::{Context, Failure, set_oom_score_adj},
+    child::{Context, Failure},
     sys::{self, MountChange},
 };
 
@@ -23,24 +23,19 @@ pub const NAME: &str = "/pause";
 const USER: u32 = 65535;
 
 /// In the new namespaces: leaves everything behind and runs this program again. Returns only what went wrong.
-pub fn become_init(groups: &[String], v2: bool) -> Failure {
-    match try_become_init(groups, v2) {
+pub fn become_init() -> Failure {
+    match try_become_init() {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
 }
 
-fn try_become_init(groups: &[String], v2: bool) -> Result<Infallible, Failure> {
+fn try_become_init() -> Result<Infallible, Failure> {
     sys::reset_signals();
     rustix::process::setsid().context(|| "make a session")?;
-    if !v2 {
-        for group in groups {
-            fs::write(format!("{group}/cgroup.procs"), "0").context(|| format!("join {group}"))?;
-        }
-    }
+    sys::unshare(libc::CLONE_NEWCGROUP as u64).context(|| "make a cgroup namespace")?;
     let program = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .context(|| "open this program")?;
-    set_oom_score_adj(-998)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()).context(|| "open /dev/null")?;
     for standard in 0..3 {
         sys::dup_to_standard(&null, standard).context(|| "set standard streams")?;
@@ -51,8 +46,13 @@ fn try_become_init(groups: &[String], v2: bool) -> Result<Infallible, Failure> {
         let _ = sys::prctl(libc::PR_CAPBSET_DROP, number.into(), 0);
     }
     sys::setgroups(&[]).context(|| "drop groups")?;
-    sys::setgid(USER).context(|| "become nobody")?;
-    sys::setuid(USER).context(|| "become nobody")?;
+    for result in [sys::setgid(USER), sys::setuid(USER)] {
+        match result {
+            // A user namespace may be too small to have it; its root is nobody outside.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error).context(|| "become nobody"),
+        }
+    }
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).context(|| "forbid new privileges")?;
     run(&program)
 }

@@ -314,9 +314,9 @@ pub struct Mount {
     /// For [`Source::Cgroup`] on version 1: what is mounted below.
     #[prost(message, repeated, tag = "17")]
     pub hierarchies: Vec<Hierarchy>,
-    /// Superblock flags of a new file system (`MS_…`), beside the attributes.
-    #[prost(uint64, tag = "18")]
-    pub superblock: u64,
+    /// Whether identifiers are mapped: as `uids` and `gids` say, or as the container's user namespace does.
+    #[prost(bool, tag = "18")]
+    pub mapped: bool,
 }
 
 /// One mounted hierarchy of version 1.

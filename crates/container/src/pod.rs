@@ -165,6 +165,8 @@ pub(super) struct Pod {
     connections: Vec<Connection>,
     containers: Vec<Container>,
     execs: Vec<Exec>,
+    /// The pod's user namespace, where it has one of its own.
+    users: Option<OwnedFd>,
     /// The first process of the shared process namespace.
     init: Option<(i32, OwnedFd)>,
     exits: record::Exits,

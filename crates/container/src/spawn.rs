@@ -26,6 +26,7 @@ use rustix::{
 use crate::{
     cgroup,
     child::{self, Context, Failure, Gate, Setup},
+    idmap,
     plan::{Cgroup, Plan, Process, Write},
     sys::{self, Cloned},
 };
@@ -65,50 +66,194 @@ const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
 const NEWTIME: u64 = libc::CLONE_NEWTIME as u64;
 const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 
-/// Starts making a container. `shared_pid` is a process whose process namespace it joins, where the plan makes none. The
-/// control group exists already ([`make_group`]).
+/// Where a container is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The namespaces to come back to.
+    pub home: &'a Home,
+    /// A process whose process namespace the container joins, where its plan makes none.
+    pub shared_pid: Option<BorrowedFd<'a>>,
+    /// The pod's user namespace, where its plan makes none.
+    pub users: Option<&'a OwnedFd>,
+}
+
+/// Starts making a container. Its control group exists already ([`make_group`]).
 pub fn container(
     plan: &Plan,
     stdio: [Option<OwnedFd>; 3],
     gate: impl FnOnce() -> Gate,
-    shared_pid: Option<BorrowedFd<'_>>,
-    home: &Home,
+    place: Place<'_>,
 ) -> Result<Spawned, Failure> {
     let mut flags = 0;
     let mut joins = Vec::new();
-    let mut pid_namespace = None;
+    let (mut pid_namespace, mut own_users) = (None, None);
     for namespace in &plan.namespaces {
         if namespace.path.is_empty() {
             // A cgroup namespace is made by the child once it is in its group, a time namespace before it is made.
-            flags |= namespace.kind & !(NEWCGROUP | NEWTIME);
+            flags |= namespace.kind & !(NEWCGROUP | NEWTIME | NEWUSER);
+            if namespace.kind == NEWUSER {
+                own_users = idmap::make(0, &plan.uids, &plan.gids)?.pop().map(|(_, opened)| opened);
+            }
             continue;
         }
         let opened = open_namespace(&namespace.path).context(|| format!("open namespace {}", namespace.path))?;
-        if namespace.kind == NEWPID {
-            pid_namespace = Some(opened);
-        } else {
-            joins.push((opened, namespace.kind));
+        match namespace.kind {
+            NEWPID => pid_namespace = Some(opened),
+            NEWUSER => own_users = Some(opened),
+            kind => joins.push((opened, kind)),
         }
     }
-    // The user namespace decides about the others.
-    joins.sort_by_key(|(_, kind)| *kind != NEWUSER);
+    let users = own_users.as_ref().or(place.users);
+    let mut mappings = Vec::new();
+    for mount in plan.mounts.iter().filter(|mount| !mount.uids.is_empty()) {
+        let made = idmap::make(0, &mount.uids, &mount.gids)?;
+        mappings.extend(made.into_iter().map(|(_, users)| (mount.to.clone(), users)));
+    }
     let (groups, group) = open_groups(plan.cgroup.as_ref())?;
     let (ours, theirs) = sync_pair()?;
-    let target = match (&pid_namespace, shared_pid) {
+    let target = match (&pid_namespace, place.shared_pid) {
         (Some(namespace), _) => Some(namespace.as_fd()),
         (None, Some(process)) if flags & NEWPID == 0 => Some(process),
         _ => None,
     };
     let new_time = plan.namespaces.iter().any(|one| one.kind == NEWTIME && one.path.is_empty());
-    let away = Away::go(home, target, new_time.then_some(plan.time_offsets.as_deref().unwrap_or_default()))?;
-    let cloned = sys::clone(flags, group.as_ref().map(AsFd::as_fd));
+    let offsets = new_time.then_some(plan.time_offsets.as_deref().unwrap_or_default());
+    let away = Away::go(place.home, target, offsets)?;
+    let setup = Setup { sync: theirs, stdio, joins, groups, sources: None, mappings };
+    let group = group.as_ref().map(AsFd::as_fd);
+    if let Some(users) = users {
+        let sync = rustix::io::fcntl_dupfd_cloexec(&ours, 3).context(|| "copy a descriptor")?;
+        let made = in_users(
+            group,
+            flags,
+            sync,
+            setup,
+            |setup| child::enter_users(plan, setup, users),
+            |setup| {
+                drop(ours);
+                child::container(plan, setup, gate())
+            },
+        );
+        drop(away);
+        return made;
+    }
+    let cloned = sys::clone(flags, group);
     if let Ok(Cloned::Child) = cloned {
         drop(ours);
-        let setup = Setup { sync: theirs, stdio, joins, groups };
         child::container(plan, setup, gate());
     }
     drop(away);
     parent(cloned, ours)
+}
+
+/// Makes a process whose namespaces belong to a user namespace: a first process joins that and makes a second, which takes
+/// its place.
+///
+/// ```text
+///  this ── clone ──▶ first: groups, sources, joins the user namespace
+///   │                  └── clone as a brother ──▶ second: the container
+///   ◀── which process that is ── ends
+/// ```
+fn in_users(
+    group: Option<BorrowedFd<'_>>,
+    namespaces: u64,
+    sync: OwnedFd,
+    mut setup: Setup,
+    enter: impl FnOnce(&mut Setup) -> Result<(), Failure>,
+    child: impl FnOnce(Setup),
+) -> Result<Spawned, Failure> {
+    let (hear_of, tell) = sync_pair()?;
+    match sys::clone(0, group).context(|| "make a process")? {
+        Cloned::Child => {
+            let entered = enter(&mut setup)
+                .and_then(|()| sys::clone_brother(namespaces).context(|| "make a process in the user namespace"));
+            match entered {
+                Ok(Cloned::Child) => {
+                    drop((sync, hear_of, tell));
+                    child(setup);
+                    sys::exit(1)
+                }
+                Ok(Cloned::Parent { pidfd, .. }) => {
+                    let told = crate::protocol::send(&tell, b"!", &[pidfd.as_fd()]);
+                    sys::exit(i32::from(told.is_err()))
+                }
+                Err(failure) => child::fail(setup.sync.as_fd(), &failure),
+            }
+        }
+        Cloned::Parent { pid, .. } => {
+            drop((tell, setup));
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = rustix::net::RecvAncillaryBuffer::new(&mut space);
+            let mut byte = [0; 1];
+            let flags = rustix::net::RecvFlags::CMSG_CLOEXEC;
+            let _ = rustix::net::recvmsg(&hear_of, &mut [io::IoSliceMut::new(&mut byte)], &mut ancillary, flags);
+            sys::wait(pid);
+            let pidfd = ancillary.drain().find_map(|message| match message {
+                rustix::net::RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+                _ => None,
+            });
+            match pidfd {
+                Some(pidfd) => Ok(Spawned { pid: pid_of(&pidfd)?, pidfd, sync }),
+                None => match hear(sync.as_fd()) {
+                    Ok(Some(Said::Failed(failure))) => Err(failure),
+                    _ => Err(Failure::new("the process that joins the user namespace ended")),
+                },
+            }
+        }
+    }
+}
+
+/// The identifier of a process, as this process sees it.
+fn pid_of(pidfd: &OwnedFd) -> Result<i32, Failure> {
+    use std::os::fd::AsRawFd;
+    let text =
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).context(|| "look at a process")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+    line.and_then(|pid| pid.trim().parse().ok()).ok_or_else(|| Failure::new("a process has no identifier"))
+}
+
+/// Makes the first process of a pod's process namespace, which runs `child`.
+pub fn init(cgroup: &Cgroup, users: Option<&OwnedFd>, child: impl FnOnce()) -> Result<(i32, OwnedFd), Failure> {
+    let namespaces = NEWPID | (libc::CLONE_NEWNS as u64);
+    let (groups, group) = open_groups(Some(cgroup))?;
+    let (ours, theirs) = sync_pair()?;
+    let setup = Setup {
+        sync: theirs,
+        stdio: [None, None, None],
+        joins: Vec::new(),
+        groups,
+        sources: None,
+        mappings: Vec::new(),
+    };
+    let enter = |setup: &mut Setup| {
+        for group in setup.groups.drain(..) {
+            rustix::io::write(&group, b"0").context(|| "join a control group")?;
+        }
+        child::set_oom_score_adj(-998)
+    };
+    let group = group.as_ref().map(AsFd::as_fd);
+    let spawned = match users {
+        Some(users) => {
+            let enter = |setup: &mut Setup| enter(setup).and_then(|()| child::join_users(users));
+            in_users(group, namespaces, ours, setup, enter, |_| child())?
+        }
+        None => {
+            let cloned = sys::clone(namespaces, group);
+            if let Ok(Cloned::Child) = cloned {
+                let mut setup = setup;
+                match enter(&mut setup) {
+                    Ok(()) => {
+                        child();
+                        sys::exit(1)
+                    }
+                    Err(failure) => child::fail(setup.sync.as_fd(), &failure),
+                }
+            }
+            drop(setup);
+            parent(cloned, ours)?
+        }
+    };
+    Ok((spawned.pid, spawned.pidfd))
 }
 
 /// Starts a further process in the namespaces of process `init`, whose identifier is `pid`.
@@ -123,10 +268,12 @@ pub fn exec(
     let gone = || "container is not running".to_owned();
     let mut kinds = (libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC) as u64
         | libc::CLONE_NEWNET as u64;
-    let users = format!("/proc/{pid}/ns/user");
-    let own_users = fs::read_link("/proc/self/ns/user").context(gone)?;
-    if fs::read_link(&users).context(gone)? != own_users {
-        kinds |= NEWUSER;
+    for (kind, name) in [(NEWUSER, "user"), (NEWTIME, "time")] {
+        // Joining one's own user namespace is an error, and not every kernel has the other.
+        let Ok(own) = fs::read_link(format!("/proc/self/ns/{name}")) else { continue };
+        if fs::read_link(format!("/proc/{pid}/ns/{name}")).context(gone)? != own {
+            kinds |= kind;
+        }
     }
     let init_copy = rustix::io::fcntl_dupfd_cloexec(init, 3).context(|| "copy a descriptor")?;
     let (groups, group) = open_groups(cgroup)?;
@@ -135,7 +282,8 @@ pub fn exec(
     let cloned = sys::clone(0, group.as_ref().map(AsFd::as_fd));
     if let Ok(Cloned::Child) = cloned {
         drop(ours);
-        let setup = Setup { sync: theirs, stdio, joins: vec![(init_copy, kinds)], groups };
+        let joins = vec![(init_copy, kinds)];
+        let setup = Setup { sync: theirs, stdio, joins, groups, sources: None, mappings: Vec::new() };
         child::exec(process, setup);
     }
     drop(away);

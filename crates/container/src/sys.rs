@@ -64,6 +64,26 @@ pub fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> rustix::io::Res
     }
 }
 
+/// Makes a brother of this process, a child of its parent, in new namespaces. The parent hears of its end as of this
+/// process's own.
+pub fn clone_brother(namespaces: u64) -> rustix::io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all zeros is a valid value of this struct of numbers.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = namespaces | (libc::CLONE_PIDFD | libc::CLONE_PARENT) as u64;
+    arguments.pidfd = &raw mut pidfd as u64;
+    // SAFETY: as in `clone`.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of_val(&arguments)) };
+    match check(result)? {
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the kernel has just given us this descriptor.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid: pid as i32, pidfd })
+        }
+    }
+}
+
 /// Moves into the namespaces of `kinds` that `fd` names.
 pub fn setns(fd: impl AsFd, kinds: u64) -> rustix::io::Result<()> {
     // SAFETY: no memory is passed.

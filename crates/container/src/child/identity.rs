@@ -7,8 +7,10 @@
 //! A filter needs a privilege to load unless no new privileges can be gained; then it is loaded last, so that it need not
 //! allow what set-up itself calls.
 
+use std::os::fd::BorrowedFd;
+
 use rustix::{
-    fs::{Gid, Mode, Uid},
+    fs::{FileType, Gid, Mode, Uid},
     io::Errno,
 };
 
@@ -114,12 +116,19 @@ fn sets(wanted: &Capabilities) -> Result<(), Failure> {
 /// Lets the user open `/dev/stdout` and its like: pipes and terminals belong to who made them.
 fn give_streams(uid: u32) {
     for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
-        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
-        let null = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice
-            && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if !null && stat.st_uid != uid {
-            // What cannot be given (a file of a read-only mount, say) stays as it is.
-            let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>);
-        }
+        give_stream(stream, uid);
+    }
+}
+
+/// Gives a pipe or a terminal to a user. Anything else is not ours to give, the machine's null device least of all.
+pub fn give_stream(stream: BorrowedFd<'_>, uid: u32) {
+    let Ok(stat) = rustix::fs::fstat(stream) else { return };
+    let ours = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo | FileType::Socket => true,
+        FileType::CharacterDevice => rustix::termios::isatty(stream),
+        _ => false,
+    };
+    if ours && stat.st_uid != uid {
+        let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>);
     }
 }

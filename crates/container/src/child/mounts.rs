@@ -35,14 +35,18 @@ fn name(mount: &Mount) -> String {
 }
 
 /// Makes one mount.
-pub fn make(root: &mut Prepared, mount: &Mount) -> Result<(), Failure> {
+pub fn make(root: &mut Prepared, mount: &Mount, mappings: &[(String, OwnedFd)]) -> Result<(), Failure> {
     let context = || format!("{} at {}", name(mount), mount.to);
     match mount.source() {
         Source::Bind => {
             let shared = root.shared.iter().position(|(to, _)| *to == mount.to);
             let source = match shared {
                 Some(index) => root.shared.swap_remove(index).1,
-                None => bind(&mount.from, mount.recursive).context(context)?,
+                None => {
+                    let source = bind(&mount.from, mount.recursive).context(context)?;
+                    map(&source, mount, None, mappings).context(context)?;
+                    source
+                }
             };
             let leaf = match tree::kind(&source).context(context)? {
                 FileType::Directory => Leaf::Directory,
@@ -68,6 +72,22 @@ pub fn make(root: &mut Prepared, mount: &Mount) -> Result<(), Failure> {
             change(&target, mount).context(context)
         }
     }
+}
+
+/// Maps the identifiers of a bind that is not mounted yet.
+pub fn map(
+    source: &OwnedFd,
+    mount: &Mount,
+    users: Option<&OwnedFd>,
+    mappings: &[(String, OwnedFd)],
+) -> rustix::io::Result<()> {
+    if !mount.mapped {
+        return Ok(());
+    }
+    let own = mappings.iter().find(|(to, _)| *to == mount.to).map(|(_, users)| users);
+    let users = own.or(users).ok_or(Errno::INVAL)?;
+    let change = MountChange { users: Some(users.as_fd()), below: mount.map_below, ..MountChange::default() };
+    sys::mount_setattr(source, &change)
 }
 
 /// Where a new file system is mounted. What the kernel shows must not be put elsewhere by a link of the image's

@@ -8,8 +8,9 @@ use rustix::{
     mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
 };
 
-use super::{Context, Failure, Setup, tree};
+use super::{Context, Failure, tree};
 use crate::{
+    idmap,
     plan::{Overlay, Plan, Root, Source},
     sys::{self, MountChange},
 };
@@ -62,9 +63,92 @@ impl Prepared {
     }
 }
 
-/// Cuts this mount namespace off from the machine's, and mounts the root.
-pub fn prepare(plan: &Plan, _setup: &Setup) -> Result<Prepared, Failure> {
+/// What a container in a user namespace could not open or mount itself.
+#[derive(Debug)]
+pub struct Sources {
+    root: OwnedFd,
+    binds: Vec<(String, OwnedFd)>,
+}
+
+/// Opens and mounts what a container in the user namespace `users` needs, in a mount namespace of this process's own, and
+/// enters the directory on which the root is to be mounted: paths may lead through directories that are closed to others.
+pub fn gather(plan: &Plan, users: &OwnedFd, mappings: &[(String, OwnedFd)]) -> Result<Sources, Failure> {
     let root = plan.root.as_ref().ok_or_else(|| Failure::new("the plan has no root"))?;
+    let mut binds = shared_binds(plan)?;
+    sys::unshare(libc::CLONE_NEWNS as u64).context(|| "make a mount namespace")?;
+    cut_off(plan)?;
+    for mount in plan.mounts.iter().filter(|mount| mount.source() == Source::Bind) {
+        if !binds.iter().any(|(to, _)| *to == mount.to) {
+            let source = bind(&mount.from, mount.recursive).context(|| format!("bind {}", mount.from))?;
+            super::mounts::map(&source, mount, Some(users), mappings).context(|| format!("map {}", mount.from))?;
+            binds.push((mount.to.clone(), source));
+        }
+    }
+    let mounted = match &root.overlay {
+        Some(layers) => {
+            let owner = idmap::outside(&plan.uids, 0).zip(idmap::outside(&plan.gids, 0));
+            mapped_overlay(layers, root, users, owner)?
+        }
+        None => bind(&root.path, true).context(|| format!("bind root {}", root.path))?,
+    };
+    rustix::process::chdir(root.path.as_str()).context(|| format!("enter {}", root.path))?;
+    Ok(Sources { root: mounted, binds })
+}
+
+/// An overlay of layers whose files belong to the namespace's users. The layers are mounted on a scratch directory first:
+/// an overlay takes only layers that are mounted. What is written belongs to the users outside: an overlay writes as the
+/// machine's root, who has no place in a mapping.
+fn mapped_overlay(
+    layers: &Overlay,
+    root: &Root,
+    users: &OwnedFd,
+    owner: Option<(u32, u32)>,
+) -> Result<OwnedFd, Failure> {
+    let scratch = || -> rustix::io::Result<OwnedFd> {
+        let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        rustix::mount::fsconfig_create(&context)?;
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    };
+    let writable = !layers.upper.is_empty();
+    let mut mapped = Vec::new();
+    for path in &layers.lowers {
+        let layer = bind(path, false).context(|| format!("bind layer {path}"))?;
+        let change = MountChange { users: Some(users.as_fd()), ..MountChange::default() };
+        sys::mount_setattr(&layer, &change).context(|| format!("map layer {path}"))?;
+        mapped.push(layer);
+    }
+    if let ([layer], false) = (mapped.as_slice(), writable) {
+        // An overlay of one layer is no overlay.
+        let change = MountChange { set: READ_ONLY, ..MountChange::default() };
+        sys::mount_setattr(layer, &change).context(|| "make the layer read-only")?;
+        return Ok(mapped.remove(0));
+    }
+    let place = scratch().context(|| "make a scratch directory")?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&place, "", CWD, root.path.as_str(), flags).context(|| "mount a scratch directory")?;
+    for (number, layer) in mapped.iter().enumerate() {
+        let name = number.to_string();
+        rustix::fs::mkdirat(&place, name.as_str(), Mode::RWXU).context(|| "make a directory for a layer")?;
+        rustix::mount::move_mount(layer, "", &place, name.as_str(), flags).context(|| "mount a layer")?;
+    }
+    let upper = if writable { Some((open_layer(&layers.upper)?, open_layer(&layers.work)?)) } else { None };
+    if let (Some((upper, work)), Some((uid, gid))) = (&upper, owner) {
+        for directory in [upper, work] {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+            rustix::fs::chownat(directory, "", Some(uid), Some(gid), rustix::fs::AtFlags::EMPTY_PATH)
+                .context(|| "give the writable layer to the namespace's root")?;
+        }
+    }
+    let upper = upper.as_ref().map(|(upper, work)| (upper, work));
+    new_overlay(&mapped, upper, &layers.options).context(|| format!("mount {} mapped layers", mapped.len()))
+}
+
+fn open_layer(path: &String) -> Result<OwnedFd, Failure> {
+    rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context(|| format!("open layer {path}"))
+}
+
+fn shared_binds(plan: &Plan) -> Result<Vec<(String, OwnedFd)>, Failure> {
     let mut shared = Vec::new();
     for mount in &plan.mounts {
         if mount.source() == Source::Bind && mount.propagation == libc::MS_SHARED {
@@ -72,21 +156,41 @@ pub fn prepare(plan: &Plan, _setup: &Setup) -> Result<Prepared, Failure> {
             shared.push((mount.to.clone(), bind));
         }
     }
+    Ok(shared)
+}
+
+/// Cuts this mount namespace off from the machine's.
+fn cut_off(plan: &Plan) -> Result<(), Failure> {
     let machine = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).context(|| "open /")?;
     let private = plan.propagation & !libc::MS_REC == libc::MS_PRIVATE;
     let propagation = if private { libc::MS_PRIVATE } else { libc::MS_SLAVE };
     let change = MountChange { propagation, below: true, ..MountChange::default() };
-    sys::mount_setattr(&machine, &change).context(|| "cut off the machine's mounts")?;
+    sys::mount_setattr(&machine, &change).context(|| "cut off the machine's mounts")
+}
 
-    let mounted = match &root.overlay {
-        Some(layers) => overlay(layers, root)?,
-        None => Some(bind(&root.path, true).context(|| format!("bind root {}", root.path))?),
+/// Cuts this mount namespace off from the machine's, and mounts the root.
+pub fn prepare(plan: &Plan, sources: Option<&Sources>) -> Result<Prepared, Failure> {
+    let root = plan.root.as_ref().ok_or_else(|| Failure::new("the plan has no root"))?;
+    let copy = |descriptor: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(descriptor, 3).context(|| "copy a descriptor");
+    let shared = match sources {
+        Some(sources) => {
+            let binds = sources.binds.iter().map(|(to, bind)| Ok((to.clone(), copy(bind)?)));
+            binds.collect::<Result<_, Failure>>()?
+        }
+        None => shared_binds(plan)?,
+    };
+    cut_off(plan)?;
+    let mounted = match (sources, &root.overlay) {
+        (Some(sources), _) => Some(copy(&sources.root)?),
+        (None, Some(layers)) => overlay(layers, root)?,
+        (None, None) => Some(bind(&root.path, true).context(|| format!("bind root {}", root.path))?),
     };
     let directory = match mounted {
         Some(mounted) => {
             let change = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
             sys::mount_setattr(&mounted, &change).context(|| "make the root's mount private")?;
-            rustix::mount::move_mount(&mounted, "", CWD, root.path.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            let place = if sources.is_some() { "." } else { root.path.as_str() };
+            rustix::mount::move_mount(&mounted, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
                 .context(|| format!("mount root at {}", root.path))?;
             mounted
         }
@@ -131,33 +235,13 @@ fn overlay(layers: &Overlay, root: &Root) -> Result<Option<OwnedFd>, Failure> {
         return Ok(Some(layer));
     }
     // Layers are named by descriptor: short enough for every interface, however long their paths are.
-    let open = |path: &String| {
-        rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .context(|| format!("open layer {path}"))
-    };
-    let lowers = layers.lowers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let lowers = layers.lowers.iter().map(open_layer).collect::<Result<Vec<_>, _>>()?;
     let writable = !layers.upper.is_empty();
-    let upper = if writable { Some((open(&layers.upper)?, open(&layers.work)?)) } else { None };
-    let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let new = || -> rustix::io::Result<OwnedFd> {
-        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        rustix::mount::fsconfig_set_string(&context, "source", "overlay")?;
-        for lower in &lowers {
-            rustix::mount::fsconfig_set_string(&context, "lowerdir+", name(lower))?;
-        }
-        if let Some((upper, work)) = &upper {
-            rustix::mount::fsconfig_set_string(&context, "upperdir", name(upper))?;
-            rustix::mount::fsconfig_set_string(&context, "workdir", name(work))?;
-        }
-        for option in &layers.options {
-            configure(&context, option)?;
-        }
-        rustix::mount::fsconfig_create(&context)?;
-        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-    };
-    match new() {
+    let upper = if writable { Some((open_layer(&layers.upper)?, open_layer(&layers.work)?)) } else { None };
+    let upper_and_work = upper.as_ref().map(|(upper, work)| (upper, work));
+    match new_overlay(&lowers, upper_and_work, &layers.options) {
         Ok(mounted) => return Ok(Some(mounted)),
-        // Kernels before 6.8 cannot take layers one by one.
+        // Kernels before 6.7 cannot take layers one by one.
         Err(Errno::INVAL) => {}
         Err(error) => return Err(error).context(|| format!("mount {} layers", lowers.len())),
     }
@@ -174,6 +258,33 @@ fn overlay(layers: &Overlay, root: &Root) -> Result<Option<OwnedFd>, Failure> {
     rustix::mount::mount("overlay", root.path.as_str(), "overlay", MountFlags::empty(), Some(data.as_c_str()))
         .context(|| format!("mount {} layers", lowers.len()))?;
     Ok(None)
+}
+
+/// What names an open directory in an option.
+fn name(descriptor: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
+}
+
+/// An overlay that is not mounted anywhere yet.
+fn new_overlay(
+    lowers: &[OwnedFd],
+    upper: Option<(&OwnedFd, &OwnedFd)>,
+    options: &[String],
+) -> rustix::io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", "overlay")?;
+    for lower in lowers {
+        rustix::mount::fsconfig_set_string(&context, "lowerdir+", name(lower))?;
+    }
+    if let Some((upper, work)) = upper {
+        rustix::mount::fsconfig_set_string(&context, "upperdir", name(upper))?;
+        rustix::mount::fsconfig_set_string(&context, "workdir", name(work))?;
+    }
+    for option in options {
+        configure(&context, option)?;
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
 /// Gives an option to a file system that is being made.

@@ -84,7 +84,8 @@ fn bring_up(plan: &Plan, directory: &Directory) -> Result<(Spawned, Option<Owned
         spawn::make_group(&Version::detect().context(|| "control groups")?, group)?;
     }
     let home = Home::here().context(|| "open namespaces")?;
-    let spawned = spawn::container(plan, [None, None, None], || Gate::Fifo(opened), None, &home)?;
+    let place = spawn::Place { home: &home, shared_pid: None, users: None };
+    let spawned = spawn::container(plan, [None, None, None], || Gate::Fifo(opened), place)?;
     loop {
         match hear(&spawned)? {
             Said::Ready(terminal) => return Ok((spawned, terminal)),

@@ -87,6 +87,10 @@ fn one(spec: &SpecMount, version: &Version, group: Option<&Path>, own_cgroup: bo
     }
     mount.uids = spec.uid_mappings().iter().flatten().map(id_map).collect();
     mount.gids = spec.gid_mappings().iter().flatten().map(id_map).collect();
+    mount.mapped |= !mount.uids.is_empty() || !mount.gids.is_empty();
+    if mount.mapped && (mount.source() != Source::Bind || mount.uids.is_empty() != mount.gids.is_empty()) {
+        return invalid(format!("mount at {}: only binds are mapped, and users and groups together", mount.to));
+    }
     match mount.source() {
         Source::Bind if !mount.from.starts_with('/') => {
             invalid(format!("bind mount at {}: source {:?} is not absolute", mount.to, mount.from))
@@ -107,7 +111,7 @@ fn take(mount: &mut Mount, option: &str) -> Result<(), Error> {
         }
         "remount" => mount.set_source(Source::Remount),
         "tmpcopyup" => mount.copy_up = true,
-        "idmap" | "ridmap" => mount.map_below = option == "ridmap",
+        "idmap" | "ridmap" => (mount.mapped, mount.map_below) = (true, option == "ridmap"),
         _ => {
             if let Some(&(_, set, clear)) = attribute(option) {
                 mount.clear = mount.clear & !set | clear;

@@ -118,6 +118,24 @@ fn capabilities_are_masks_and_unknown_ones_are_left_out() {
 }
 
 #[test]
+fn what_is_not_supported_is_refused() {
+    let error = compiled(V2, |spec| spec["linux"]["intelRdt"] = json!({"closID": "x"})).unwrap_err();
+    assert_eq!(error, "linux.intelRdt is not supported");
+    let bind = |options: Value, maps: bool| {
+        compiled(V2, |spec| {
+            let mut mount = json!({"destination": "/m", "type": "bind", "source": "/s", "options": options});
+            if maps {
+                mount["uidMappings"] = json!([{"containerID": 0, "hostID": 1, "size": 2}]);
+            }
+            spec["mounts"] = json!([mount]);
+        })
+    };
+    assert!(bind(json!(["bind", "idmap"]), false).unwrap().mounts[0].mapped);
+    assert!(bind(json!(["bind", "idmap"]), true).is_err(), "users without groups");
+    assert!(mount_of(&["idmap"], "tmpfs", "tmpfs").is_err());
+}
+
+#[test]
 fn home_is_looked_up_unless_it_is_given() {
     assert!(compiled(V2, |_| {}).unwrap().process.unwrap().set_home);
     let plan = compiled(V2, |spec| spec["process"]["env"] = json!(["HOME=/x"])).unwrap();

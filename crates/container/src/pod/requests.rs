@@ -125,6 +125,9 @@ impl Pod {
         if self.ending.is_some() || self.containers.len() >= CONTAINERS {
             return fault(FaultKind::State, "no more containers can be made here");
         }
+        if self.users.is_some() {
+            (plan.uids, plan.gids) = (self.sandbox.uids.clone(), self.sandbox.gids.clone());
+        }
         let Some(process) = &mut plan.process else { return fault(FaultKind::Invalid, "nothing to run") };
         let terminal = process.terminal;
         let seccomp = process.seccomp.clone().map(|seccomp| self.shared_filter(seccomp));
@@ -238,8 +241,12 @@ impl Pod {
                 (ours[stream], theirs[stream]) = (Some(reader), Some(writer));
             }
         }
-        let shared = self.init.as_ref().map(|(_, pidfd)| pidfd.as_fd());
-        let spawned = spawn::container(plan, theirs, || Gate::Sync, shared, &self.home)?;
+        let place = spawn::Place {
+            home: &self.home,
+            shared_pid: self.init.as_ref().map(|(_, pidfd)| pidfd.as_fd()),
+            users: self.users.as_ref(),
+        };
+        let spawned = spawn::container(plan, theirs, || Gate::Sync, place)?;
         let watch = || -> rustix::io::Result<()> {
             rustix::io::ioctl_fionbio(&spawned.sync, true)?;
             self.poll.add(&spawned.sync, Source::Sync(serial), EventFlags::IN)?;

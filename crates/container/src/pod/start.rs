@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd},
     os::unix::net::UnixListener,
     path::Path,
 };
@@ -19,7 +19,7 @@ use super::{Pod, Poll, Source, record};
 use crate::{
     cgroup,
     child::{Context, Failure, set_oom_score_adj},
-    pause, plan,
+    idmap, pause, plan,
     protocol::Sandbox,
     spawn::{self, Home},
     sys::{self, Cloned},
@@ -115,8 +115,8 @@ fn stand(sandbox: Sandbox) -> Result<Pod, Failure> {
         .context(|| "watch signals")?;
     let version = cgroup::Version::detect().context(|| "control groups")?;
     let home = Home::here().context(|| "open namespaces")?;
-    make_namespaces(&sandbox)?;
-    let init = if sandbox.share_pid { Some(start_init(&sandbox, &version)?) } else { None };
+    let users = make_namespaces(&sandbox)?;
+    let init = if sandbox.share_pid { Some(start_init(&sandbox, &version, users.as_ref())?) } else { None };
     let exits = record::Exits::open(Path::new(&sandbox.dir)).context(|| format!("open exits in {}", sandbox.dir))?;
     let listener = listen(&sandbox.socket).context(|| format!("listen at {}", sandbox.socket))?;
     let poll = Poll::new().context(|| "make an event loop")?;
@@ -132,6 +132,7 @@ fn stand(sandbox: Sandbox) -> Result<Pod, Failure> {
         connections: Vec::new(),
         containers: Vec::new(),
         execs: Vec::new(),
+        users,
         init,
         exits,
         watch: None,
@@ -141,12 +142,22 @@ fn stand(sandbox: Sandbox) -> Result<Pod, Failure> {
     })
 }
 
-fn make_namespaces(sandbox: &Sandbox) -> Result<(), Failure> {
+/// Makes the pod's namespaces and enters them, all but the user namespace: that comes back.
+fn make_namespaces(sandbox: &Sandbox) -> Result<Option<OwnedFd>, Failure> {
     let user = libc::CLONE_NEWUSER as u64;
+    let mut users = None;
     if sandbox.namespaces & user != 0 {
-        return Err(Failure::new("user namespaces of pods are not supported by this shim"));
+        // The others must belong to it from the beginning.
+        for (kind, opened) in idmap::make(sandbox.namespaces, &sandbox.uids, &sandbox.gids)? {
+            if kind == user {
+                users = Some(opened);
+            } else {
+                sys::setns(&opened, kind).context(|| "join the pod's namespaces")?;
+            }
+        }
+    } else {
+        sys::unshare(sandbox.namespaces).context(|| "make the pod's namespaces")?;
     }
-    sys::unshare(sandbox.namespaces).context(|| "make the pod's namespaces")?;
     if !sandbox.netns.is_empty() {
         let namespace = spawn::open_namespace(&sandbox.netns).context(|| format!("open {}", sandbox.netns))?;
         sys::setns(&namespace, libc::CLONE_NEWNET as u64).context(|| format!("join {}", sandbox.netns))?;
@@ -166,40 +177,27 @@ fn make_namespaces(sandbox: &Sandbox) -> Result<(), Failure> {
     for plan::Setting { name, value } in &sandbox.sysctls {
         fs::write(format!("/proc/sys/{name}"), value).context(|| format!("set sysctl {name} to {value:?}"))?;
     }
-    Ok(())
+    Ok(users)
 }
 
 /// Starts the first process of the shared process namespace.
-fn start_init(sandbox: &Sandbox, version: &cgroup::Version) -> Result<(i32, OwnedFd), Failure> {
+fn start_init(
+    sandbox: &Sandbox,
+    version: &cgroup::Version,
+    users: Option<&OwnedFd>,
+) -> Result<(i32, OwnedFd), Failure> {
     let group = sandbox.init_cgroup.as_ref().ok_or_else(|| Failure::new("no control group for the pod's init"))?;
     spawn::make_group(version, group)?;
-    let directory = match version.is_v2() {
-        true => {
-            let path = group.directories.first().ok_or_else(|| Failure::new("a control group without a directory"))?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            Some(rustix::fs::open(path.as_str(), flags, Mode::empty()).context(|| format!("open {path}"))?)
-        }
-        false => None,
-    };
     let (ready, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
-    let namespaces = (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP) as u64;
-    match sys::clone(namespaces, directory.as_ref().map(AsFd::as_fd)).context(|| "make the pod's init")? {
-        Cloned::Child => {
-            drop(ready);
-            let failure = pause::become_init(&group.directories, version.is_v2());
-            let _ = rustix::io::write(&tell, failure.message.as_bytes());
-            sys::exit(1)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            drop(tell);
-            let mut text = String::new();
-            fs::File::from(ready).take(4096).read_to_string(&mut text).context(|| "hear the pod's init")?;
-            if !text.is_empty() {
-                return Err(Failure::new(format!("pod's init: {text}")));
-            }
-            Ok((pid, pidfd))
-        }
-    }
+    let spawned = spawn::init(group, users, || {
+        let failure = pause::become_init();
+        let _ = rustix::io::write(&tell, failure.message.as_bytes());
+        sys::exit(1)
+    })?;
+    drop(tell);
+    let mut text = String::new();
+    fs::File::from(ready).take(4096).read_to_string(&mut text).context(|| "hear the pod's init")?;
+    if text.is_empty() { Ok(spawned) } else { Err(Failure::new(format!("pod's init: {text}"))) }
 }
 
 /// Binds a socket that only its owner may use, in place of one that a dead shim has left.

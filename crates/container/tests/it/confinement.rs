@@ -103,6 +103,8 @@ fn no_descriptor_of_the_machine_s_is_open_inside() {
         let exec = pod.shim.exec("d", &pod.process(&["ls", "/proc/self/fd"]), false, false).await.unwrap();
         let (_, out, _) = finish(exec).await;
         assert_eq!(out, "0\n1\n2\n3\n");
+        // Nor is the machine's null device given away as a stream.
+        assert_eq!(fs::metadata("/dev/null").unwrap().uid(), 0);
         pod.end().await;
     });
 }

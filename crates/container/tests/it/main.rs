@@ -12,4 +12,5 @@ mod pods;
 mod runtime;
 mod sandbox;
 mod streams;
+mod users;
 mod version2;
