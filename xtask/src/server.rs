@@ -106,11 +106,6 @@ impl Server {
         Some(self.child.as_ref()?.id())
     }
 
-    /// What its control group, among other things, is called.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Loads images.
     pub fn load(&self, archives: &[PathBuf]) -> Result<()> {
         for archive in archives {
@@ -140,7 +135,8 @@ impl Server {
         Ok(dir)
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// Where its state is.
+    pub fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
     }
 

@@ -15,6 +15,8 @@ use crate::{Filling, connection::Connection, kubeconfig::Server, samples::Sample
 
 /// Bytes of a ConfigMap's value; with its metadata it has a kilobyte.
 const VALUE: usize = 900;
+/// Bytes of a pod's annotation.
+const NOTE: usize = 620;
 /// How long the ServiceAccount that pods need may take to appear.
 const ACCOUNT: Duration = Duration::from_secs(30);
 
@@ -102,6 +104,8 @@ fn pod(run: u32, index: usize) -> String {
         "metadata": {
             "name": format!("load-{run}-{index}"), "namespace": "default",
             "labels": { "app": "load", "index": index.to_string() },
+            // What other servers note in managedFields: 10,000 of these pods are the 24 MB that the target speaks of.
+            "annotations": { "example.com/note": "x".repeat(NOTE) },
         },
         "spec": {
             "nodeSelector": { "no-such": "node" },

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -61,13 +62,12 @@ pub fn family(root: u32) -> Vec<Process> {
     found
 }
 
-/// The shims whose control group or command line names `instance`.
-pub fn shims(instance: &str) -> Vec<Process> {
-    let about = |pid: u32, file: &str| {
-        fs::read(format!("/proc/{pid}/{file}")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(instance))
+/// The shims that log below `dir`.
+pub fn shims(dir: &Path) -> Vec<Process> {
+    let ours = |process: &Process| {
+        process.name == SHIM
+            && fs::read_link(format!("/proc/{}/fd/2", process.pid)).is_ok_and(|log| log.starts_with(dir))
     };
-    let ours =
-        |process: &Process| process.name == SHIM && (about(process.pid, "cgroup") || about(process.pid, "cmdline"));
     all().into_iter().filter(ours).collect()
 }
 

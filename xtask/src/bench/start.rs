@@ -269,7 +269,7 @@ impl Bench<'_> {
             server.load(&[stand_ins::pause()?])?;
             self.api(&server, "together", &["--image", stand_ins::PAUSE, "--count", count])?;
             std::thread::sleep(Duration::from_secs(5));
-            let shims = memory::shims(server.name());
+            let shims = memory::shims(&server.data_dir());
             anyhow::ensure!(!shims.is_empty(), "no shim was found");
             self.figures.push(Figure {
                 name,
