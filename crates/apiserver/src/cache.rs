@@ -323,12 +323,16 @@ impl Cache {
             listed.objects.extend(objects.filter(|object| selection.matches(object)).cloned());
             return listed;
         }
+        let end = behind(prefix);
         let from = match after {
+            // A continue token is the client's word: it may lie anywhere.
+            Some(key) if end.as_deref().is_some_and(|end| key >= end) => return listed,
             Some(key) if key >= prefix => Bound::Excluded(key),
             _ => Bound::Included(prefix),
         };
-        let mut range =
-            state.objects.range::<str, _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+        // The end is looked up once: comparing every key with the prefix would touch every key's memory.
+        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut range = state.objects.range::<str, _>((from, end));
         if limit == 0 && selection.is_plain() && after.is_none() {
             listed.objects.reserve(state.objects.len());
         }
@@ -452,6 +456,18 @@ fn reindex(nodes: &mut Nodes, key: &Arc<str>, before: Option<&Object>, after: Op
     if let Some(after) = after {
         nodes.entry(after).or_default().insert(key.clone());
     }
+}
+
+/// The least key that is greater than all keys that begin with `prefix`; none where there is no greater one.
+fn behind(prefix: &str) -> Option<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
 }
 
 fn present<'a>(state: &'a State, selection: &'a Selection) -> impl Iterator<Item = &'a Arc<Object>> {

@@ -145,14 +145,15 @@ pub async fn insert(
     let before = generated.then(|| value.clone());
     let mut tries = 0;
     loop {
-        if let Some(before) = &before {
-            value = before.clone();
-            let name = meta::generated_name(meta::generate_name(before), || server.random());
+        // Only a generated name is tried again, so that any other object is handed on without a copy.
+        let mut value = before.clone().unwrap_or_else(|| std::mem::take(&mut value));
+        if generated {
+            let name = meta::generated_name(meta::generate_name(&value), || server.random());
             meta::set_name(&mut value, &name);
         }
         let name = meta::name(&value).to_owned();
         let target = Target { name: &name, ..target };
-        match insert_named(server, call, target, value.clone(), options).await {
+        match insert_named(server, call, target, value, options).await {
             Err(status) if generated && status.reason() == Reason::AlreadyExists => {
                 tries += 1;
                 if tries == GENERATE {
@@ -188,9 +189,10 @@ async fn insert_named(
         }
         Some(definition) => definition.prepare_create(kind, &mut value),
     }
-    // A lost race for an address or a port is run again.
+    // A lost race for an address or a port is run again; nothing else can be lost to others than the name.
+    let again = attributes.is("", "Service").then(|| value.clone());
     for _ in 0..TRIES {
-        let mut value = value.clone();
+        let mut value = again.clone().unwrap_or_else(|| std::mem::take(&mut value));
         let extra = server.allocate(&attributes, Some(&mut value), None)?;
         let errors = match &resource.definition {
             None => invalid(kind, "", &value, None),
@@ -218,6 +220,7 @@ async fn insert_named(
                 return Ok(object);
             }
             Written::Lost(true) => return Err(Status::already_exists(kind.resource(), target.name)),
+            Written::Lost(false) if again.is_none() => break,
             Written::Lost(false) => {
                 server.fresh().await?;
             }
