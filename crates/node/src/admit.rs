@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod,
 
 use crate::{
     field::Allocatable,
+    pod::state::Resize,
     resources::{self, Amount},
 };
 
@@ -87,6 +88,34 @@ pub fn admit(pod: &Pod, others: &[&Pod], place: Place<'_>) -> Result<(), (String
     if clash {
         let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
         return refuse("NodePorts", message.into());
+    }
+    Ok(())
+}
+
+/// Whether what a running pod's spec asks for by now can be granted, now or ever.
+pub fn grant(pod: &Pod, others: &[&Pod], allocatable: &Allocatable) -> Result<(), Resize> {
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    let wanted = resources::pod_requests(spec);
+    let used = others.iter().filter_map(|other| other.spec.as_ref()).map(resources::pod_requests);
+    let used = used.fold(Amount::default(), |sum, amount| Amount {
+        cpu: sum.cpu + amount.cpu,
+        memory: sum.memory + amount.memory,
+    });
+    let (cpu, memory) = (resources::milli(allocatable.get("cpu")), resources::units(allocatable.get("memory")));
+    for (name, wanted, used, capacity) in
+        [("cpu", wanted.cpu, used.cpu, cpu), ("memory", wanted.memory, used.memory, memory)]
+    {
+        if wanted > capacity {
+            let message =
+                format!("Node didn't have enough capacity: {name}, requested: {wanted}, capacity: {capacity}");
+            return Err(Resize::Infeasible(message));
+        }
+        if wanted > 0 && wanted + used > capacity {
+            let message = format!(
+                "Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
+            );
+            return Err(Resize::Deferred(message));
+        }
     }
     Ok(())
 }

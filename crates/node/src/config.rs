@@ -4,16 +4,16 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::{Arc, OnceLock, RwLock},
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use runtime::Runtime;
 use task::Task;
 use tokio::sync::watch;
 
-use crate::{event::Recorder, field::Allocatable, images::Images, objects, volume::Place};
+use crate::{event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize, volume::Place};
 
 /// The Kubernetes version whose behaviour this is.
 pub const VERSION: &str = "v1.37.1";
@@ -85,9 +85,14 @@ pub struct Inner {
     pub node: RwLock<Option<Arc<Node>>>,
     /// Told when that object changes.
     pub node_changed: tokio::sync::Notify,
+    /// Says whether there is room for what a pod's spec asks for by now.
+    pub room: OnceLock<Room>,
     /// Everything the node does.
     pub task: Task,
 }
+
+/// See [`Inner::room`].
+pub type Room = Box<dyn Fn(&Pod) -> Result<(), Resize> + Send + Sync>;
 
 impl Shared {
     /// Puts the parts together.
@@ -108,6 +113,11 @@ impl Shared {
     /// Where the volumes of a pod are.
     pub fn volumes(&self, uid: &str) -> Place {
         Place { dir: self.pod_dir(uid), memory: self.runtime.config().run_dir.join("volumes").join(uid) }
+    }
+
+    /// Whether there is room for what a pod's spec asks for by now.
+    pub fn room(&self, pod: &Pod) -> Result<(), Resize> {
+        self.room.get().map_or(Ok(()), |room| room(pod))
     }
 
     /// The node's object as last seen.

@@ -7,7 +7,7 @@
 
 use std::{
     net::{TcpListener, UdpSocket},
-    sync::{Arc, RwLock},
+    sync::{Arc, OnceLock, RwLock},
     time::Duration,
 };
 
@@ -80,6 +80,7 @@ impl Node {
             network_ready: watch::Sender::new(false),
             node: RwLock::default(),
             node_changed: Notify::new(),
+            room: OnceLock::new(),
             task: task.clone(),
             runtime,
             client,

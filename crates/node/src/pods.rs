@@ -29,6 +29,7 @@ use crate::{
         state::{Admission, State},
         work,
     },
+    resources,
 };
 
 /// The pods of this node. Clones are the same.
@@ -37,6 +38,11 @@ pub struct Pods {
     shared: Shared,
     cache: Cache<Pod>,
     owners: Arc<RwLock<HashMap<String, (Mailbox, Arc<Pod>)>>>,
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 enum Input {
@@ -48,7 +54,16 @@ enum Input {
 impl Pods {
     /// Pods of the node, none yet.
     pub fn new(shared: &Shared) -> Self {
-        Self { shared: shared.clone(), cache: Cache::idle(), owners: Arc::default() }
+        let pods = Self { shared: shared.clone(), cache: Cache::idle(), owners: Arc::default() };
+        let (owners, own) = (pods.owners.clone(), shared.clone());
+        let room = move |pod: &Pod| {
+            let owners = owners.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let others = owners.values().map(|(_, other)| &**other);
+            let others = others.filter(|other| other.metadata.uid != pod.metadata.uid && !has_ended(other));
+            admit::grant(pod, &others.collect::<Vec<_>>(), &own.allocatable)
+        };
+        let _ = shared.room.set(Box::new(room));
+        pods
     }
 
     /// A pod by namespace and name, as the API server has it.
@@ -135,6 +150,10 @@ impl Pods {
             }
         }
         let Some(pod) = change.new else { return };
+        let needs = |pod: &Pod| (has_ended(pod), pod.spec.as_ref().map(resources::pod_requests));
+        if change.old.as_ref().is_some_and(|old| needs(old) != needs(&pod)) {
+            self.tell_of_room();
+        }
         let uid = uid(&pod);
         if let Some((mailbox, known)) = self.lock().get_mut(&uid) {
             known.clone_from(&pod);
@@ -183,11 +202,7 @@ impl Pods {
             return Ok(());
         }
         let owners = self.owners.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let ended = |pod: &Pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            matches!(phase, Some("Succeeded" | "Failed"))
-        };
-        let others: Vec<&Pod> = owners.values().map(|(_, pod)| &**pod).filter(|pod| !ended(pod)).collect();
+        let others: Vec<&Pod> = owners.values().map(|(_, pod)| &**pod).filter(|pod| !has_ended(pod)).collect();
         let node = self.shared.node();
         let labels = node.as_ref().and_then(|node| node.metadata.labels.clone()).unwrap_or_default();
         let place = Place {
@@ -220,8 +235,16 @@ impl Pods {
         }
     }
 
+    /// Others may have been waiting for what a pod leaves.
+    fn tell_of_room(&self) {
+        for (mailbox, _) in self.lock().values() {
+            let _ = mailbox.send(Message::Event(Event::Room));
+        }
+    }
+
     fn ended(&self, uid: &str, sender: &mpsc::UnboundedSender<Input>) {
         let Some((_, pod)) = self.lock().remove(uid) else { return };
+        self.tell_of_room();
         // An owner that ended while its pod is still there (it was ended by a panic) begins again.
         let (namespace, name) =
             (pod.metadata.namespace.as_deref().unwrap_or(""), pod.metadata.name.as_deref().unwrap_or(""));

@@ -1,7 +1,7 @@
 //! Making, stopping and removing containers, and what comes out of them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Read as _, Seek as _, SeekFrom},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
@@ -250,14 +250,20 @@ impl Runtime {
         Ok(())
     }
 
-    /// Changes the limits of a running container.
-    pub async fn update_container(&self, id: &str, resources: &Resources) -> Result<()> {
+    /// Changes the limits of a running container, and notes `annotations` beside those it has.
+    pub async fn update_container(
+        &self,
+        id: &str,
+        resources: &Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<()> {
         let (sandbox, container) = self.container(id)?;
         let limits: LinuxResources = serde_json::from_value(resources.to_oci()).context("limits")?;
         sandbox.shim()?.update(id, &limits).await.with_context(|| format!("limit container {id}"))?;
         let record = {
             let mut record = lock(&container.record);
             record.config.resources = resources.clone();
+            record.config.annotations.extend(annotations);
             record.clone()
         };
         self.save_container(&record)

@@ -23,7 +23,7 @@ use oci_spec::runtime::LinuxResources;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::{
-    description::{HostPort, Protocol, SandboxConfig, Sharing},
+    description::{HostPort, Protocol, Resources, SandboxConfig, Sharing},
     files,
     record::{self, SandboxRecord},
     service::{Runtime, Sandbox, lock},
@@ -221,6 +221,19 @@ impl Runtime {
         removed.await??;
         self.forget(id);
         Ok(())
+    }
+
+    /// Changes the limits of a sandbox as a whole.
+    pub fn update_sandbox(&self, id: &str, resources: &Resources) -> Result<()> {
+        let sandbox = self.sandbox(id)?;
+        let record = {
+            let mut record = lock(&sandbox.record);
+            record.config.resources = resources.clone();
+            record.clone()
+        };
+        let limits: LinuxResources = serde_json::from_value(resources.to_oci()).context("limits of the pod")?;
+        Group::open(&self.0.version, &self.cgroup(&record)?).limit(&limits)?;
+        self.save_sandbox(&record)
     }
 
     /// What a sandbox has used since it was made.

@@ -16,13 +16,16 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::{
+    api::core::v1::{Container, Pod, ResourceRequirements},
+    apimachinery::pkg::api::resource::Quantity,
+};
 
 use super::{
     backoff::in_words,
     state::{
-        Admission, ContainerState, Ended, Ending, Image, ImageRef, Kind, Run, Running, Sandbox, Spec, State, Step,
-        Stop, Why,
+        Admission, ContainerState, Ended, Ending, Image, ImageRef, Kind, Resize, Run, Running, Sandbox, Spec, State,
+        Step, Stop, Why,
     },
     status,
 };
@@ -58,6 +61,12 @@ pub enum Event {
     Exited(String, Ended),
     /// A probe of a container (name, id) has reached a verdict.
     Probed(String, String, Probe, bool),
+    /// Whether the node grants the resources that were asked for last.
+    Granted(Result<(), Resize>),
+    /// The limits of a container (name, id) were changed, or why not.
+    Resized(String, String, Result<(), String>),
+    /// Other pods have left room.
+    Room,
     /// Everything outside of the API is gone.
     Cleaned(Result<(), String>),
     /// The node ends the pod: reason and message.
@@ -125,6 +134,10 @@ pub enum Action {
         /// Whether to run its preStop hook.
         hook: bool,
     },
+    /// Ask whether the node has room for the resources of the spec.
+    AskForRoom,
+    /// Change the limits of a container (name, id) to those granted.
+    Resize(String, String),
     /// Begin the probes of a container (name, id).
     StartProbes(String, String),
     /// End its liveness and startup probes.
@@ -299,6 +312,13 @@ fn take(state: &mut State, event: Event, now: Timestamp, out: &mut Vec<Action>) 
         Event::Hook(name, id, result) => hook(state, &name, &id, result, now, out),
         Event::Exited(name, ended) => exited(state, &name, ended, out),
         Event::Probed(name, id, probe, passed) => probed(state, &name, &id, probe, passed, now, out),
+        Event::Granted(verdict) => granted(state, verdict, out),
+        Event::Resized(name, id, result) => resized(state, &name, &id, result, out),
+        Event::Room => {
+            if matches!(state.resize, Some(Resize::Deferred(_))) {
+                out.push(Action::AskForRoom);
+            }
+        }
         Event::Cleaned(result) => {
             state.cleaned = match result {
                 Ok(()) => Step::Done,
@@ -511,6 +531,96 @@ fn probed(state: &mut State, name: &str, id: &str, probe: Probe, passed: bool, n
     }
 }
 
+fn granted(state: &mut State, verdict: Result<(), Resize>, out: &mut Vec<Action>) {
+    match verdict {
+        Ok(()) => {
+            state.granted.clone_from(&state.asked);
+            state.resize = Some(Resize::InProgress(None));
+            out.push(record(false, "ResizeStarted", "Pod resize started".into(), None));
+        }
+        Err(resize) => {
+            if state.resize.as_ref() != Some(&resize) {
+                let (reason, message) = match &resize {
+                    Resize::Infeasible(message) => ("ResizeInfeasible", message.clone()),
+                    Resize::Deferred(message) => ("ResizeDeferred", message.clone()),
+                    Resize::InProgress(_) => return,
+                };
+                out.push(record(true, reason, format!("Pod resize {message}"), None));
+            }
+            state.resize = Some(resize);
+        }
+    }
+}
+
+fn resized(state: &mut State, name: &str, id: &str, result: Result<(), String>, out: &mut Vec<Action>) {
+    let granted = state.granted.get(name).cloned();
+    let Some(container) = state.container_mut(name) else { return };
+    let Run::Running(running) = &mut container.run else { return };
+    if running.id != id {
+        return;
+    }
+    running.resizing = false;
+    running.resources = granted;
+    if let Err(message) = result {
+        out.push(record(true, "ResizeError", format!("Pod resize error: {message}"), Some(name)));
+        state.resize = Some(Resize::InProgress(Some(message)));
+    }
+}
+
+/// Asks for room when the spec's resources change, and brings running containers to what was granted.
+fn plan_resize(state: &mut State, now: Timestamp, out: &mut Vec<Action>) {
+    let wanted = state.wanted_resources();
+    if wanted != state.asked {
+        state.asked.clone_from(&wanted);
+        if wanted == state.granted {
+            state.resize = None;
+        } else {
+            out.push(Action::AskForRoom);
+        }
+    }
+    if !matches!(state.resize, Some(Resize::InProgress(None))) {
+        return;
+    }
+    let (pod, grace, granted) = (state.pod.clone(), state.spec_grace(), state.granted.clone());
+    let mut busy = false;
+    for container in &mut state.containers {
+        let Some(granted) = granted.get(&container.name) else { continue };
+        let restart = plain(&pod, &container.name);
+        match &mut container.run {
+            Run::Running(running) if running.resources.as_ref() != Some(granted) => {
+                busy = true;
+                let old = running.resources.clone().unwrap_or_default();
+                if restart.is_some_and(|spec| needs_restart(spec, &old, granted)) {
+                    let message = format!("Container {} resize requires restart", container.name);
+                    stop(container, grace, true, true, message, now, out);
+                } else if !running.resizing {
+                    running.resizing = true;
+                    out.push(Action::Resize(container.name.clone(), running.id.clone()));
+                }
+            }
+            Run::Starting | Run::Stopping(..) => busy = true,
+            Run::Ended(ended) if ended.replace => busy = true,
+            _ => {}
+        }
+    }
+    if !busy {
+        state.resize = None;
+        out.push(record(false, "ResizeCompleted", "Pod resize completed".into(), None));
+    }
+}
+
+/// Whether one of the resources that change may only change with a restart.
+fn needs_restart(spec: &Container, old: &ResourceRequirements, new: &ResourceRequirements) -> bool {
+    let value = |of: &ResourceRequirements, name: &str| {
+        let get = |list: &Option<std::collections::BTreeMap<String, Quantity>>| list.as_ref()?.get(name).cloned();
+        (get(&of.requests), get(&of.limits))
+    };
+    spec.resize_policy.iter().flatten().any(|policy| {
+        policy.restart_policy == "RestartContainer"
+            && value(old, &policy.resource_name) != value(new, &policy.resource_name)
+    })
+}
+
 fn sandbox_died(state: &mut State, id: &str, now: Timestamp, out: &mut Vec<Action>) {
     if !matches!(&state.sandbox, Sandbox::Ready { id: present, .. } if present == id) {
         return;
@@ -639,6 +749,7 @@ fn plan_run(state: &mut State, now: Timestamp, out: &mut Vec<Action>) {
     }
     let ready = state.volumes == Step::Done && matches!(state.sandbox, Sandbox::Ready { .. });
     replace_changed(state, now, out);
+    plan_resize(state, now, out);
     for index in startable(state) {
         start(state, index, ready, now, out);
     }

@@ -247,7 +247,7 @@ impl Owner {
                 self.work(async move { Event::Volumes(work::blocking(move || volume::unmount(&place)).await) });
             }
             Action::CreateSandbox(attempt) => {
-                let (shared, pod) = (self.shared.clone(), self.state.pod.clone());
+                let (shared, pod) = (self.shared.clone(), self.state.granted_pod());
                 self.work(async move { work::create_sandbox(&shared, &pod, attempt).await });
             }
             Action::StopSandbox(id) => {
@@ -261,7 +261,7 @@ impl Owner {
             Action::Start(name, attempt, image) => {
                 let start = work::Start {
                     shared: self.shared.clone(),
-                    pod: self.state.pod.clone(),
+                    pod: self.state.granted_pod(),
                     status: self.state.status.clone(),
                     sandbox: match &self.state.sandbox {
                         Sandbox::Ready { id, .. } => id.clone(),
@@ -299,6 +299,15 @@ impl Owner {
                     task.until_cancelled(stop.run()).await;
                 });
                 self.stops.insert(name, stopping);
+            }
+            Action::AskForRoom => {
+                let verdict = self.shared.room(&self.state.pod);
+                let _ = self.mailbox.send(Message::Event(Event::Granted(verdict)));
+            }
+            Action::Resize(name, id) => {
+                let Sandbox::Ready { id: sandbox, .. } = &self.state.sandbox else { return false };
+                let (shared, pod, sandbox) = (self.shared.clone(), self.state.granted_pod(), sandbox.clone());
+                self.work(async move { work::resize(&shared, &pod, &sandbox, name, id).await });
             }
             Action::StartProbes(name, id) => self.start_probes(&name, &id),
             Action::CalmProbes(name) => {

@@ -14,7 +14,9 @@ use crate::config::timestamp;
 pub const IMAGE_REFERENCE: &str = "image-reference";
 /// See [`IMAGE_REFERENCE`].
 pub const IMAGE_USER: &str = "image-user";
-/// Set when the postStart hook of a container has ended.
+/// The resources that were granted to it, as the API writes them.
+pub const RESOURCES: &str = "resources";
+/// Whether the end of its log may stand for its last words.
 pub const TERMINATION_FALLBACK: &str = "termination-fallback";
 
 /// The image of a container, as its record remembers it.
@@ -42,7 +44,8 @@ pub fn running_of(record: &ContainerRecord) -> Running {
         image: image_of(record),
         hook: false,
         user: user_of(record),
-        resources: None,
+        resizing: false,
+        resources: record.config.annotations.get(RESOURCES).and_then(|text| serde_json::from_str(text).ok()),
     }
 }
 
@@ -102,6 +105,14 @@ pub fn restore(
             Sandbox::None
         };
     }
+    // What runs has been granted what it has; a spec that differs by now is asked for anew.
+    for record in containers {
+        let granted = record.config.annotations.get(RESOURCES).and_then(|text| serde_json::from_str(text).ok());
+        if let (Some(granted), None) = (granted, &record.exit) {
+            state.granted.insert(record.config.name.clone(), granted);
+        }
+    }
+    state.asked.clone_from(&state.granted);
     let alive = matches!(state.sandbox, Sandbox::Ready { .. });
     let statuses = api_statuses(&state.pod);
     for container in &mut state.containers {

@@ -1,6 +1,6 @@
 //! What the owner of a pod knows: everything that [`super::decide`] looks at and [`super::status`] shows.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodStatus, ResourceRequirements};
@@ -40,7 +40,11 @@ pub struct State {
     pub deleting: bool,
     /// The status as it was last computed.
     pub status: PodStatus,
-    /// Conditions of a resize that waits or cannot be.
+    /// Resources that the node has granted, by container: those of the spec, or older ones while a change of them waits.
+    pub granted: BTreeMap<String, ResourceRequirements>,
+    /// Resources that the node was asked to grant last.
+    pub asked: BTreeMap<String, ResourceRequirements>,
+    /// A change of resources that is not in force.
     pub resize: Option<Resize>,
 }
 
@@ -217,6 +221,8 @@ pub struct Running {
     pub started_at: Timestamp,
     /// Its image.
     pub image: ImageRef,
+    /// Whether its limits are being changed.
+    pub resizing: bool,
     /// Whether its postStart hook is still running.
     pub hook: bool,
     /// User, group, further groups of its first process.
@@ -293,8 +299,8 @@ pub enum Resize {
     Deferred(String),
     /// Can never be on this node: why.
     Infeasible(String),
-    /// Is being applied.
-    InProgress,
+    /// Is being applied; with what went wrong.
+    InProgress(Option<String>),
 }
 
 /// Fields that all three kinds of containers in a pod share.
@@ -327,9 +333,13 @@ impl State {
             removed: false,
             deleting: false,
             status,
+            granted: BTreeMap::new(),
+            asked: BTreeMap::new(),
             resize: None,
         };
         state.follow_spec();
+        state.granted = state.wanted_resources();
+        state.asked = state.granted.clone();
         state
     }
 
@@ -347,6 +357,29 @@ impl State {
                 self.containers.push(ContainerState::new(name, kind));
             }
         }
+    }
+
+    /// The resources that the spec asks for, by container.
+    pub fn wanted_resources(&self) -> BTreeMap<String, ResourceRequirements> {
+        let Some(spec) = &self.pod.spec else { return BTreeMap::new() };
+        let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+        all.map(|container| (container.name.clone(), container.resources.clone().unwrap_or_default())).collect()
+    }
+
+    /// The pod with the resources that the node has granted in place of those of the spec.
+    pub fn granted_pod(&self) -> Arc<Pod> {
+        if self.wanted_resources() == self.granted {
+            return self.pod.clone();
+        }
+        let mut pod = (*self.pod).clone();
+        if let Some(spec) = &mut pod.spec {
+            for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+                if let Some(granted) = self.granted.get(&container.name) {
+                    container.resources = Some(granted.clone());
+                }
+            }
+        }
+        Arc::new(pod)
     }
 
     /// A container by name.

@@ -181,6 +181,9 @@ fn container_status(state: &State, container: &ContainerState, now: Timestamp) -
         started: Some(false),
         ..Default::default()
     };
+    // What was granted and is in force, not what the spec asks for by now.
+    status.resources = state.granted.get(&container.name).cloned();
+    status.allocated_resources = status.resources.as_ref().and_then(|granted| granted.requests.clone());
     let mut last = container.last.as_ref();
     status.state = Some(match &container.run {
         Run::Running(running) | Run::Stopping(running, _) => {
@@ -194,9 +197,7 @@ fn container_status(state: &State, container: &ContainerState, now: Timestamp) -
                 Kind::Sidecar | Kind::Main => started && (container.ready || !probed),
             };
             status.user = running.user.as_ref().map(user);
-            status.resources =
-                running.resources.clone().or_else(|| plain.map(|spec| spec.resources.clone().unwrap_or_default()));
-            status.allocated_resources = plain.and_then(|spec| spec.resources.as_ref()?.requests.clone());
+            status.resources = running.resources.clone().or(status.resources);
             ApiState {
                 running: Some(ContainerStateRunning { started_at: Some(Time(running.started_at)) }),
                 ..Default::default()
@@ -349,14 +350,17 @@ fn conditions(
         containers,
         verdict("PodScheduled", true, "", String::new()),
     ];
-    match &state.resize {
+    match state.resize.as_ref().filter(|_| state.ending.is_none()) {
         Some(Resize::Deferred(message)) => {
             verdicts.push(verdict("PodResizePending", true, "Deferred", message.clone()));
         }
         Some(Resize::Infeasible(message)) => {
             verdicts.push(verdict("PodResizePending", true, "Infeasible", message.clone()));
         }
-        Some(Resize::InProgress) => verdicts.push(verdict("PodResizeInProgress", true, "", String::new())),
+        Some(Resize::InProgress(error)) => {
+            let reason = if error.is_some() { "Error" } else { "" };
+            verdicts.push(verdict("PodResizeInProgress", true, reason, error.clone().unwrap_or_default()));
+        }
         None => {}
     }
     for Verdict { kind, good, reason, message } in verdicts {

@@ -346,7 +346,9 @@ impl Start {
         let security = security::of(pod, &container, &self.image.user, &self.shared.config.seccomp_dir)?;
         let mounts = volume::mounts(&self.shared.volumes(uid), pod, &container, &variables)?;
         let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+        let granted = serde_json::to_string(&container.resources.clone().unwrap_or_default()).unwrap_or_default();
         let annotations = BTreeMap::from([
+            (restore::RESOURCES.to_owned(), granted),
             (restore::IMAGE_REFERENCE.to_owned(), self.image.reference.clone()),
             (restore::IMAGE_USER.to_owned(), self.image.user.clone()),
             (restore::TERMINATION_FALLBACK.to_owned(), fallback.to_string()),
@@ -376,6 +378,29 @@ impl Start {
             env: variables,
         })
     }
+}
+
+/// Brings the limits of a running container, and of its pod, to those that `pod` says.
+pub async fn resize(shared: &Shared, pod: &Pod, sandbox: &str, name: String, id: String) -> Event {
+    let result = async {
+        let spec = container_spec(pod, &name).context("the container is not in the spec")?;
+        let container = spec.to_container();
+        let whole = resources::pod(pod.spec.as_ref().context("the pod has no spec")?);
+        let own = resources::container(pod, &container, shared.memory);
+        let usage = shared.runtime.container_stats(&id).map_or(0, |stats| stats.memory.usage);
+        if own.memory.is_some_and(|limit| limit.unsigned_abs() < usage) {
+            let limit = own.memory.unwrap_or_default();
+            anyhow::bail!("attempting to set container memory limit ({limit}) below current usage ({usage})");
+        }
+        let granted = serde_json::to_string(&container.resources.clone().unwrap_or_default())?;
+        // The pod's group has to be the larger one at any time, whichever way this goes.
+        let _ = shared.runtime.update_sandbox(sandbox, &whole);
+        let annotations = BTreeMap::from([(restore::RESOURCES.to_owned(), granted)]);
+        shared.runtime.update_container(&id, &own, annotations).await?;
+        shared.runtime.update_sandbox(sandbox, &whole)
+    };
+    let result = result.await;
+    Event::Resized(name, id, result.map_err(|error| format!("{error:#}")))
 }
 
 /// Runs the postStart hook of a container.

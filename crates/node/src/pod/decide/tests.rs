@@ -459,3 +459,54 @@ fn a_container_that_ends_before_its_start_is_reported_has_ended() {
     script.started("a");
     assert_eq!(script.phase(), "Failed");
 }
+
+fn resized(script: &mut Script, cpu: &str) -> Vec<Action> {
+    let mut pod = (*script.state.pod).clone();
+    let requests = json!({"requests": {"cpu": cpu}});
+    pod.spec.as_mut().unwrap().containers[0].resources = Some(serde_json::from_value(requests).unwrap());
+    script.on(Event::Changed(Arc::new(pod)))
+}
+
+#[test]
+fn a_resize_is_granted_applied_and_reported() {
+    let spec = json!({"containers": [{"name": "a", "image": "app", "resources": {"requests": {"cpu": "100m"}}}]});
+    let mut script = Script::new(spec);
+    script.up();
+    script.run("a");
+    let granted = script.state.granted["a"].clone();
+    if let Run::Running(running) = &mut script.state.container_mut("a").unwrap().run {
+        running.resources = Some(granted);
+    }
+    assert!(resized(&mut script, "200m").contains(&Action::AskForRoom));
+    let out = script.on(Event::Granted(Ok(())));
+    assert!(out.contains(&Action::Resize("a".into(), "a-0".into())));
+    assert!(script.state.resize.is_some());
+    script.on(Event::Resized("a".into(), "a-0".into(), Ok(())));
+    assert!(script.state.resize.is_none());
+    let status = script.state.status.container_statuses.as_ref().unwrap()[0].clone();
+    assert_eq!(status.allocated_resources.unwrap()["cpu"].0, "200m");
+}
+
+#[test]
+fn a_resize_without_room_waits_and_is_tried_when_there_is_some() {
+    let spec = json!({"containers": [{"name": "a", "image": "app", "resources": {"requests": {"cpu": "100m"}}}]});
+    let mut script = Script::new(spec);
+    script.up();
+    script.run("a");
+    resized(&mut script, "2");
+    script.on(Event::Granted(Err(Resize::Deferred("no room".into()))));
+    let pending = script.state.status.conditions.as_ref().unwrap().iter().any(|one| one.type_ == "PodResizePending");
+    assert!(pending);
+    assert_eq!(
+        script.state.granted_pod().spec.as_ref().unwrap().containers[0]
+            .resources
+            .as_ref()
+            .unwrap()
+            .requests
+            .as_ref()
+            .unwrap()["cpu"]
+            .0,
+        "100m"
+    );
+    assert!(script.on(Event::Room).contains(&Action::AskForRoom));
+}
