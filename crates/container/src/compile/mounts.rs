@@ -155,6 +155,10 @@ fn cgroup(mount: &mut Mount, version: &Version, group: Option<&Path>, own: bool)
                     Some(name) => format!("name={name}"),
                     None => hierarchy.controllers.join(","),
                 };
+                // Who finds version 2 mounted takes it for the one that limits.
+                if hierarchy.unified {
+                    continue;
+                }
                 // In the others the container has no group of its own: what would be bound is the machine's whole tree.
                 if !own && !hierarchy.used() {
                     continue;
