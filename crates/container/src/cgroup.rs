@@ -241,6 +241,10 @@ pub(crate) fn write_file(file: &FilePath, value: &str) -> io::Result<()> {
 pub(crate) fn make(directory: &FilePath, root: &FilePath, v2: bool) -> io::Result<()> {
     let below = directory.strip_prefix(root).map_err(|_| io::ErrorKind::InvalidInput)?;
     let cpuset = !v2 && root.join("cpuset.cpus").exists();
+    if !v2 && !cpuset {
+        return fs::DirBuilder::new().recursive(true).create(directory);
+    }
+    // In these, every group on the way must be made fit for those below it.
     let mut current = root.to_owned();
     for name in below.components() {
         if v2 {
@@ -248,9 +252,8 @@ pub(crate) fn make(directory: &FilePath, root: &FilePath, v2: bool) -> io::Resul
         }
         current.push(name);
         match fs::create_dir(&current) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
         if cpuset {
             inherit_cpuset(&current)?;
