@@ -163,7 +163,7 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
     if rules.status {
         reset_status(kind, object);
     }
-    if rules.generation == Generation::None {
+    if rules.generation == Generation::None || kind.is("storage.k8s.io", "CSIDriver") {
         // Upstream keeps a generation that a client sends for kinds that have none; nothing reads it.
     } else {
         meta::set_generation(object, 1);
@@ -175,6 +175,8 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
         ("", "ServiceAccount") => clean_secret_references(object),
         ("", "PersistentVolumeClaim") => claim::prepare(object),
         ("", "Node") => forget_config_source(object),
+        ("", "LimitRange") => name_by_uid(object),
+        ("discovery.k8s.io", "EndpointSlice") => forget_topology(object, None),
         ("apps", "DaemonSet") => template_generation(object, None),
         ("batch", "Job") => job::prepare_create(object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => add_stored_version(object),
@@ -226,6 +228,7 @@ fn prepare_main(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
         ("", "Secret") if View::new(new).text("type").is_empty() => copy_member(new, old, "type"),
         ("", "ServiceAccount") => clean_secret_references(new),
         ("", "PersistentVolumeClaim") => claim::prepare(new),
+        ("discovery.k8s.io", "EndpointSlice") => forget_topology(new, Some(old)),
         ("apps", "DaemonSet") => template_generation(new, Some(old)),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => add_stored_version(new),
         ("certificates.k8s.io", "CertificateSigningRequest") => copy_member(new, old, "spec"),
@@ -273,6 +276,38 @@ fn prepare_status(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
         ("", "Pod") => pod::prepare_status(new, old),
         ("certificates.k8s.io", "CertificateSigningRequest") => keep_decisions(new, old),
         _ => {}
+    }
+}
+
+/// A LimitRange needs no name.
+fn name_by_uid(object: &mut Value) {
+    if meta::name(object).is_empty() {
+        let uid = meta::uid(object).to_owned();
+        meta::set_name(object, &uid);
+    }
+}
+
+/// `deprecatedTopology` cannot be written any more; a node's name in it is kept in `nodeName`.
+fn forget_topology(new: &mut Value, old: Option<&Value>) {
+    const HOST: &str = "kubernetes.io/hostname";
+    let nothing = Value::Null;
+    let before = old.and_then(|old| old.get("endpoints")).unwrap_or(&nothing);
+    if old.is_some() && View::new(before).same(View::new(new).at("endpoints")) {
+        return;
+    }
+    let names: Vec<&str> = View::new(before)
+        .items_slice()
+        .iter()
+        .map(|endpoint| View::new(endpoint).at("deprecatedTopology").text(HOST))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let list = new.get_mut("endpoints").and_then(Value::as_array_mut);
+    for endpoint in list.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let topology = endpoint.remove("deprecatedTopology").unwrap_or_default();
+        let name = View::new(&topology).text(HOST);
+        if names.contains(&name) && endpoint.get("nodeName").is_none_or(Value::is_null) {
+            endpoint.insert("nodeName".to_owned(), name.into());
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod batch;
 mod check;
 mod core;
 mod field;
+mod flow;
 pub mod format;
 mod metadata;
 mod net;
@@ -47,7 +48,7 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 /// What is wrong with an update of an object, or of one of its sub-resources ("" is the object itself).
 pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::new();
-    metadata::update(new, old, &mut errors);
+    metadata::update(kind, new, old, &mut errors);
     kinds(kind, subresource, View::new(new), Some(View::new(old)), &mut errors);
     errors.into_vec()
 }
@@ -107,6 +108,7 @@ fn kinds(kind: &Kind, subresource: &str, new: View<'_>, old: Option<View<'_>>, e
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             registration::signing_request(subresource, new, old, errors);
         }
+        ("flowcontrol.apiserver.k8s.io", name) => flow::check(name, subresource, new, errors),
         (_, "Event") if !kind.is_custom() => core::event(kind, new, old, errors),
         ("storage.k8s.io", name) => storage::group(name, subresource, new, old, errors),
         _ => {}

@@ -14,8 +14,14 @@ pub fn apply(version: &str, kind: &str, object: &mut Object) {
 }
 
 fn v1(object: &mut Object) {
+    let others = member(object, "metadata")
+        .and_then(|metadata| member(metadata, "annotations"))
+        .is_some_and(|annotations| annotations.contains_key("autoscaling.alpha.kubernetes.io/metrics"));
     if let Some(spec) = made(object, "spec") {
         set(spec, "minReplicas", 1);
+        if !others {
+            set(spec, "targetCPUUtilizationPercentage", 80);
+        }
     }
     if let Some(status) = made(object, "status") {
         set(status, "currentReplicas", 0);

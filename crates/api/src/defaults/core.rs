@@ -38,7 +38,9 @@ fn replication_controller(object: &mut Object) {
             spec.insert("selector".to_owned(), labels.clone().into());
         }
         set(spec, "replicas", 1);
-        pod::template(spec, "template");
+        if !edit::absent(spec, "template") {
+            pod::template(spec, "template");
+        }
     }
     labels_from_template(object, labels);
     if let Some(status) = made(object, "status") {
@@ -129,8 +131,21 @@ fn namespace(object: &mut Object) {
     }
 }
 
+/// The older member names the first of the newer one.
+fn pod_networks(spec: &mut Object) {
+    let one = edit::text(spec, "podCIDR").to_owned();
+    let first = spec.get("podCIDRs").and_then(|all| all.get(0)).and_then(Value::as_str).unwrap_or("").to_owned();
+    if one.is_empty() && !first.is_empty() {
+        spec.insert("podCIDR".to_owned(), first.into());
+    } else if !one.is_empty() && one != first {
+        spec.insert("podCIDRs".to_owned(), json!([one]));
+    }
+}
+
 fn node(object: &mut Object) {
-    set(object, "spec", json!({}));
+    if let Some(spec) = made(object, "spec") {
+        pod_networks(spec);
+    }
     let Some(status) = made(object, "status") else { return };
     if edit::absent(status, "allocatable")
         && let Some(capacity) = status.get("capacity").filter(|capacity| !capacity.is_null()).cloned()

@@ -34,7 +34,7 @@ pub fn pod(object: &mut Object) {
 
 /// `template` of a workload's spec.
 pub fn template(spec: &mut Object, key: &str) {
-    let Some(template) = member(spec, key) else { return };
+    let Some(template) = made(spec, key) else { return };
     set(template, "metadata", json!({}));
     if let Some(spec) = made(template, "spec") {
         pod_spec(spec);
@@ -263,7 +263,16 @@ pub fn tag(image: &str) -> &str {
     let is_domain = repository.contains('/')
         && (first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|byte| byte.is_ascii_uppercase()));
     let path = if is_domain { &repository[first.len() + 1..] } else { repository };
-    let readable = !path.is_empty()
+    let host = first
+        .rsplit_once(':')
+        .map_or(first, |(host, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { "" });
+    let label = |label: &str| {
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(fine)
+    };
+    let readable = (!is_domain || host.split('.').all(label) || host.starts_with('['))
+        && !path.is_empty()
+        && path.len() <= 255
         && path.split('/').all(|part| {
             !part.is_empty()
                 && part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())

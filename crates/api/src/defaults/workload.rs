@@ -71,8 +71,8 @@ fn stateful_set(object: &mut Object) {
         set(spec, "revisionHistoryLimit", 10);
         pod::template(spec, "template");
         for claim in items(spec, "volumeClaimTemplates") {
-            set_text(claim, "apiVersion", "v1");
-            set_text(claim, "kind", "PersistentVolumeClaim");
+            claim.insert("apiVersion".to_owned(), "v1".into());
+            claim.insert("kind".to_owned(), "PersistentVolumeClaim".into());
             set(claim, "metadata", json!({}));
             persistent_volume_claim(claim);
         }

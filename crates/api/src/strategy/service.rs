@@ -151,13 +151,13 @@ fn families(service: &mut Value, old: Option<&Value>) {
     }
     let view = spec(service);
     let headless_without_selector = view.text("clusterIP") == HEADLESS && view.at("selector").is_zero();
-    let policy = match view.text("ipFamilyPolicy") {
-        "" => match old.map(|old| spec(old).text("ipFamilyPolicy")).unwrap_or("") {
+    let policy = match view.at("ipFamilyPolicy").as_str() {
+        None => match old.map(|old| spec(old).text("ipFamilyPolicy")).unwrap_or("") {
             "" if headless_without_selector => "RequireDualStack",
             "" => "SingleStack",
             old => old,
         },
-        policy => policy,
+        Some(policy) => policy,
     }
     .to_owned();
     let mut families: Vec<Value> = view.slice("ipFamilies").to_vec();

@@ -1,9 +1,12 @@
 //! Who may do what: roles and their bindings, and requests that ask or prove it.
 
+use serde_json::{Map, Value};
+
 use super::check::faults;
-use super::metadata::{immutable, label_selector};
+use super::metadata::{immutable, label_selector, unchanging};
 use super::{Errors, Path, format};
 use crate::meta::View;
+use crate::selector::Labels;
 
 const SPEC: Path<'static> = Path::new("spec");
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -14,7 +17,7 @@ pub fn role(new: View<'_>, namespaced: bool, errors: &mut Errors) {
     for (position, rule) in new.list("rules").enumerate() {
         let at = path.index(position);
         if rule.slice("verbs").is_empty() {
-            errors.required(&at.child("verbs"), "verbs must contain at least one value");
+            errors.required(&at.child("verbs"), "");
         }
         let urls = rule.slice("nonResourceURLs");
         let nothing = |member: &str| rule.slice(member).is_empty();
@@ -48,6 +51,9 @@ pub fn role(new: View<'_>, namespaced: bool, errors: &mut Errors) {
     }
     for (position, selector) in aggregation.list("clusterRoleSelectors").enumerate() {
         label_selector(selector, &path.index(position), errors);
+        if Labels::from_value(selector.value()).is_err() {
+            errors.invalid(&path.index(position), Value::Object(Map::new()), "invalid label selector.");
+        }
     }
 }
 
@@ -73,7 +79,8 @@ pub fn binding(new: View<'_>, old: Option<View<'_>>, namespaced: bool, errors: &
         subject(entry, namespaced, &subjects.index(position), errors);
     }
     if let Some(old) = old {
-        immutable(role, old.at("roleRef"), &path, errors);
+        let check = if namespaced { immutable } else { unchanging };
+        check(role, old.at("roleRef"), &path, errors);
     }
 }
 

@@ -140,7 +140,10 @@ pub fn contains(outer: (IpAddr, u32), inner: (IpAddr, u32)) -> bool {
 
 /// An address that something in the cluster can be reached at: not the machine itself, not its link.
 pub fn endpoint(path: &Path<'_>, text: &str, errors: &mut Errors) {
-    let Some(address) = sloppy(text) else { return };
+    let Some(address) = sloppy(text) else {
+        errors.invalid(path, text, "must be a valid IP address");
+        return;
+    };
     let (unspecified, loopback, link_local, link_local_multicast) = match address {
         IpAddr::V4(address) => (
             address.is_unspecified(),

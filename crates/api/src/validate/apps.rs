@@ -1,9 +1,11 @@
 //! Kinds that keep pods running: Deployment, ReplicaSet, ReplicationController, DaemonSet, StatefulSet, ControllerRevision.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::check::{at_most_whole, faults, not_negative, number_or_percent, percentage};
-use super::metadata::{self, immutable, label_selector};
+use super::metadata::{self, immutable, label_selector, unchanging};
 use super::{Errors, Path, format, pod, storage};
 use crate::meta::View;
 use crate::selector::Labels;
@@ -42,9 +44,15 @@ pub fn check(kind: &str, subresource: &str, new: View<'_>, old: Option<View<'_>>
             daemon_set(spec, errors);
         }
         "StatefulSet" => {
-            stateful_set(spec, errors);
+            stateful_set(spec, before.is_none(), errors);
             if let Some(before) = before {
-                for member in ["selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy"] {
+                // What kind a claim is of goes without saying.
+                let claims = |spec: View<'_>| without_kinds(spec.at("volumeClaimTemplates"));
+                let (now, was) = (claims(spec), claims(before));
+                let path = SPEC.child("volumeClaimTemplates");
+                unchanging(spec.at("selector"), before.at("selector"), &SPEC.child("selector"), errors);
+                unchanging(View::new(&now), View::new(&was), &path, errors);
+                for member in ["serviceName", "podManagementPolicy"] {
                     immutable(spec.at(member), before.at(member), &SPEC.child(member), errors);
                 }
             }
@@ -80,7 +88,7 @@ fn selected_template(spec: View<'_>, named: &str, kind: &str, errors: &mut Error
         Err(_) => errors.invalid(&path, shown(), "invalid label selector"),
         Ok(labels) => {
             let found = template_labels(spec);
-            if !labels.is_everything() && selector.exists() && !labels.matches(&found) {
+            if !labels.is_everything() && !labels.matches(&found) {
                 mismatch(found, &path_of_template, errors);
             }
             pod::template(spec.at("template"), &path_of_template, errors);
@@ -222,7 +230,16 @@ fn daemon_set(spec: View<'_>, errors: &mut Errors) {
     not_negative(spec, "revisionHistoryLimit", &SPEC, errors);
 }
 
-fn stateful_set(spec: View<'_>, errors: &mut Errors) {
+fn without_kinds(claims: View<'_>) -> Value {
+    let mut claims = claims.value().clone();
+    for claim in claims.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        claim.remove("apiVersion");
+        claim.remove("kind");
+    }
+    claims
+}
+
+fn stateful_set(spec: View<'_>, is_new: bool, errors: &mut Errors) {
     let policy = spec.text("podManagementPolicy");
     match policy {
         "" => errors.required(&SPEC.child("podManagementPolicy"), ""),
@@ -245,14 +262,14 @@ fn stateful_set(spec: View<'_>, errors: &mut Errors) {
         }
     }
     let claims = SPEC.child("volumeClaimTemplates");
-    for (position, claim) in spec.list("volumeClaimTemplates").enumerate() {
+    for (position, claim) in spec.list("volumeClaimTemplates").enumerate().filter(|_| is_new) {
         storage::claim_spec(claim.at("spec"), &claims.index(position).child("spec"), errors);
     }
     not_negative(spec, "replicas", &SPEC, errors);
     not_negative(spec, "minReadySeconds", &SPEC, errors);
     not_negative(spec.at("ordinals"), "start", &SPEC.child("ordinals"), errors);
     let service = spec.text("serviceName");
-    if !service.is_empty() {
+    if is_new && !service.is_empty() {
         faults(format::dns_label(service), service, &SPEC.child("serviceName"), errors);
     }
     let selector = spec.at("selector");
@@ -270,7 +287,7 @@ fn stateful_set(spec: View<'_>, errors: &mut Errors) {
         Err(_) => errors.invalid(&path, selector.value().clone(), ""),
         Ok(labels) => {
             let found = template_labels(spec);
-            if selector.exists() && !labels.matches(&found) {
+            if !labels.is_everything() && !labels.matches(&found) {
                 mismatch(found, &at, errors);
             }
             let template = with_claimed_volumes(spec);
@@ -316,7 +333,8 @@ fn update_strategy(strategy: View<'_>, errors: &mut Errors) {
 /// The template as the controller completes it: volumes for claims, and names that it sets itself left out.
 fn with_claimed_volumes(spec: View<'_>) -> Value {
     let mut template = spec.at("template").value().clone();
-    let claims: Vec<&str> = spec.list("volumeClaimTemplates").map(|claim| claim.at("metadata").text("name")).collect();
+    let claims: BTreeSet<&str> =
+        spec.list("volumeClaimTemplates").map(|claim| claim.at("metadata").text("name")).collect();
     let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) else { return template };
     pod.remove("subdomain");
     pod.remove("hostname");
@@ -326,7 +344,7 @@ fn with_claimed_volumes(spec: View<'_>) -> Value {
     let mut volumes: Vec<Value> =
         claims.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}})).collect();
     if let Some(Value::Array(others)) = pod.remove("volumes") {
-        volumes.extend(others.into_iter().filter(|other| !claims.contains(&View::new(other).text("name"))));
+        volumes.extend(others.into_iter().filter(|other| !claims.contains(View::new(other).text("name"))));
     }
     pod.insert("volumes".to_owned(), volumes.into());
     template

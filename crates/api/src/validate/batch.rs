@@ -132,7 +132,7 @@ fn common_spec(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
     option(spec, "completionMode", &["NonIndexed", "Indexed"], path, errors);
     if spec.text("completionMode") == "Indexed" {
         indexed(spec, path, errors);
-    } else if matches!(spec.text("completionMode"), "" | "NonIndexed") {
+    } else if !spec.has("completionMode") || spec.text("completionMode") == "NonIndexed" {
         for member in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if let Some(number) = spec.int(member) {
                 errors.invalid(&path.child(member), number, "requires indexed completion mode");

@@ -59,9 +59,7 @@ fn finalizer(name: &str, path: &Path<'_>, errors: &mut Errors) {
 pub fn node(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
     let (spec, status) = (new.at("spec"), new.at("status"));
     let taint_path = METADATA.child("taints");
-    if old.is_none() {
-        taints(spec, &taint_path, errors);
-    }
+    taints(spec, &taint_path, errors);
     for list in ["capacity", "allocatable"] {
         let at = STATUS.child(list);
         for (resource, value) in status.entries(list) {
@@ -70,7 +68,7 @@ pub fn node(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
     }
     let networks: Vec<&str> = spec.list("podCIDRs").map(View::string).collect();
     let path = SPEC.child("podCIDRs");
-    let Some(old) = old else {
+    {
         for (position, network) in networks.iter().enumerate() {
             address::cidr(&path.index(position), network, &[], errors);
         }
@@ -79,8 +77,8 @@ pub fn node(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
             let detail = "may specify no more than one CIDR for each IP family";
             errors.invalid(&path, spec.at("podCIDRs").value().clone(), detail);
         }
-        return;
-    };
+    }
+    let Some(old) = old else { return };
     let addresses = STATUS.child("addresses");
     let list = status.slice("addresses");
     for (position, address) in list.iter().enumerate() {
@@ -98,7 +96,6 @@ pub fn node(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
         let detail = format!("field cannot be {change} once set");
         errors.invalid(&SPEC.child("providerID"), Value::Null, detail);
     }
-    taints(spec, &taint_path, errors);
     if spec.text("externalID") != old.at("spec").text("externalID") {
         errors.forbidden(&SPEC.child("externalID"), "may not be updated");
     }
@@ -220,7 +217,11 @@ fn json_data(secret: View<'_>, key: &str, errors: &mut Errors) {
     };
     let bytes = decoded(View::new(value));
     if let Err(fault) = serde_json::from_slice::<Map<String, Value>>(&bytes) {
+        let first = String::from_utf8_lossy(&bytes).chars().next();
         let detail = match fault.classify() {
+            serde_json::error::Category::Syntax if fault.column() <= 1 && first.is_some() => {
+                format!("invalid character '{}' looking for beginning of value", first.unwrap_or_default())
+            }
             serde_json::error::Category::Eof => "unexpected end of JSON input".to_owned(),
             _ => fault.to_string(),
         };

@@ -298,6 +298,11 @@ impl Errors {
         self.0
     }
 
+    /// Forgets what was found.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// How many were found.
     pub fn len(&self) -> usize {
         self.0.len()

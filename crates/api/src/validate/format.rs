@@ -79,6 +79,19 @@ fn subdomain_fault() -> String {
     )
 }
 
+/// The same in any case, as drivers are named where newer rules speak.
+pub fn dns_subdomain_in_any_case(text: &str) -> Faults {
+    if !text.is_empty() && is_dns_subdomain(&text.to_lowercase()) {
+        return Faults::new();
+    }
+    vec![explained(
+        "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an \
+         alphanumeric character",
+        DNS_SUBDOMAIN,
+        &["Example.com"],
+    )]
+}
+
 /// A subdomain of RFC 1123: what most objects are named.
 pub fn dns_subdomain(text: &str) -> Faults {
     let mut faults = Vec::new();

@@ -28,7 +28,7 @@ enum NameForm {
 fn name_form(kind: &Kind) -> NameForm {
     match (kind.group, kind.kind) {
         ("", "Namespace" | "Service") | ("apps", "StatefulSet") => NameForm::Label,
-        ("rbac.authorization.k8s.io", _) | ("flowcontrol.apiserver.k8s.io", _) => NameForm::PathSegment,
+        ("rbac.authorization.k8s.io", _) => NameForm::PathSegment,
         ("certificates.k8s.io", "ClusterTrustBundle") | ("networking.k8s.io", "IPAddress") => NameForm::Own,
         ("certificates.k8s.io", "CertificateSigningRequest") => NameForm::PathSegment,
         ("apiregistration.k8s.io", _) | ("policy", _) => NameForm::PathSegment,
@@ -60,6 +60,9 @@ pub(super) fn create(kind: &Kind, object: &Value, errors: &mut Errors) {
         return;
     }
     object_metadata(object, kind.namespaced, |name, prefix| name_faults(form, name, prefix), &METADATA, errors);
+    if knows_finalizers(kind) {
+        standard_finalizers(View::new(object).at("metadata"), &METADATA, errors);
+    }
 }
 
 /// Metadata of a new object at `path`.
@@ -101,10 +104,9 @@ pub fn object_metadata(
     }
     common(view, path, errors);
     finalizers(view, path, errors);
-    standard_finalizers(view, path, errors);
 }
 
-pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
+pub(super) fn update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
     let path = &METADATA;
     let (new_view, old_view) = (meta::metadata(new), meta::metadata(old));
     if old_view.has("deletionTimestamp") {
@@ -135,19 +137,42 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
         immutable(new_view.at(member), old_view.at(member), &path.child(member), errors);
     }
     common(new_view, path, errors);
-    standard_finalizers(new_view, path, errors);
+    finalizers(new_view, path, errors);
+    if knows_finalizers(kind) {
+        standard_finalizers(new_view, path, errors);
+    }
+}
+
+/// Whether finalizers without a domain must be Kubernetes' own: kinds of upstream's younger groups do not ask.
+fn knows_finalizers(kind: &Kind) -> bool {
+    const DO_NOT: &[&str] = &[
+        "coordination.k8s.io",
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "apiregistration.k8s.io",
+        "node.k8s.io",
+        "policy",
+    ];
+    !kind.is_custom() && !DO_NOT.contains(&kind.group)
 }
 
 /// A member must be as it was.
 pub fn immutable(new: View<'_>, old: View<'_>, path: &Path<'_>, errors: &mut Errors) {
     if !new.same(old) {
-        errors.invalid(path, shown(new), IMMUTABLE);
+        errors.invalid(path, shown(new, old), IMMUTABLE);
     }
 }
 
-/// A value as messages show it where there is none: text is "" and all else `null`.
-fn shown(value: View<'_>) -> Value {
-    if value.exists() { value.value().clone() } else { Value::String(String::new()) }
+/// The same where upstream's newer, declarative rules speak, which do not show the value.
+pub fn unchanging(new: View<'_>, old: View<'_>, path: &Path<'_>, errors: &mut Errors) {
+    if !new.same(old) {
+        errors.invalid(path, Value::Null, IMMUTABLE);
+    }
+}
+
+/// A value as messages show it; one that is not there as "" where it was a text, and as `null` else.
+fn shown(value: View<'_>, old: View<'_>) -> Value {
+    if !value.exists() && old.as_str().is_some() { Value::String(String::new()) } else { value.value().clone() }
 }
 
 fn common(view: View<'_>, path: &Path<'_>, errors: &mut Errors) {

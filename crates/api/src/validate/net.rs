@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::check::{domain_prefixed_path, faults, path_segment};
-use super::metadata::{IMMUTABLE, immutable, label_selector, labels};
+use super::metadata::{IMMUTABLE, immutable, label_selector, labels, unchanging};
 use super::service::host_name;
 use super::{Errors, Path, address, format};
 use crate::meta::View;
@@ -239,6 +239,9 @@ fn networks(spec: View<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
         for block in spec.list(direction).flat_map(|rule| rule.list(peers)).map(|peer| peer.at("ipBlock")) {
+            if !block.exists() {
+                continue;
+            }
             found.push(block.text("cidr").to_owned());
             found.extend(block.list("except").map(|except| except.string().to_owned()));
         }
@@ -315,8 +318,7 @@ fn ip_address(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
     let path = SPEC.child("parentRef");
     let parent = spec.at("parentRef");
     if let Some(old) = old {
-        immutable(parent, old.at("spec").at("parentRef"), &path, errors);
-        return;
+        unchanging(parent, old.at("spec").at("parentRef"), &path, errors);
     }
     let name = new.at("metadata").text("name");
     if !name.is_empty() {
@@ -392,7 +394,7 @@ pub fn endpoint_slice(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors)
         endpoints(new, kind, errors);
     }
     if let Some(old) = old {
-        immutable(new.at("addressType"), old.at("addressType"), &Path::new("addressType"), errors);
+        unchanging(new.at("addressType"), old.at("addressType"), &Path::new("addressType"), errors);
     }
 }
 
@@ -414,7 +416,11 @@ fn endpoint_ports(slice: View<'_>, errors: &mut Errors) {
         if !names.insert(name) {
             errors.duplicate(&at.child("name"), name);
         }
-        super::check::choice(port.text("protocol"), &["SCTP", "TCP", "UDP"], &at.child("protocol"), errors);
+        if port.has("protocol") {
+            super::check::option(port, "protocol", &["SCTP", "TCP", "UDP"], &at, errors);
+        } else {
+            errors.required(&at.child("protocol"), "");
+        }
         if let Some(protocol) = port.at("appProtocol").as_str() {
             faults(format::qualified_name(protocol), protocol, &at.child("appProtocol"), errors);
         }
@@ -436,7 +442,7 @@ fn endpoints(slice: View<'_>, kind: &str, errors: &mut Errors) {
         let addresses = at.child("addresses");
         let count = endpoint.slice("addresses").len();
         if count == 0 {
-            errors.required(&addresses, "must contain at least 1 address");
+            errors.required(&addresses, "");
         } else if count > MOST_ADDRESSES {
             errors.too_many(&addresses, count, MOST_ADDRESSES);
         }

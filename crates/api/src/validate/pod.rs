@@ -31,6 +31,9 @@ const METADATA: Path<'static> = Path::new("metadata");
 const SPEC: Path<'static> = Path::new("spec");
 const STATUS: Path<'static> = Path::new("status");
 
+/// On a pod that a node runs from a file of its own.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// A new pod.
 pub fn create(pod: View<'_>, errors: &mut Errors) {
     pod_spec(pod, errors);
@@ -88,7 +91,6 @@ fn pod_spec(pod: View<'_>, errors: &mut Errors) {
 
 /// Annotations that mean something for pods.
 fn annotations(annotations: View<'_>, spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
-    const MIRROR: &str = "kubernetes.io/config.mirror";
     const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
     if annotations.has(MIRROR) && spec.text("nodeName").is_empty() {
         let detail = "must set spec.nodeName if mirror pod annotation is set";
@@ -594,6 +596,14 @@ fn ephemeral_containers(new: View<'_>, old: View<'_>, errors: &mut Errors) {
 }
 
 fn resize(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    const ONLY: &str = "only cpu and memory resources are mutable";
+    let mirror = old.at("metadata").at("annotations").has(MIRROR);
+    if mirror || old.at("spec").at("os").text("name") == "windows" {
+        errors.clear();
+        let which = if mirror { "static" } else { "windows" };
+        errors.forbidden(&Path::new("[]"), format!("{which} pods cannot be resized"));
+        return;
+    }
     pod_spec(new, errors);
     let (new_spec, old_spec) = (new.at("spec"), old.at("spec"));
     let class = |pod: View<'_>| quality_of_service(pod.value());
@@ -605,62 +615,100 @@ fn resize(new: View<'_>, old: View<'_>, errors: &mut Errors) {
         let shown = new.at("status").text("qosClass");
         errors.invalid(&SPEC, shown, "Pod QOS Class may not change as a result of resizing");
     }
-    let mut ordered = true;
-    for list in ["containers", "initContainers"] {
-        let path = SPEC.child(list);
-        if new_spec.slice(list).len() != old_spec.slice(list).len() {
-            errors.forbidden(&path, format!("{list} may not be added or removed on resize"));
-            ordered = false;
-            continue;
-        }
-        for (position, (new, old)) in new_spec.list(list).zip(old_spec.list(list)).enumerate() {
-            if new.text("name") != old.text("name") {
-                let detail = format!("{list} may not be renamed or reordered on resize");
-                errors.forbidden(&path.index(position).child("name"), detail);
-                ordered = false;
-            }
-        }
+    let mut running = old.at("status").list("containerStatuses").filter(|status| status.at("state").has("running"));
+    if running.next().is_some_and(|status| !status.has("resources")) {
+        errors.forbidden(&SPEC, "Pod running on node without support for resize");
     }
-    if !ordered {
+    if !same_containers(new_spec, old_spec, errors) {
         return;
     }
-    let before = errors.len();
-    for list in ["initContainers", "containers"] {
-        let path = SPEC.child(list);
-        for (position, (new, old)) in new_spec.list(list).zip(old_spec.list(list)).enumerate() {
-            let at = path.index(position);
-            let at = at.child("resources");
-            for (member, one) in [("requests", "request"), ("limits", "limit")] {
-                let removed = old
-                    .at("resources")
-                    .map(member)
-                    .into_iter()
-                    .flatten()
-                    .any(|(name, _)| !new.at("resources").at(member).has(name));
-                if removed {
-                    errors.forbidden(&at.child(member), format!("resource {one}s cannot be removed"));
-                }
-            }
-            if !only_cpu_and_memory_differ(new.at("resources"), old.at("resources")) {
-                errors.forbidden(&SPEC, "only cpu and memory resources are mutable");
+    resources_removed(new_spec, old_spec, errors);
+    let differ = |new: View<'_>, old: View<'_>| {
+        !View::new(&without_cpu_and_memory(new)).same(View::new(&without_cpu_and_memory(old)))
+    };
+    for (new, old) in new_spec.list("containers").zip(old_spec.list("containers")) {
+        if differ(new, old) {
+            errors.forbidden(&SPEC, ONLY);
+        }
+    }
+    let path = SPEC.child("initContainers");
+    for (position, (new, old)) in new_spec.list("initContainers").zip(old_spec.list("initContainers")).enumerate() {
+        if differ(new, old) {
+            let detail = "only cpu and memory resources for init or sidecar containers are mutable";
+            errors.forbidden(&path.index(position), detail);
+        }
+        let restarts = new.list("resizePolicy").filter(|policy| policy.text("restartPolicy") == "RestartContainer");
+        if new.text("restartPolicy") != "Always" && !new.same(old) {
+            for _ in restarts {
+                let detail = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+                errors.forbidden(&path.index(position), detail);
             }
         }
     }
-    if errors.len() == before && !new_spec.at("volumes").same(old_spec.at("volumes")) {
-        errors.forbidden(&SPEC, "only cpu and memory resources are mutable");
+    if !new_spec.at("volumes").same(old_spec.at("volumes")) {
+        let detail = "volumes are immutable on resize when InPlacePodVerticalScalingMemoryBackedVolumes feature gate is \
+                      disabled";
+        errors.forbidden(&SPEC.child("volumes"), detail);
+    }
+    let others = |spec: View<'_>| {
+        let mut others = spec.as_map().cloned().unwrap_or_default();
+        others
+            .retain(|member, _| !matches!(member.as_str(), "containers" | "initContainers" | "volumes" | "resources"));
+        Value::Object(others)
+    };
+    if errors.is_empty() && !View::new(&others(new_spec)).same(View::new(&others(old_spec))) {
+        errors.forbidden(&SPEC, ONLY);
     }
 }
 
-fn only_cpu_and_memory_differ(new: View<'_>, old: View<'_>) -> bool {
-    let others = |resources: View<'_>, member: &str| -> Vec<(String, Value)> {
-        resources
-            .entries(member)
-            .filter(|(name, _)| !matches!(*name, "cpu" | "memory"))
-            .map(|(name, value)| (name.to_owned(), value.value().clone()))
-            .collect()
-    };
-    ["limits", "requests"].iter().all(|member| others(new, member) == others(old, member))
-        && new.at("claims").same(old.at("claims"))
+/// Whether both have the same containers in the same order.
+fn same_containers(new: View<'_>, old: View<'_>, errors: &mut Errors) -> bool {
+    let mut same = true;
+    for list in ["containers", "initContainers"] {
+        let path = SPEC.child(list);
+        if new.slice(list).len() != old.slice(list).len() {
+            errors.forbidden(&path, format!("{list} may not be added or removed on resize"));
+            same = false;
+            continue;
+        }
+        for (position, (new, old)) in new.list(list).zip(old.list(list)).enumerate() {
+            if new.text("name") != old.text("name") {
+                let detail = format!("{list} may not be renamed or reordered on resize");
+                errors.forbidden(&path.index(position).child("name"), detail);
+                same = false;
+            }
+        }
+    }
+    same
+}
+
+fn resources_removed(new: View<'_>, old: View<'_>, errors: &mut Errors) {
+    for list in ["initContainers", "containers"] {
+        let path = SPEC.child(list);
+        for (position, (new, old)) in new.list(list).zip(old.list(list)).enumerate() {
+            let at = path.index(position);
+            let at = at.child("resources");
+            for (member, one) in [("requests", "request"), ("limits", "limit")] {
+                let mut before = old.at("resources").map(member).into_iter().flatten();
+                if before.any(|(name, _)| !new.at("resources").at(member).has(name)) {
+                    errors.forbidden(&at.child(member), format!("resource {one}s cannot be removed"));
+                }
+            }
+        }
+    }
+}
+
+/// A container without what a resize may change.
+fn without_cpu_and_memory(container: View<'_>) -> Value {
+    let mut container = container.value().clone();
+    for member in ["limits", "requests"] {
+        let list = container.pointer_mut(&format!("/resources/{member}")).and_then(Value::as_object_mut);
+        if let Some(list) = list {
+            list.remove("cpu");
+            list.remove("memory");
+        }
+    }
+    container
 }
 
 fn status(new: View<'_>, old: View<'_>, errors: &mut Errors) {
@@ -683,6 +731,10 @@ fn status(new: View<'_>, old: View<'_>, errors: &mut Errors) {
     let nominated = new_status.text("nominatedNodeName");
     if !nominated.is_empty() && nominated != old_status.text("nominatedNodeName") {
         faults(format::dns_subdomain(nominated), nominated, &STATUS.child("nominatedNodeName"), errors);
+        if !old.at("spec").text("nodeName").is_empty() {
+            let detail = "may not be set on pods that are already bound to a node";
+            errors.forbidden(&STATUS.child("nominatedNodeName"), detail);
+        }
     }
     if let Some(generation) = new_status.int("observedGeneration").filter(|generation| *generation < 0) {
         errors.invalid(&STATUS.child("observedGeneration"), generation, "must be a non-negative integer");

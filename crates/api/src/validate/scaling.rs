@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::check::{at_most_whole, choice, faults, not_negative, number_or_percent, option, path_segment};
-use super::metadata::{immutable, label_selector, labels};
+use super::metadata::{immutable, label_selector, labels, unchanging};
 use super::pod::scheduling::tolerations;
 use super::{Errors, Path, check, format, resources};
 use crate::kinds::{self, Kind};
@@ -37,7 +37,7 @@ pub fn autoscaler(kind: &Kind, subresource: &str, new: View<'_>, old: Option<Vie
     let most = spec.int("maxReplicas").unwrap_or(0);
     let path = SPEC.child("maxReplicas");
     if most == 0 {
-        errors.required(&path, "must be set and greater than 0");
+        errors.required(&path, "");
     } else if most < 0 {
         errors.invalid(&path, most, "must be greater than or equal to 1");
     }
@@ -360,7 +360,7 @@ pub fn priority_class(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors)
         errors.forbidden(&Path::new("value"), detail);
     }
     if let Some(policy) = new.at("preemptionPolicy").as_str() {
-        choice(policy, &["Never", "PreemptLowerPriority"], &Path::new("preemptionPolicy"), errors);
+        choice(policy, &["PreemptLowerPriority", "Never"], &Path::new("preemptionPolicy"), errors);
     }
 }
 
@@ -368,8 +368,7 @@ pub fn priority_class(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors)
 pub fn runtime_class(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
     let path = Path::new("handler");
     if let Some(old) = old {
-        immutable(new.at("handler"), old.at("handler"), &path, errors);
-        return;
+        unchanging(new.at("handler"), old.at("handler"), &path, errors);
     }
     let handler = new.text("handler");
     if handler.is_empty() {

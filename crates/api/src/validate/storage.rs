@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::check::{self, basic_amount, faults, not_negative, option, positive, require};
-use super::metadata::{IMMUTABLE, immutable, label_selector};
+use super::check::{basic_amount, faults, not_negative, option, positive, require};
+use super::metadata::{IMMUTABLE, immutable, label_selector, unchanging};
 use super::pod::container::difference;
 use super::pod::scheduling::node_selector;
 use super::pod::volume::{driver_name, no_backsteps, shared_source};
-use super::{Errors, Path, format, resources};
+use super::{Errors, FieldError, Path, format, resources};
 use crate::meta::View;
 use crate::quantity::Quantity;
 
@@ -289,10 +289,11 @@ pub fn claim_spec(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
     let (source, reference) = (spec.at("dataSource"), spec.at("dataSourceRef"));
     data_source(source, &path.child("dataSource"), errors);
     data_source(reference, &path.child("dataSourceRef"), errors);
-    let shown = path.child("dataSource").to_string();
+    // Upstream gives the path for a value, which it shows so.
+    let shown = Value::Object(Map::new());
     if !reference.text("namespace").is_empty() {
         if source.exists() {
-            errors.invalid(path, shown, "may not be specified when dataSourceRef.namespace is specified");
+            errors.invalid(path, shown.clone(), "may not be specified when dataSourceRef.namespace is specified");
         }
     } else if source.exists()
         && reference.exists()
@@ -495,17 +496,19 @@ fn parameters(holder: View<'_>, may_be_empty: bool, errors: &mut Errors) {
 fn storage_class(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
     if let Some(old) = old {
         for member in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-            immutable(new.at(member), old.at(member), &Path::new(member), errors);
+            unchanging(new.at(member), old.at(member), &Path::new(member), errors);
         }
-        return;
     }
     provisioner(new.text("provisioner"), &Path::new("provisioner"), errors);
     parameters(new, true, errors);
     if !new.text("reclaimPolicy").is_empty() {
         option(new, "reclaimPolicy", &["Delete", "Retain"], &Path::ROOT, errors);
     }
-    let mode = &["Immediate", "WaitForFirstConsumer"];
-    check::choice(new.text("volumeBindingMode"), mode, &Path::new("volumeBindingMode"), errors);
+    if new.has("volumeBindingMode") {
+        option(new, "volumeBindingMode", &["Immediate", "WaitForFirstConsumer"], &Path::ROOT, errors);
+    } else {
+        errors.required(&Path::new("volumeBindingMode"), "");
+    }
     let topologies = Path::new("allowedTopologies");
     let mut seen: Vec<View<'_>> = Vec::new();
     for (position, term) in new.list("allowedTopologies").enumerate() {
@@ -530,7 +533,8 @@ fn storage_class(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
                 errors.duplicate(&here.child("key"), key);
             }
         }
-        if seen.iter().any(|other| other.same(term)) {
+        // A term without expressions is taken for another one.
+        if keys.is_empty() || seen.iter().any(|other| other.same(term)) {
             errors.duplicate(&at, "");
         }
         seen.push(term);
@@ -539,7 +543,18 @@ fn storage_class(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
 
 fn attachment(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
     let spec = new.at("spec");
-    driver_name(spec.text("attacher"), &SPEC.child("attacher"), errors);
+    let attacher = spec.text("attacher");
+    let at = SPEC.child("attacher");
+    if attacher.is_empty() {
+        errors.required(&at, "");
+    } else if old.is_some() {
+        driver_name(attacher, &at, errors);
+    } else {
+        if attacher.len() > 63 {
+            errors.push(FieldError::too_long_characters(at, 63));
+        }
+        faults(format::dns_subdomain_in_any_case(attacher), attacher, &at, errors);
+    }
     let source = spec.at("source");
     let at = SPEC.child("source");
     let inline = source.at("inlineVolumeSpec");
@@ -565,7 +580,7 @@ fn attachment(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
         faults(format::dns_subdomain(name), name, &at.child("persistentVolumeName"), errors);
     }
     if let Some(old) = old {
-        immutable(spec, old.at("spec"), &SPEC, errors);
+        unchanging(spec, old.at("spec"), &SPEC, errors);
     }
 }
 
@@ -662,7 +677,7 @@ fn driver(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
     if let Some(old) = old.map(|old| old.at("spec")) {
         immutable(spec.at("attachRequired"), old.at("attachRequired"), &SPEC.child("attachedRequired"), errors);
         const MODES: &str = "volumeLifecycleModes";
-        immutable(spec.at(MODES), old.at(MODES), &SPEC.child(MODES), errors);
+        unchanging(spec.at(MODES), old.at(MODES), &SPEC.child(MODES), errors);
     }
 }
 
@@ -671,7 +686,6 @@ fn storage_capacity(new: View<'_>, old: Option<View<'_>>, errors: &mut Errors) {
         for member in ["nodeTopology", "storageClassName"] {
             immutable(new.at(member), old.at(member), &Path::new(member), errors);
         }
-        return;
     }
     label_selector(new.at("nodeTopology"), &Path::new("nodeTopology"), errors);
     let class = new.text("storageClassName");

@@ -113,7 +113,7 @@ fn classes_and_drivers() {
             ),
         ],
     );
-    let changed = r#"provisioner: Invalid value: "other": field is immutable"#;
+    let changed = "provisioner: Invalid value: null: field is immutable";
     updates(classes, "", &base, &[("/provisioner", json!("other"), &[changed])]);
     let base = json!({"metadata": {"name": "driver"}, "spec": {}});
     creates(
