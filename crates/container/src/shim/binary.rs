@@ -67,3 +67,31 @@ fn seal(from: &mut impl io::Read) -> io::Result<OwnedFd> {
     rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_change_the_program() {
+        let binary = Binary::from_bytes(b"\x7fELF and so on").unwrap();
+        let seals = rustix::fs::fcntl_get_seals(&*binary.0).unwrap();
+        assert_eq!(seals, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL);
+        let path = binary.path();
+        assert_eq!(std::fs::read(&path).unwrap(), b"\x7fELF and so on");
+        for truncate in [false, true] {
+            // User 0 may open it all the same; what it writes is refused.
+            let opened = std::fs::OpenOptions::new().write(true).truncate(truncate).open(&path);
+            assert!(opened.and_then(|mut file| file.write_all(b"other")).is_err());
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"\x7fELF and so on");
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        assert!(Binary::from_bytes(b"#!/bin/sh").is_err());
+        assert!(Binary::from_bytes(b"").is_err());
+        assert!(Binary::from_file(Path::new("/etc/hostname")).is_err());
+        assert!(Binary::from_file(Path::new("/no/such")).unwrap_err().to_string().contains("/no/such"));
+    }
+}

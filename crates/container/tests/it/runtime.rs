@@ -387,5 +387,17 @@ fn descriptors_are_passed_on_when_asked() {
             .unwrap();
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "extra\n5\n");
+        // And not otherwise.
+        let inner = bundle.command(&["run", "-b", bundle.path("").to_str().unwrap(), "eleven"]);
+        let output = Command::new("sh")
+            .args(["-c", script])
+            .arg(bundle.path("extra"))
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env("MADANG_SHIM", std::env::var_os("MADANG_SHIM").unwrap_or(env!("CARGO_BIN_EXE_madang-shim").into()))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!String::from_utf8(output.stdout).unwrap().contains("extra"));
     });
 }
