@@ -88,10 +88,10 @@ pub async fn get(
 
 /// An object that is in the cache, or upstream's 404.
 pub fn find(resource: &Resource, version: usize, namespace: &str, name: &str) -> Result<Arc<Object>, Status> {
-    resource
-        .cache
-        .get(&resource.key(namespace, name))
-        .ok_or_else(|| Status::not_found(resource.versions[version].kind.resource(), name))
+    let kind = &resource.versions[version].kind;
+    // The path of a Namespace names it as its own namespace too.
+    let namespace = if kind.namespaced { namespace } else { "" };
+    resource.cache.get(&resource.key(namespace, name)).ok_or_else(|| Status::not_found(kind.resource(), name))
 }
 
 async fn at_least(server: &Server, revision: u64) -> Result<(), Status> {

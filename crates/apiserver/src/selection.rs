@@ -38,7 +38,8 @@ impl Selection {
         options: &ListOptions,
     ) -> Result<Self, Status> {
         let kind = resource.versions[version].kind;
-        let mut selection = Self::everything(&resource.scope(&info.namespace));
+        let namespace = if kind.namespaced { info.namespace.as_str() } else { "" };
+        let mut selection = Self::everything(&resource.scope(namespace));
         if !options.labels.is_empty() {
             let labels = Labels::parse(&options.labels)
                 .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;

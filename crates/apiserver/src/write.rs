@@ -414,7 +414,10 @@ pub async fn update(
         let mut new = change(&old)?;
         check_name(&new, target)?;
         check_version(served, &new, &old, target.name)?;
-        meta::metadata_mut(&mut new).remove("managedFields");
+        // An update that names no version is of whatever there is: validation sees it as one of this version.
+        let metadata = meta::metadata_mut(&mut new);
+        metadata.insert("resourceVersion".to_owned(), meta::resource_version(&old).into());
+        metadata.remove("managedFields");
         let attributes = target.attributes(call, Operation::Update, options.dry_run);
         let extra = if manner.plain {
             admission::validate(server, &attributes, Some(&new), Some(&old)).await?;

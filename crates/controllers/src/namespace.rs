@@ -127,7 +127,15 @@ async fn empty(client: &Client, namespace: &Namespace) -> kube::Result<Next> {
     let mut failures = Vec::new();
     let can = |kind: &Listed, verb: &str| kind.verbs.iter().any(|known| known == verb);
     let kinds = discover(client).await?;
-    for kind in kinds.iter().filter(|kind| kind.namespaced && can(kind, "list") && can(kind, "delete")) {
+    let is_pods = |kind: &Listed| kind.group.is_empty() && kind.plural == "pods";
+    let mut order: Vec<&Listed> =
+        kinds.iter().filter(|kind| kind.namespaced && can(kind, "list") && can(kind, "delete")).collect();
+    // Pods go first: what they use and what guards them stays until the last has ended.
+    order.sort_by_key(|kind| !is_pods(kind));
+    for kind in order {
+        if !is_pods(kind) && left.iter().any(|(what, ..)| what == "pods.") {
+            break;
+        }
         match remains(client, kind, name, can(kind, "deletecollection")).await {
             Ok((0, _)) => {}
             Ok((count, finalizers)) => left.push((format!("{}.{}", kind.plural, kind.group), count, finalizers)),
