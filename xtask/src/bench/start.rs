@@ -105,10 +105,10 @@ impl Bench<'_> {
         let (mut server, _) = self.running_server()?;
         self.api(&server, "fill", &["configmaps", CONFIGMAPS])?;
         self.api(&server, "fill", &["pods", UNFIT_PODS])?;
-        let shop = host::root().join("examples/shop");
+        let shop = host::root().join("examples/shop/k8s");
         if shop.is_dir() {
             let mut apply = server.inside(&go::kubectl()?);
-            apply.arg("--kubeconfig").arg(server.kubeconfig()).args(["apply", "--recursive", "--filename"]).arg(&shop);
+            apply.arg("--kubeconfig").arg(server.kubeconfig()).args(["apply", "--filename"]).arg(&shop);
             host::output(&mut apply)?;
         }
         let (scratch, mut starts, mut etcds) = (server.scratch("etcd")?, Vec::new(), Vec::new());

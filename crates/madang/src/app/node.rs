@@ -119,7 +119,9 @@ pub async fn remove_everything(task: &Task, config: &Config) -> Result<()> {
     Network::remove_leftovers(&config.instance).await.context("remove links and tables")?;
     let version = cgroup::Version::detect().context("detect control groups")?;
     remove_group(&version, &cgroup::Path::new(&config.cgroup_root)?)?;
-    unmount_below(&config.data_dir)
+    unmount_below(&config.data_dir)?;
+    // Volumes that are kept in memory lie beside the sockets.
+    unmount_below(&config.run_dir)
 }
 
 /// Removes a control group and those below it; whatever still runs in them is killed.
