@@ -1,6 +1,7 @@
 //! One request on its way through the server, and the making of its answer.
 
 use std::{
+    io::Write,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -26,7 +27,7 @@ use crate::{
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// Answers longer than this are compressed for clients that are not on this machine: upstream's limit, in bytes.
-const COMPRESS: usize = 128 * 1024;
+pub const COMPRESS: usize = 128 * 1024;
 
 /// A request: what was read of it, and its body until somebody takes it.
 #[derive(Debug)]
@@ -100,13 +101,11 @@ impl Call {
     pub fn answer(&self, code: u16, kind: HeaderValue, bytes: Bytes) -> Response<Body> {
         if bytes.len() > COMPRESS && self.compresses() {
             let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(1));
-            if std::io::Write::write_all(&mut encoder, &bytes).is_ok()
+            if encoder.write_all(&bytes).is_ok()
                 && let Ok(small) = encoder.finish()
             {
                 let mut response = self.stream(code, kind, body::full(small));
-                let headers = response.headers_mut();
-                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+                mark_compressed(&mut response);
                 return response;
             }
         }
@@ -176,6 +175,44 @@ impl Call {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+/// Says that an answer is compressed.
+pub fn mark_compressed(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+/// Pieces of a body, compressed on their way.
+#[derive(Debug)]
+pub struct Compressed<I> {
+    pieces: I,
+    encoder: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl<I> Compressed<I> {
+    /// At upstream's level, the fastest.
+    pub fn new(pieces: I) -> Self {
+        Self { pieces, encoder: Some(GzEncoder::new(Vec::new(), Compression::new(1))) }
+    }
+}
+
+impl<I: Iterator<Item = Bytes>> Iterator for Compressed<I> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        const ENOUGH: usize = 32 * 1024;
+        let encoder = self.encoder.as_mut()?;
+        for piece in self.pieces.by_ref() {
+            // Writing into memory does not fail.
+            _ = encoder.write_all(&piece);
+            if encoder.get_ref().len() >= ENOUGH {
+                return Some(std::mem::take(encoder.get_mut()).into());
+            }
+        }
+        self.encoder.take()?.finish().ok().map(Bytes::from)
     }
 }
 

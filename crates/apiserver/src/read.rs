@@ -22,7 +22,7 @@ use store::Revision;
 
 use crate::{
     cache::Listed,
-    call::Call,
+    call::{COMPRESS, Call, Compressed, mark_compressed},
     encode::{self, List},
     negotiate::{Offer, View},
     object::Object,
@@ -117,10 +117,16 @@ pub async fn list(
     let kind = wire.format.content_type();
     Ok(match list {
         List::Whole(bytes) => call.answer(200, kind, indented(bytes, pretty)),
-        List::Pieces(pieces) if pretty || call.compresses() => {
+        List::Pieces(pieces) if pretty => {
             let mut whole = Vec::with_capacity(pieces.len());
             pieces.for_each(|piece| whole.extend_from_slice(&piece));
             call.answer(200, kind, indented(whole.into(), pretty))
+        }
+        List::Pieces(pieces) if pieces.len() > COMPRESS && call.compresses() => {
+            let pieces = Compressed::new(pieces);
+            let mut response = call.stream(200, kind, body::stream(futures::stream::iter(pieces.map(Ok))));
+            mark_compressed(&mut response);
+            response
         }
         List::Pieces(pieces) => {
             let len = pieces.len();

@@ -323,7 +323,7 @@ impl Server {
             return Ok(user.clone());
         }
         if let Some(certificate) = parts.extensions.get::<Peer>().and_then(|peer| peer.certificates.first())
-            && let Some(user) = self.certificates.user(certificate)
+            && let Some(user) = self.certificates.user(certificate, self.now())
         {
             return Ok(user);
         }

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::User;
@@ -13,30 +14,37 @@ use super::User;
 /// of authentication.
 #[derive(Debug, Default)]
 pub struct Certificates {
-    known: Mutex<HashMap<Box<[u8]>, Arc<User>>>,
+    known: Mutex<HashMap<Box<[u8]>, Known>>,
 }
+
+/// A user, and the last moment of the certificate, in seconds since 1970.
+type Known = (Arc<User>, i64);
 
 /// Read certificates that are kept.
 const KNOWN: usize = 1024;
 
 impl Certificates {
-    /// The user that the certificate names; `None` without a common name. Expiry counts at every request, since a
-    /// connection may outlive the certificate.
-    pub fn user(&self, der: &[u8]) -> Option<Arc<User>> {
+    /// The user that the certificate names at the moment `now`; `None` without a common name, or once it has expired: a
+    /// connection may outlive the certificate that TLS checked when it began.
+    pub fn user(&self, der: &[u8], now: Timestamp) -> Option<Arc<User>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(user) = known.get(der) {
-            return Some(user.clone());
-        }
-        let user = Arc::new(read(der)?);
-        if known.len() >= KNOWN {
-            known.clear();
-        }
-        known.insert(der.into(), user.clone());
-        Some(user)
+        let (user, end) = match known.get(der) {
+            Some((user, end)) => (user.clone(), *end),
+            None => {
+                let (user, end) = read(der)?;
+                let user = Arc::new(user);
+                if known.len() >= KNOWN {
+                    known.clear();
+                }
+                known.insert(der.into(), (user.clone(), end));
+                (user, end)
+            }
+        };
+        (now.as_second() <= end).then_some(user)
     }
 }
 
-fn read(der: &[u8]) -> Option<User> {
+fn read(der: &[u8]) -> Option<(User, i64)> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?;
@@ -49,7 +57,7 @@ fn read(der: &[u8]) -> Option<User> {
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     user.extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hex}")]);
     user.recognised();
-    Some(user)
+    Some((user, certificate.validity().not_after.timestamp()))
 }
 
 #[cfg(test)]
@@ -64,11 +72,13 @@ mod tests {
         params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
         let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
         let certificates = Certificates::default();
-        let user = certificates.user(certificate.der()).unwrap();
+        let now = Timestamp::now();
+        let user = certificates.user(certificate.der(), now).unwrap();
         assert_eq!(user.name, "system:node:a");
         assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
         assert_eq!(user.node(), Some("a"));
-        assert!(Arc::ptr_eq(&user, &certificates.user(certificate.der()).unwrap()));
-        assert!(certificates.user(b"junk").is_none());
+        assert!(Arc::ptr_eq(&user, &certificates.user(certificate.der(), now).unwrap()));
+        assert!(certificates.user(certificate.der(), "9000-01-01T00:00:00Z".parse().unwrap()).is_none(), "expired");
+        assert!(certificates.user(b"junk", now).is_none());
     }
 }

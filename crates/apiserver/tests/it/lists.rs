@@ -171,4 +171,7 @@ async fn a_long_list_is_sent_in_pieces_whose_length_is_known() {
     let answer = cluster.send(Some(admin()), distant).await;
     assert_eq!(answer.headers["content-encoding"], "gzip");
     assert!(answer.bytes.len() < announced / 4);
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&answer.bytes[..]), &mut plain).unwrap();
+    assert_eq!(plain.len(), announced);
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod connect;
 mod custom;
 mod kubectl;
 mod lists;
