@@ -132,8 +132,10 @@ impl Feed {
     /// Waits until the caches hold everything that was committed before this call, by whichever server.
     pub async fn fresh(&self) -> Result<u64, store::Error> {
         let revision = self.store.revision().await?.get();
-        self.await_revision(revision, Duration::from_secs(10)).await;
-        Ok(revision)
+        if self.await_revision(revision, Duration::from_secs(10)).await {
+            return Ok(revision);
+        }
+        Err(store::Error::Unavailable(format!("the caches are at {}, behind {revision}", self.applied.get())))
     }
 
     /// Waits until the caches are at `revision`; `false` if that takes longer than `within`.

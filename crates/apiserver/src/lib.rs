@@ -55,6 +55,7 @@ pub mod write;
 pub mod bootstrap;
 pub mod discovery;
 pub mod encryption;
+pub mod expiry;
 pub mod metrics;
 pub mod openapi;
 pub mod plain;

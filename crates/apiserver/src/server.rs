@@ -35,7 +35,7 @@ use crate::{
     bootstrap,
     call::Call,
     config::Config,
-    connect, crd, delete, discovery,
+    connect, crd, delete, discovery, expiry,
     feed::Feed,
     metrics::Metrics,
     object::Object,
@@ -100,6 +100,7 @@ impl ApiServer {
         auth::aggregation::gather(&server, &roles).await.map_err(|status| anyhow::anyhow!("gather roles: {status}"))?;
         task.spawn("aggregated roles", auth::aggregation::run(server.clone()));
         task.spawn("custom resource definitions", crd::run(server.clone()));
+        task.spawn("old events", expiry::run(server.clone()));
         task.spawn("compaction", compact(server.clone()));
         server.ready.store(true, Ordering::Release);
         Ok(Self(server))
