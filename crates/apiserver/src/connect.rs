@@ -26,6 +26,7 @@ use serde_json::Value;
 use serve::{
     body,
     body::Body,
+    stream::websocket,
     tunnel::{self, Target},
 };
 
@@ -151,9 +152,24 @@ async fn log(server: &Arc<Server>, call: &Call, pod: &Value) -> Result<Response<
     }
     let target = node_target(server, node).await?;
     let path = format!("/containerLogs/{}/{}/{container}", call.info.namespace, meta::name(pod));
-    let answer = hand_on(server, call, &target, &with_query(&path, &all)).await?;
-    if answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(answer);
+    // Browsers read logs as messages; the node is asked the plain way for them too.
+    let browser = websocket::is_websocket(&call.parts.headers);
+    let path = with_query(&path, &all);
+    let mut request = outgoing(call, &path)?;
+    if browser {
+        for name in [header::UPGRADE, header::CONNECTION, header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION] {
+            request.headers_mut().remove(name);
+        }
+        request.headers_mut().remove(header::SEC_WEBSOCKET_PROTOCOL);
+    }
+    let answer = forward(server, request, &target, &path).await?;
+    if answer.status().is_success() {
+        if !browser {
+            return Ok(answer);
+        }
+        let mut request = Request::from_parts(call.parts.clone(), body::empty());
+        return websocket::body_as_messages(&server.task, &mut request, answer.into_body(), true)
+            .map_err(|error| Status::bad_request(error.to_string()));
     }
     Err(refused(answer, meta::Qualified { group: "", name: "pods/log" }, meta::name(pod)).await)
 }
@@ -291,7 +307,15 @@ fn outgoing(call: &Call, path: &str) -> Result<Request<Body>, Status> {
 }
 
 async fn hand_on(server: &Arc<Server>, call: &Call, target: &Target, path: &str) -> Result<Response<Body>, Status> {
-    let request = outgoing(call, path)?;
+    forward(server, outgoing(call, path)?, target, path).await
+}
+
+async fn forward(
+    server: &Arc<Server>,
+    request: Request<Body>,
+    target: &Target,
+    path: &str,
+) -> Result<Response<Body>, Status> {
     tunnel::forward(&server.task, request, target).await.map_err(|error| {
         let scheme = if target.tls.is_some() { "https" } else { "http" };
         Status::internal(format!("Get \"{scheme}://{}:{}{path}\": {error}", target.host, target.port))

@@ -22,7 +22,7 @@ use task::Task;
 use crate::{env::Objects, volume::References};
 
 /// How long an object that nobody needs is kept: the next pod of the namespace starts sooner.
-const LINGER: Duration = Duration::from_secs(300);
+const LINGER: Duration = Duration::from_secs(60);
 /// How long a pod waits to learn whether an object exists.
 const PATIENCE: Duration = Duration::from_secs(30);
 

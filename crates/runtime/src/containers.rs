@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -61,8 +61,12 @@ const KILLED: Duration = Duration::from_secs(30);
 impl Runtime {
     /// Creates a container and starts its program.
     pub async fn run_container(&self, sandbox: &str, config: ContainerConfig) -> Result<ContainerRecord, StartError> {
+        let began = Instant::now();
         let record = self.create_container(sandbox, config).await?;
-        self.start_container(&record.id).await
+        let created = began.elapsed();
+        let started = self.start_container(&record.id).await;
+        tracing::debug!(container = record.config.name, ?created, started = ?began.elapsed(), "container");
+        started
     }
 
     /// Makes a container, up to the point of running its program.
@@ -71,6 +75,7 @@ impl Runtime {
         let shim = sandbox.shim()?;
         let image = self.0.images.get(&config.image).with_context(|| format!("no image {}", config.image))?;
         let id = record::new_id()?;
+        let began = Instant::now();
         let snapshot =
             self.0.images.snapshot(&image, &id).await.with_context(|| format!("make files of container {id}"))?;
         let (runtime, owner, key) = (self.clone(), lock(&sandbox.record).clone(), id.clone());
@@ -83,6 +88,7 @@ impl Runtime {
                 return Err(error);
             }
         };
+        tracing::debug!(container = id, prepared = ?began.elapsed(), "container");
         let Prepared { record, spec, stdio } = prepared;
         lock(&sandbox.containers).insert(id.clone(), Arc::new(Container::new(record.clone())));
         let rootfs = Rootfs::Overlay { lowers: snapshot.lowers, upper: snapshot.upper, work: snapshot.work };

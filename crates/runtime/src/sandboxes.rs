@@ -10,7 +10,7 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -67,8 +67,10 @@ impl Runtime {
     }
 
     async fn bring_up(&self, sandbox: &Arc<Sandbox>, record: &SandboxRecord) -> Result<()> {
+        let began = Instant::now();
         let (runtime, prepared) = (self.clone(), record.clone());
         tokio::task::spawn_blocking(move || runtime.prepare(&prepared)).await??;
+        let prepared = began.elapsed();
         let config = &record.config;
         let mut sysctls = config.sysctls.clone();
         if !config.host_network {
@@ -95,12 +97,14 @@ impl Runtime {
             users: None,
         };
         let shim = Shim::launch(&self.0.task, &self.0.binary, &spec).await.context("launch shim")?;
+        let launched = began.elapsed();
         *lock(&sandbox.shim) = Some(shim.clone());
         self.follow(sandbox.clone(), shim.clone());
         if let Some(request) = attachment(record, &shim) {
             let network = self.network().context("the pod network is not ready")?;
             network.attach(request).await.context("attach to the network")?;
         }
+        tracing::debug!(pod = config.name, ?prepared, ?launched, attached = ?began.elapsed(), "sandbox");
         Ok(())
     }
 

@@ -172,6 +172,19 @@ fn last_end(container: &ContainerState) -> Option<&Ended> {
 }
 
 fn container_status(state: &State, container: &ContainerState, now: Timestamp) -> ContainerStatus {
+    // One container that takes the place of another is no news until it runs, or cannot.
+    let replaced = match &container.run {
+        Run::Ended(ended) => ended.replace && !matches!(container.image, Image::Failed { .. }),
+        Run::Starting => container.last.as_ref().is_some_and(|last| last.replace),
+        _ => false,
+    };
+    if replaced && container.kind != Kind::Init && state.ending.is_none() {
+        let shown = state.status.container_statuses.iter().chain(&state.status.init_container_statuses).flatten();
+        let mut shown = shown.filter(|status| status.name == container.name);
+        if let Some(status) = shown.find(|status| status.state.as_ref().is_some_and(|state| state.running.is_some())) {
+            return status.clone();
+        }
+    }
     let spec = state.spec(&container.name);
     let over = is_over(state);
     let mut status = ContainerStatus {

@@ -77,13 +77,16 @@ impl Volumes {
     pub async fn make(self, tokens: &Tokens) -> Result<bool, String> {
         let namespace = self.pod.metadata.namespace.clone().unwrap_or_else(|| "default".into());
         let references = volume::references(&self.pod);
+        let began = std::time::Instant::now();
+        let shown = namespace.clone();
         let (wanted, images, ()) = tokio::join!(
             self.fetch_tokens(&namespace, tokens),
             self.fetch_images(),
             self.shared.objects.ready(&namespace, &references)
         );
         let (wanted, images) = (wanted?, images?);
-        blocking(move || {
+        let fetched = began.elapsed();
+        let made = blocking(move || {
             let place = self.shared.volumes(&self.uid);
             let objects = self.shared.objects.of(&namespace);
             let token = |audience: &str, seconds: i64| {
@@ -98,7 +101,9 @@ impl Volumes {
                 now: now(),
             })
         })
-        .await
+        .await;
+        tracing::debug!(namespace = shown, ?fetched, made = ?began.elapsed(), "volumes");
+        made
     }
 
     async fn fetch_tokens(&self, namespace: &str, tokens: &Tokens) -> Result<HashMap<(String, i64), String>, String> {
