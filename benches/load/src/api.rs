@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::{Filling, connection::Connection, kubeconfig::Server, samples::Samples};
 
@@ -57,9 +58,10 @@ where
         open.push(Connection::open(server).await?);
     }
     let (next, run, started) = (Arc::new(AtomicUsize::new(0)), std::process::id(), Instant::now());
-    let workers = open.into_iter().map(|mut connection| {
+    let mut workers = JoinSet::new();
+    for mut connection in open {
         let next = next.clone();
-        tokio::spawn(async move {
+        workers.spawn(async move {
             let (mut samples, mut answer) = (Samples::default(), Vec::new());
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -77,12 +79,11 @@ where
                     bail!("POST {path}: {code} {}", String::from_utf8_lossy(&answer));
                 }
             }
-        })
-    });
-    let workers: Vec<_> = workers.collect();
+        });
+    }
     let mut samples = Samples::default();
-    for worker in workers {
-        samples.merge(worker.await??);
+    while let Some(ended) = workers.join_next().await {
+        samples.merge(ended??);
     }
     let (created, seconds) = (samples.len(), started.elapsed().as_secs_f64());
     Ok(json!({

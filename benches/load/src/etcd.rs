@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tonic::{Request, client::Grpc, transport::Endpoint};
 use tonic_prost::ProstCodec;
 
@@ -39,9 +40,10 @@ pub async fn puts(endpoint: String, connections: usize, seconds: u64) -> Result<
     }
     let value = Bytes::from(vec![b'x'; 1024]);
     let (next, run, started) = (Arc::new(AtomicUsize::new(0)), std::process::id(), Instant::now());
-    let workers = open.into_iter().map(|mut client| {
+    let mut workers = JoinSet::new();
+    for mut client in open {
         let (next, value) = (next.clone(), value.clone());
-        tokio::spawn(async move {
+        workers.spawn(async move {
             let mut samples = Samples::default();
             while started.elapsed() < Duration::from_secs(seconds) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -54,12 +56,11 @@ pub async fn puts(endpoint: String, connections: usize, seconds: u64) -> Result<
                 samples.add(sent.elapsed());
             }
             Ok::<_, anyhow::Error>(samples)
-        })
-    });
-    let workers: Vec<_> = workers.collect();
+        });
+    }
     let mut samples = Samples::default();
-    for worker in workers {
-        samples.merge(worker.await??);
+    while let Some(ended) = workers.join_next().await {
+        samples.merge(ended??);
     }
     let (done, seconds) = (samples.len(), started.elapsed().as_secs_f64());
     Ok(json!({

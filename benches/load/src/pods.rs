@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::{api, connection::Connection, kubeconfig::Server, samples::Samples};
 
@@ -117,17 +118,17 @@ pub async fn together(server: &Server, image: &str, count: usize, delete: bool) 
         connections.push(Connection::open(server).await?);
     }
     let started = Instant::now();
-    let workers = connections.into_iter().enumerate().map(|(worker, mut connection)| {
+    let mut workers = JoinSet::new();
+    for (worker, mut connection) in connections.into_iter().enumerate() {
         let (group, image) = (group.clone(), image.to_owned());
-        tokio::spawn(async move {
+        workers.spawn(async move {
             for index in (worker..count).step_by(WORKERS) {
                 let name = format!("{group}-{index}");
                 expect(&mut connection, "POST", PODS, &pod(&name, &image, &group), 201).await?;
             }
             Ok::<_, anyhow::Error>(())
-        })
-    });
-    let workers: Vec<_> = workers.collect();
+        });
+    }
     let mut running = BTreeSet::new();
     let all = async {
         while running.len() < count {
@@ -139,8 +140,8 @@ pub async fn together(server: &Server, image: &str, count: usize, delete: bool) 
         Ok::<_, anyhow::Error>(())
     };
     let waited = tokio::time::timeout(PATIENCE, all).await;
-    for worker in workers {
-        worker.await??;
+    while let Some(ended) = workers.join_next().await {
+        ended??;
     }
     waited.with_context(|| format!("{} of {count} pods run", running.len()))??;
     let seconds = started.elapsed().as_secs_f64();
