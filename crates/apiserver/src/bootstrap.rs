@@ -23,8 +23,23 @@ const NAMESPACES: [&str; 5] = ["default", "kube-system", "kube-public", "kube-no
 /// Writes in one commit: the store's bound is 128.
 const BATCH: usize = 100;
 
+/// How often another server that starts at the same moment may be faster.
+const TRIES: usize = 10;
+
 /// Installs what is missing.
 pub async fn install(server: &Arc<Server>) -> anyhow::Result<()> {
+    for _ in 0..TRIES {
+        if attempt(server).await? {
+            server.feed.fresh().await?;
+            return Ok(());
+        }
+        server.feed.fresh().await?;
+    }
+    bail!("others change the same objects all the time")
+}
+
+/// Whether it was done, undisturbed by others.
+async fn attempt(server: &Arc<Server>) -> anyhow::Result<bool> {
     let mut wanted = Vec::new();
     for name in NAMESPACES {
         wanted.push(made(
@@ -84,14 +99,13 @@ pub async fn install(server: &Arc<Server>) -> anyhow::Result<()> {
         let bytes = json::to_canonical(&object);
         ops.push(Op::Put { value: server.sealed(&key, &bytes).map_err(|status| anyhow::anyhow!("{status}"))?, key });
         if ops.len() == BATCH {
-            commit(server, std::mem::take(&mut compare), std::mem::take(&mut ops)).await?;
+            let batch = (std::mem::take(&mut compare), std::mem::take(&mut ops));
+            if !commit(server, batch.0, batch.1).await? {
+                return Ok(false);
+            }
         }
     }
-    if !ops.is_empty() {
-        commit(server, compare, ops).await?;
-    }
-    server.feed.fresh().await?;
-    Ok(())
+    Ok(ops.is_empty() || commit(server, compare, ops).await?)
 }
 
 /// The role that says what every node may do.
@@ -108,12 +122,10 @@ fn made(group: &'static str, plural: &'static str, object: Value) -> Wanted {
     (group, plural, object)
 }
 
-async fn commit(server: &Server, compare: Vec<Compare>, ops: Vec<Op>) -> anyhow::Result<()> {
-    match server.feed.store().commit(Txn { compare, ops }).await? {
-        Outcome::Committed(_) => Ok(()),
-        // Another server of the same cluster starts at the same moment, and installs the same.
-        Outcome::Conflict(_) => bail!("bootstrap objects changed meanwhile; start again"),
-    }
+/// `false` where another server of the same cluster was faster: it installs the same.
+async fn commit(server: &Server, compare: Vec<Compare>, ops: Vec<Op>) -> anyhow::Result<bool> {
+    let outcome = server.feed.store().commit(Txn { compare, ops }).await?;
+    Ok(matches!(outcome, Outcome::Committed(_)))
 }
 
 /// The new state of an object that is there, if it must change.
