@@ -29,6 +29,22 @@ async fn a_created_object_has_what_the_server_gives_it() {
 }
 
 #[tokio::test]
+async fn a_namespace_is_read_by_its_name() {
+    let cluster = Cluster::start().await;
+    let read = cluster.get("/api/v1/namespaces/default").await.ok();
+    assert_eq!(read["metadata"]["name"], "default");
+}
+
+#[tokio::test]
+async fn an_update_that_names_no_version_is_of_whatever_there_is() {
+    let cluster = Cluster::start().await;
+    cluster.post(MAPS, json!({"metadata": {"name": "a"}, "data": {"k": "1"}})).await.ok();
+    let changed = json!({"metadata": {"name": "a"}, "data": {"k": "2"}});
+    let changed = cluster.put(&format!("{MAPS}/a"), changed).await.ok();
+    assert_eq!(changed["data"]["k"], "2");
+}
+
+#[tokio::test]
 async fn names_are_generated() {
     let cluster = Cluster::start().await;
     let sent = json!({"metadata": {"generateName": "web-"}});
