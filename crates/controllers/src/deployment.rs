@@ -217,10 +217,15 @@ impl Controller {
             let number = revision::of(set).unwrap_or(newest).to_string();
             let known = deployment.metadata.annotations.as_ref().and_then(|all| all.get(REVISION));
             if known != Some(&number) {
-                let patch = json!({"metadata": {"annotations": {REVISION: number}}});
-                let name = deployment.metadata.name.as_deref().unwrap_or_default();
+                let mut whole = deployment.clone();
+                whole.metadata.annotations.get_or_insert_default().insert(REVISION.into(), number);
                 let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-                deployments.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+                let name = deployment.metadata.name.as_deref().unwrap_or_default();
+                match deployments.replace(name, &PostParams::default(), &whole).await {
+                    // A newer one is on its way through the cache.
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    other => drop(other?),
+                }
             }
         }
         Ok(())
@@ -254,10 +259,11 @@ impl Controller {
                 if ours && template.is_some_and(|template| same_template(template, &spec.template)) {
                     return Ok(Some(existing));
                 }
-                let patch = json!({"status": {"collisionCount": collisions.unwrap_or(0) + 1}});
+                let mut whole = deployment.clone();
+                whole.status.get_or_insert_default().collision_count = Some(collisions.unwrap_or(0) + 1);
                 let name = deployment.metadata.name.as_deref().unwrap_or_default();
                 let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-                deployments.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+                deployments.replace_status(name, &PostParams::default(), &whole).await?;
                 Ok(None)
             }
             Err(error) => {

@@ -13,10 +13,7 @@ use client::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-};
+use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 use task::Task;
 
@@ -296,9 +293,11 @@ async fn tell(
     if conditions.iter().all(same) {
         return Ok(());
     }
-    let patch = json!({"status": {"conditions": conditions}});
-    match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+    let mut whole = known;
+    let written = serde_json::from_value(json!(conditions)).map_err(kube::Error::SerdeError)?;
+    whole.status.get_or_insert_default().conditions = Some(written);
+    match api.replace_status(name, &PostParams::default(), &whole).await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         other => other.map(drop),
     }
 }

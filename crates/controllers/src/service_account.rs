@@ -5,10 +5,7 @@ use client::{
     queue::{Next, Queue},
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, Client, api::PostParams};
 use serde_json::json;
 use task::Task;
 
@@ -52,10 +49,9 @@ pub fn run(task: &Task, client: &Client, publisher: &Client, caches: &Caches, co
                 Some(bundle) => {
                     let found = bundle.data.as_ref().and_then(|data| data.get("ca.crt"));
                     if found != Some(&authority) || bundle.data.as_ref().is_some_and(|data| data.len() != 1) {
-                        let mut whole = data;
-                        whole["metadata"]["resourceVersion"] = json!(bundle.metadata.resource_version);
-                        whole["data"]["$patch"] = json!("replace");
-                        api.patch(AUTHORITY, &PatchParams::default(), &Patch::Strategic(whole)).await?;
+                        let mut whole = object::<ConfigMap>(data);
+                        whole.metadata.resource_version = bundle.metadata.resource_version.clone();
+                        api.replace(AUTHORITY, &PostParams::default(), &whole).await?;
                     }
                 }
             }
