@@ -116,7 +116,7 @@ fn strangers_are_refused() {
             .unwrap();
         String::from_utf8_lossy(&output.stdout).rsplit_once('\n').map(|(_, code)| code.to_owned()).unwrap_or_default()
     };
-    assert_eq!(get("api", "/api/v1/pods", "X-None: 1"), "403");
+    assert_eq!(get("api", "/api/v1/pods", "X-None: 1"), "401");
     assert_eq!(get("api", "/api/v1/pods", "Authorization: Bearer nonsense"), "401");
     assert_eq!(get("api", "/livez", "X-None: 1"), "200");
     assert_eq!(get("node", "/pods", "X-None: 1"), "401");

@@ -26,7 +26,8 @@ fn get_prints_every_form_and_describe_tells_the_rest() {
     for expected in ["Successfully assigned", "Started", "Container ID:", "QoS Class:"] {
         assert!(described.contains(expected), "no {expected:?} in:\n{described}");
     }
-    assert!(kubectl.run(&["get", "pod", "two"]).bad().contains("pods \"two\" not found"));
+    let missing = kubectl.run(&["get", "pod", "two"]).bad();
+    assert!(missing.contains("(NotFound): pods \"two\" not found"), "{missing}");
     assert!(kubectl.run(&["describe", "node", "node-1"]).good().contains("Allocatable:"));
     assert!(kubectl.run(&["events"]).good().contains("Scheduled"));
 }

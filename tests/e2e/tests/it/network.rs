@@ -58,8 +58,9 @@ fn names_follow_the_specification() {
         kubectl.until(&["exec", "client", "--", "nslookup", name], |out| out.contains(expected));
     };
     look("kubernetes.default.svc.cluster.local", "10.43.0.1");
-    look("group", &address);
-    look("outside", "10.43.0.1");
+    let namespace = kubectl.field("service/group", "{.metadata.namespace}");
+    look(&format!("group.{namespace}.svc.cluster.local"), &address);
+    look(&format!("outside.{namespace}.svc.cluster.local"), "10.43.0.1");
     assert!(!kubectl.run(&["exec", "client", "--", "nslookup", "no-such-name.default.svc.cluster.local"]).ok);
 }
 

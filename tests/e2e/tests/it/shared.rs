@@ -104,8 +104,9 @@ pub fn busybox() -> PathBuf {
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n")
             .expect("passwd");
-        // Without it a static glibc crashes when it looks names up.
-        fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n").expect("nsswitch.conf");
+        // A static glibc crashes when it looks for the modules of its defaults.
+        let sources = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+        fs::write(root.join("etc/nsswitch.conf"), sources).expect("nsswitch.conf");
         fs::write(root.join("etc/group"), "root:x:0:\nweb:x:1000:\n").expect("group");
         pack(&dir, &root)
     })
