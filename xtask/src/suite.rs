@@ -13,6 +13,7 @@ const TESTS: &[host::Package] = &[
     ("iproute2", "/sbin/ip"),
     ("nftables", "/usr/sbin/nft"),
     ("util-linux", "/usr/bin/nsenter"),
+    ("curl", "/usr/bin/curl"),
 ];
 
 #[derive(Args)]

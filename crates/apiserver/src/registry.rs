@@ -74,9 +74,14 @@ impl Route {
 }
 
 impl Resource {
-    /// The key of an object.
+    /// Whether its objects stand in namespaces.
+    fn is_namespaced(&self) -> bool {
+        self.versions.first().is_some_and(|version| version.kind.namespaced)
+    }
+
+    /// The key of an object. Paths of Namespaces name one as their namespace too, which is not part of the key.
     pub fn key(&self, namespace: &str, name: &str) -> String {
-        if namespace.is_empty() {
+        if namespace.is_empty() || !self.is_namespaced() {
             format!("{}{name}", self.prefix)
         } else {
             format!("{}{namespace}/{name}", self.prefix)
@@ -85,7 +90,11 @@ impl Resource {
 
     /// Where the keys of a namespace begin; those of the resource for no namespace.
     pub fn scope(&self, namespace: &str) -> String {
-        if namespace.is_empty() { self.prefix.to_string() } else { format!("{}{namespace}/", self.prefix) }
+        if namespace.is_empty() || !self.is_namespaced() {
+            self.prefix.to_string()
+        } else {
+            format!("{}{namespace}/", self.prefix)
+        }
     }
 
     /// The namespace of an object, empty for cluster-scoped ones.

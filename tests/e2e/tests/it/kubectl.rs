@@ -119,8 +119,8 @@ fn ports_are_forwarded_to_this_machine() {
     std::io::BufRead::read_line(&mut out, &mut first).unwrap();
     assert!(first.contains("Forwarding from"), "{first}");
     let place = &crate::shared::cluster().unwrap().place;
-    let mut get = place.command("/bin/busybox");
-    let got = get.args(["wget", "-q", "-O", "-", "http://127.0.0.1:18080/"]).output().unwrap();
+    let mut curl = place.command("curl");
+    let got = curl.args(["--silent", "--max-time", "5", "http://127.0.0.1:18080/"]).output().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(String::from_utf8_lossy(&got.stdout), "forwarded\n", "{}", String::from_utf8_lossy(&got.stderr));

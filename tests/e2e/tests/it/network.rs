@@ -3,6 +3,11 @@
 use crate::shared::{cluster, pod, space};
 
 const WEB: &str = "mkdir /www; hostname > /www/index.html; exec httpd -f -p 8080 -h /www";
+/// Debian's static busybox has a wget that crashes.
+fn get(host: &str, port: &str) -> String {
+    format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {host} {port}")
+}
+
 const CLIENT: &str = "trap 'exit 0' TERM; while true; do sleep 1 & wait; done";
 
 #[test]
@@ -12,34 +17,20 @@ fn services_are_reached_by_name_address_and_node_port() {
     kubectl.apply(&pod("client", CLIENT));
     kubectl.run(&["expose", "pod", "web", "--port=80", "--target-port=8080", "--type=NodePort"]).good();
     kubectl.run(&["wait", "--for=condition=Ready", "pod/web", "pod/client", "--timeout=30s"]).good();
-    let get = |url: &str| {
-        vec![
-            "exec".to_owned(),
-            "client".into(),
-            "--".into(),
-            "wget".into(),
-            "-q".into(),
-            "-T2".into(),
-            "-O-".into(),
-            url.to_owned(),
-        ]
-    };
-    let fetch = |url: &str| {
-        let arguments = get(url);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        kubectl.until(&arguments, |out| out == "web\n")
+    let fetch = |host: &str, port: &str| {
+        kubectl.until(&["exec", "client", "--", "sh", "-c", &get(host, port)], |out| out.ends_with("web\n"))
     };
     let namespace = kubectl.field("pod/web", "{.metadata.namespace}");
-    fetch("http://web/");
-    fetch(&format!("http://web.{namespace}.svc.cluster.local/"));
-    fetch(&format!("http://{}/", kubectl.field("service/web", "{.spec.clusterIP}")));
-    fetch(&format!("http://{}:8080/", kubectl.field("pod/web", "{.status.podIP}")));
+    fetch("web", "80");
+    fetch(&format!("web.{namespace}.svc.cluster.local"), "80");
+    fetch(&kubectl.field("service/web", "{.spec.clusterIP}"), "80");
+    fetch(&kubectl.field("pod/web", "{.status.podIP}"), "8080");
     // A pod reaches itself through its Service.
-    kubectl.until(&["exec", "web", "--", "wget", "-q", "-T2", "-O-", "http://web/"], |out| out == "web\n");
+    kubectl.until(&["exec", "web", "--", "sh", "-c", &get("web", "80")], |out| out.ends_with("web\n"));
     let place = &cluster().unwrap().place;
     let from_machine = |host: &str, port: &str| {
-        let mut get = place.command("/bin/busybox");
-        let got = get.args(["wget", "-q", "-T2", "-O-", &format!("http://{host}:{port}/")]).output().unwrap();
+        let mut curl = place.command("curl");
+        let got = curl.args(["--silent", "--max-time", "5", &format!("http://{host}:{port}/")]).output().unwrap();
         String::from_utf8_lossy(&got.stdout).into_owned()
     };
     assert_eq!(from_machine(&kubectl.field("service/web", "{.spec.clusterIP}"), "80"), "web\n");
@@ -73,7 +64,7 @@ fn a_service_without_endpoints_refuses() {
     let address = kubectl.field("service/nobody", "{.spec.clusterIP}");
     let mut last = String::new();
     for _ in 0..20 {
-        last = kubectl.run(&["exec", "client", "--", "wget", "-q", "-T2", "-O-", &format!("http://{address}/")]).bad();
+        last = kubectl.run(&["exec", "client", "--", "sh", "-c", &get(&address, "80")]).err;
         if last.contains("refused") {
             return;
         }
