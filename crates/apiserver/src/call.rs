@@ -216,6 +216,20 @@ impl<I: Iterator<Item = Bytes>> Iterator for Compressed<I> {
     }
 }
 
+/// Bytes past a limit that are still read, and dropped, so that a client that is sending gets to read the refusal rather
+/// than a broken connection.
+const DROPPED: usize = 16 << 20;
+
+async fn drop_rest(mut body: Body) {
+    let mut dropped = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        dropped += frame.data_ref().map_or(0, Bytes::len);
+        if dropped > DROPPED {
+            return;
+        }
+    }
+}
+
 /// Reads a body whole, at most `limit` bytes of it. A body in one piece, as small ones are, is not copied.
 pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Status> {
     let mut first: Option<Bytes> = None;
@@ -225,6 +239,7 @@ pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Status> {
         let Ok(data) = frame.into_data() else { continue };
         let len = first.as_ref().map_or(all.len(), Bytes::len) + data.len();
         if len > limit {
+            drop_rest(body).await;
             return Err(Status::body_too_large(limit));
         }
         match first.take() {

@@ -12,7 +12,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use task::Task;
-use tokio::{io::AsyncWriteExt, net::UnixListener, sync::watch};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixListener,
+    sync::watch,
+};
 
 const SOCKET: &str = "status.sock";
 
@@ -61,8 +65,12 @@ pub fn serve(task: &Task, run_dir: &Path, status: watch::Receiver<Status>) -> Re
                     if client.write_all(&line).await.is_err() {
                         return;
                     }
-                    if !matches!(client_task.until_cancelled(status.changed()).await, Some(Ok(()))) {
-                        return;
+                    // Whatever the client sends, its end above all, ends the connection.
+                    let mut ignored = [0];
+                    tokio::select! {
+                        changed = status.changed() => if changed.is_err() { return },
+                        _ = client.read(&mut ignored) => return,
+                        () = client_task.cancelled() => return,
                     }
                 }
             });

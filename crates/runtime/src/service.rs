@@ -204,7 +204,9 @@ impl Runtime {
         }
         *self.0.network.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(network.clone());
         for sandbox in sandboxes {
-            let (record, Ok(shim)) = (lock(&sandbox.record).clone(), sandbox.shim()) else { continue };
+            // Apart from the next line: asking for a shim that is gone looks at the record too.
+            let record = lock(&sandbox.record).clone();
+            let Ok(shim) = sandbox.shim() else { continue };
             if let Some(request) = crate::sandboxes::attachment(&record, &shim)
                 && let Err(error) = network.attach(request).await
             {

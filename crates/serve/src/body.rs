@@ -55,24 +55,11 @@ pub enum ReadError {
     Broken(Error),
 }
 
-/// Bytes past the limit that are read and dropped, so that a client that is still sending gets to read the refusal
-/// rather than a broken connection.
-const PATIENCE: usize = 16 << 20;
-
 /// Reads a body whole, at most `limit` bytes of it.
-pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, ReadError> {
-    match Limited::new(&mut body, limit).collect().await {
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, ReadError> {
+    match Limited::new(body, limit).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let mut dropped = 0;
-            while let Some(Ok(frame)) = body.frame().await {
-                dropped += frame.data_ref().map_or(0, Bytes::len);
-                if dropped > PATIENCE {
-                    break;
-                }
-            }
-            Err(ReadError::TooLarge { limit })
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(ReadError::TooLarge { limit }),
         Err(error) => Err(ReadError::Broken(error)),
     }
 }

@@ -1,3 +1,5 @@
+//! Tests of `crd`: cases as data where there are many.
+
 use serde_json::json;
 
 use super::column::Path as JsonPath;

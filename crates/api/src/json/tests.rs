@@ -1,3 +1,5 @@
+//! Tests of `json`: cases as data where there are many.
+
 use super::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Tests of `kinds`: cases as data where there are many.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of `openapi`: cases as data where there are many.
+
 use serde_json::{Map, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `patch`: cases as data where there are many.
+
 use serde_json::json as j;
 
 use super::*;

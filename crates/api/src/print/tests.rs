@@ -1,3 +1,5 @@
+//! Tests of `print`: cases as data where there are many.
+
 use serde_json::{Value, json};
 
 use super::path::JsonPath;

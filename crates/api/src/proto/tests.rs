@@ -1,3 +1,5 @@
+//! Tests of `proto`: cases as data where there are many.
+
 use std::path::PathBuf;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Tests of `quantity`: cases as data where there are many.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `schema`: cases as data where there are many.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of `selector`: cases as data where there are many.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `status`: cases as data where there are many.
+
 use super::*;
 use crate::kinds;
 

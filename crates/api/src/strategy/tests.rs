@@ -1,3 +1,5 @@
+//! Tests of `strategy`: cases as data where there are many.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `structural`: cases as data where there are many.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `cache`: cases as data where there are many.
+
 use bytes::Bytes;
 
 use super::*;

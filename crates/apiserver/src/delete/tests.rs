@@ -1,3 +1,5 @@
+//! Tests of `delete`: cases as data where there are many.
+
 use super::*;
 use crate::{cache::Applied, registry::Registry};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Tests of `path`: cases as data where there are many.
+
 use super::*;
 
 fn info(method: &str, target: &str) -> RequestInfo {

@@ -1,3 +1,5 @@
+//! Tests of `cgroup`: cases as data where there are many.
+
 use oci_spec::runtime::LinuxResources;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `protocol`: cases as data where there are many.
+
 use std::{io::Write, os::fd::AsFd, os::unix::net::UnixStream};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `users`: cases as data where there are many.
+
 use std::{fs, os::unix::fs::symlink};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `message`: cases as data where there are many.
+
 use hickory_proto::rr::{Name, RData, rdata::A};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `zone`: cases as data where there are many.
+
 use super::*;
 
 fn ip(text: &str) -> IpAddr {

@@ -1,3 +1,5 @@
+//! Tests of `desired`: cases as data where there are many.
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `nft`: cases as data where there are many.
+
 use super::*;
 
 #[test]

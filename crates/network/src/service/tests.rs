@@ -1,3 +1,5 @@
+//! Tests of `service`: cases as data where there are many.
+
 use super::*;
 
 fn endpoint(text: &str) -> SocketAddrV4 {

@@ -1,3 +1,5 @@
+//! Tests of `table`: cases as data where there are many.
+
 use std::net::Ipv4Addr;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `spec`: cases as data where there are many.
+
 use super::*;
 use crate::description::{Mount, Resources, Security};
 

@@ -1,3 +1,5 @@
+//! Tests of `devices`: cases as data where there are many.
+
 use super::*;
 
 /// Runs a program as the kernel does.

@@ -1,3 +1,5 @@
+//! Tests of `log`: cases as data where there are many.
+
 use super::*;
 
 struct Fixture {

@@ -1,3 +1,5 @@
+//! Tests of `filter`: cases as data where there are many.
+
 use oci_spec::runtime::LinuxSeccomp;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Tests of `exits`: cases as data where there are many.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of `status`: cases as data where there are many.
+
 use serde_json::{Value, json};
 
 use crate::pod::decide::{Event, tests::Script};
