@@ -17,6 +17,7 @@ use path::JsonPath;
 pub mod age;
 mod cells;
 mod columns;
+mod metrics;
 pub mod path;
 mod pod;
 #[cfg(test)]

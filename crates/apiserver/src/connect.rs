@@ -19,7 +19,7 @@ use api::{
     status::Status,
     validate::FieldError,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
