@@ -213,7 +213,7 @@ impl Api {
             let work = async {
                 let mut over = changes.is_none();
                 loop {
-                    let Ok((piece, back)) = tokio::task::spawn_blocking(move || (reader.next(), reader)).await else {
+                    let Ok((piece, back)) = tokio::task::spawn_blocking(move || (reader.piece(), reader)).await else {
                         return;
                     };
                     reader = back;

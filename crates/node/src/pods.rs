@@ -140,14 +140,14 @@ impl Pods {
     fn changed(&self, change: Change<Pod>, sender: &mpsc::UnboundedSender<Input>) {
         let uid = |pod: &Arc<Pod>| pod.metadata.uid.clone().unwrap_or_default();
         let (old, new) = (change.old.as_ref().map(uid), change.new.as_ref().map(uid));
-        if let Some(old) = old.filter(|old| new.as_ref() != Some(old)) {
-            if let Some((mailbox, _)) = self.lock().get(&old) {
-                // What the object said last counts: it may have been given a shorter grace.
-                if let Some(last) = &change.old {
-                    let _ = mailbox.send(Message::Event(Event::Changed(last.clone())));
-                }
-                let _ = mailbox.send(Message::Event(Event::Removed));
+        if let Some(old) = old.filter(|old| new.as_ref() != Some(old))
+            && let Some((mailbox, _)) = self.lock().get(&old)
+        {
+            // What the object said last counts: it may have been given a shorter grace.
+            if let Some(last) = &change.old {
+                let _ = mailbox.send(Message::Event(Event::Changed(last.clone())));
             }
+            let _ = mailbox.send(Message::Event(Event::Removed));
         }
         let Some(pod) = change.new else { return };
         let needs = |pod: &Pod| (has_ended(pod), pod.spec.as_ref().map(resources::pod_requests));

@@ -76,10 +76,8 @@ pub fn names(pod: &Pod, spec: &PodSpec, domain: &str) -> (String, Option<String>
     let short: String = name.chars().take(HOSTNAME).collect();
     let short = short.trim_end_matches(['-', '.']).to_owned();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-    let fqdn = match spec.subdomain.as_deref().filter(|name| !name.is_empty() && own.is_none()) {
-        Some(subdomain) => Some(format!("{short}.{subdomain}.{namespace}.svc.{domain}")),
-        None => None,
-    };
+    let subdomain = spec.subdomain.as_deref().filter(|name| !name.is_empty() && own.is_none());
+    let fqdn = subdomain.map(|subdomain| format!("{short}.{subdomain}.{namespace}.svc.{domain}"));
     let full = spec.set_hostname_as_fqdn == Some(true);
     match (&fqdn, full) {
         (Some(name), true) if name.len() <= HOSTNAME + 1 => (name.clone(), fqdn),

@@ -114,9 +114,12 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     }
 }
 
+/// A sandbox and its containers.
+pub type Recorded = (SandboxRecord, Vec<ContainerRecord>);
+
 /// All records below `root`: sandboxes, each with its containers. Directories without a readable record (a crash between
 /// the two steps of making one) come in the second list.
-pub fn load(root: &Path) -> Result<(Vec<(SandboxRecord, Vec<ContainerRecord>)>, Vec<PathBuf>)> {
+pub fn load(root: &Path) -> Result<(Vec<Recorded>, Vec<PathBuf>)> {
     let (mut found, mut broken) = (Vec::new(), Vec::new());
     for dir in directories(&root.join("sandboxes"))? {
         let Ok(Some(sandbox)) = read::<SandboxRecord>(&dir.join("sandbox.json")) else {

@@ -53,7 +53,7 @@ pub enum Event {
         /// Its sandbox.
         sandbox: String,
         /// Its record, with the exit.
-        container: ContainerRecord,
+        container: Box<ContainerRecord>,
     },
     /// The shim of a sandbox is gone, and with it everything that ran in it.
     Died {
@@ -470,7 +470,7 @@ impl Runtime {
         };
         container.ended.send_replace(true);
         let uid = lock(&sandbox.record).config.uid.clone();
-        self.tell(&Event::Exited { uid, sandbox: record.sandbox.clone(), container: record });
+        self.tell(&Event::Exited { uid, sandbox: record.sandbox.clone(), container: Box::new(record) });
     }
 }
 

@@ -165,7 +165,8 @@ mod tests {
             ..none()
         };
         use GroupsPolicy::*;
-        let cases: Vec<(&str, Security, (u32, u32, Vec<u32>))> = vec![
+        type Case = (&'static str, Security, (u32, u32, Vec<u32>));
+        let cases: Vec<Case> = vec![
             ("", none(), (0, 0, vec![0])),
             ("web", none(), (1000, 1000, vec![1000, 50000])),
             ("1000", none(), (1000, 1000, vec![1000, 50000])),

@@ -148,7 +148,7 @@ impl Reader {
     }
 
     /// The next piece, formatted; empty when there is no more for now.
-    pub fn next(&mut self) -> io::Result<Vec<u8>> {
+    pub fn piece(&mut self) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut chunk = vec![0; CHUNK];
         while out.is_empty() && self.left != Some(0) {
@@ -319,7 +319,7 @@ mod tests {
         let mut reader = Reader::open(log, options).unwrap();
         let mut all = Vec::new();
         loop {
-            let piece = reader.next().unwrap();
+            let piece = reader.piece().unwrap();
             if piece.is_empty() {
                 return String::from_utf8(all).unwrap();
             }
@@ -393,16 +393,16 @@ mod tests {
         fs::write(&log, line(1, "stdout", "F", "one")).unwrap();
         let changes = Changes::of(&log).unwrap();
         let mut reader = Reader::open(&log, Options { follow: true, ..Default::default() }).unwrap();
-        assert_eq!(reader.next().unwrap(), b"one\n");
-        assert!(reader.next().unwrap().is_empty());
+        assert_eq!(reader.piece().unwrap(), b"one\n");
+        assert!(reader.piece().unwrap().is_empty());
         let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
         write!(file, "{}", line(2, "stdout", "F", "two")).unwrap();
         fs::rename(&log, dir.path().join("0.log.1")).unwrap();
         fs::write(&log, line(3, "stdout", "F", "three")).unwrap();
         changes.next().await.unwrap();
-        assert_eq!(reader.next().unwrap(), b"two\n");
-        assert_eq!(reader.next().unwrap(), b"three\n");
-        assert!(reader.next().unwrap().is_empty());
+        assert_eq!(reader.piece().unwrap(), b"two\n");
+        assert_eq!(reader.piece().unwrap(), b"three\n");
+        assert!(reader.piece().unwrap().is_empty());
     }
 
     #[test]

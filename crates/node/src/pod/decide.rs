@@ -209,12 +209,9 @@ pub fn next_wake(state: &State, now: Timestamp) -> Option<Timestamp> {
         times.push(*retry);
     }
     for container in &state.containers {
-        match &container.image {
-            Image::Failed { reason, retry: Some(retry), .. } => {
-                let shown = *retry - container.pull_backoff.delay() + PULL_ERROR_SHOWN;
-                times.push(if reason == "ErrImagePull" { shown } else { *retry });
-            }
-            _ => {}
+        if let Image::Failed { reason, retry: Some(retry), .. } = &container.image {
+            let shown = *retry - container.pull_backoff.delay() + PULL_ERROR_SHOWN;
+            times.push(if reason == "ErrImagePull" { shown } else { *retry });
         }
         match &container.run {
             Run::Unable { retry, .. } => times.push(*retry),

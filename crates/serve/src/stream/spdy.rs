@@ -189,11 +189,7 @@ where
                 let _ = replies.send(Outgoing::Ping { id: number(&payload[..4]) }).await;
             }
             kind::GOAWAY => return Ok(()),
-            kind::SYN_REPLY => {
-                if payload.len() > 4 {
-                    inflate.headers(&payload[4..])?;
-                }
-            }
+            kind::SYN_REPLY if payload.len() > 4 => drop(inflate.headers(&payload[4..])?),
             _ => {}
         }
     }
