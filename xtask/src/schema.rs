@@ -31,6 +31,9 @@ pub struct Arguments {
     /// Where goes what upstream's code makes of the inputs in `fixtures.go`, which tests compare with.
     #[arg(long, default_value = "crates/api/tests/data/upstream.json")]
     fixtures: PathBuf,
+    /// Where goes what upstream's strategies and printers make of the objects in `rules.json`.
+    #[arg(long, default_value = "crates/api/tests/data/rules.json")]
+    rules: PathBuf,
     /// Also print the facts of the type of this name.
     #[arg(long)]
     show: Option<String>,
@@ -48,6 +51,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("facts/main.go", include_str!("schema/facts.go")),
         ("fixtures/main.go", include_str!("schema/fixtures.go")),
         ("fixtures/crd.go", include_str!("schema/fixtures_crd.go")),
+        ("rules/main.go", include_str!("schema/fixtures_rules.go")),
+        ("rules/rules.json", include_str!("schema/rules.json")),
     ];
     for (path, program) in programs {
         let path = dir.join(path);
@@ -58,6 +63,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let types: Vec<Value> = serde_json::from_slice(&go(&dir, &["run", "./facts"])?).context("parse the facts")?;
     let fixtures = go(&dir, &["run", "./fixtures"])?;
     std::fs::write(&arguments.fixtures, fixtures).with_context(|| format!("write {}", arguments.fixtures.display()))?;
+    let rules = go(&dir, &["run", "./rules"])?;
+    std::fs::write(&arguments.rules, rules).with_context(|| format!("write {}", arguments.rules.display()))?;
     let swagger = std::fs::read(kubernetes.join("api/openapi-spec/swagger.json")).context("read swagger.json")?;
     let swagger: Value = serde_json::from_slice(&swagger).context("parse swagger.json")?;
     if let Some(name) = &arguments.show {
@@ -73,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// A go.mod that takes every module of the staging area at its published version.
 fn go_mod(requirements: &str) -> String {
     let mut text = format!("module schemafacts\n\ngo 1.26.0\n\nrequire k8s.io/kubernetes {KUBERNETES}\n");
-    for name in ["api", "apimachinery", "apiextensions-apiserver", "kube-aggregator", "client-go"] {
+    for name in ["api", "apimachinery", "apiextensions-apiserver", "kube-aggregator", "client-go", "apiserver"] {
         text.push_str(&format!("require k8s.io/{name} {STAGING}\n"));
     }
     for line in requirements.lines() {

@@ -235,7 +235,7 @@ fn prepare_main(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
         _ => {}
     }
     if changed(rules.generation, new, old) {
-        meta::set_generation(new, meta::generation(old) + 1);
+        meta::set_generation(new, meta::generation(old).saturating_add(1));
     }
 }
 

@@ -25,7 +25,7 @@ struct Restarts {
 
 impl Restarts {
     fn add(&mut self, container: View<'_>) {
-        self.count += container.int("restartCount").unwrap_or(0);
+        self.count = self.count.saturating_add(container.int("restartCount").unwrap_or(0));
         let finished = container.at("lastState").at("terminated").text("finishedAt").parse::<Timestamp>().ok();
         self.last = self.last.max(finished);
     }

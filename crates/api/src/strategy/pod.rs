@@ -43,7 +43,7 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
 /// Raises the generation of a pod whose spec a sub-resource changed.
 fn raise_generation(new: &mut Value, old: &Value) {
     if !View::new(new).at("spec").same(View::new(old).at("spec")) {
-        meta::set_generation(new, meta::generation(old) + 1);
+        meta::set_generation(new, meta::generation(old).saturating_add(1));
     }
 }
 

@@ -346,7 +346,10 @@ fn success_policy(spec: View<'_>, path: &Path<'_>, errors: &mut Errors) {
 
 /// How many indexes a text such as `1,3-5` names, or what is wrong with it.
 fn index_count(text: &str, completions: i64) -> Result<i64, String> {
-    Ok(intervals(text, completions)?.iter().map(|(first, last)| last - first + 1).sum())
+    Ok(intervals(text, completions)?
+        .iter()
+        .map(|(first, last)| last.saturating_sub(*first).saturating_add(1))
+        .fold(0, i64::saturating_add))
 }
 
 fn intervals(text: &str, completions: i64) -> Result<Vec<(i64, i64)>, String> {

@@ -369,7 +369,10 @@ pub fn event(kind: &Kind, new: View<'_>, old: Option<View<'_>>, errors: &mut Err
         let (now, before) = (new.at(member(core)), old.at(member(core)));
         let moment =
             |view: View<'_>| view.string().parse::<jiff::Timestamp>().ok().map(|moment| moment.as_microsecond());
-        if core == "eventTime" && moment(now) == moment(before) {
+        if core == "eventTime" {
+            if moment(now) != moment(before) {
+                errors.invalid(&Path::new(shown), now.value().clone(), metadata::IMMUTABLE);
+            }
             continue;
         }
         immutable(now, before, &Path::new(shown), errors);
