@@ -25,8 +25,9 @@ fn services_are_reached_by_name_address_and_node_port() {
     fetch(&format!("web.{namespace}.svc.cluster.local"), "80");
     fetch(&kubectl.field("service/web", "{.spec.clusterIP}"), "80");
     fetch(&kubectl.field("pod/web", "{.status.podIP}"), "8080");
-    // A pod reaches itself through its Service.
-    kubectl.until(&["exec", "web", "--", "sh", "-c", &get("web", "80")], |out| out.ends_with("web\n"));
+    // A pod reaches itself through its Service; its own name is that of the pod, in its hosts file.
+    let address = kubectl.field("service/web", "{.spec.clusterIP}");
+    kubectl.until(&["exec", "web", "--", "sh", "-c", &get(&address, "80")], |out| out.ends_with("web\n"));
     let place = &cluster().unwrap().place;
     let from_machine = |host: &str, port: &str| {
         let mut curl = place.command("curl");
