@@ -171,11 +171,13 @@ fn reaper(place: &Place, binary: &Path, dir: &Path) -> Result<Child> {
         fi
         nsenter --net="/run/netns/$PLACE" "$BINARY" uninstall --data --data-dir "$DIR/data" --run-dir "$DIR/run"
         ip link del "$LINK"; ip netns del "$PLACE"; rm -rf "$DIR"
+        kill -0 "$OWNER" 2> /dev/null || rm -rf "${DIR%/*}/madang-e2e-image-$OWNER"
     "#;
     let mut command = Command::new("sh");
     command
         .args(["-c", SCRIPT])
         .env("DIR", dir)
+        .env("OWNER", std::process::id().to_string())
         .env("BINARY", binary)
         .env("PLACE", place.name())
         .env("LINK", place.link())

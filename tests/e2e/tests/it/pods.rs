@@ -153,13 +153,13 @@ fn security_settings_take_effect() {
 #[test]
 fn init_containers_run_in_order_before_the_others() {
     let Some(kubectl) = space("init") else { return };
-    let ordered = pod("ordered", "cat /work/log").replace(
+    let ordered = pod("ordered", "cat /steps/log").replace(
         "  containers:",
         &format!(
-            "  initContainers:\n  - {{name: one, image: {IMAGE}, command: [sh, -c, 'echo one >> /work/log'], volumeMounts: [{{name: work, mountPath: /work}}]}}\n  - {{name: two, image: {IMAGE}, command: [sh, -c, 'echo two >> /work/log'], volumeMounts: [{{name: work, mountPath: /work}}]}}\n  volumes: [{{name: work, emptyDir: {{}}}}]\n  containers:"
+            "  initContainers:\n  - {{name: one, image: {IMAGE}, command: [sh, -c, 'echo one >> /steps/log'], volumeMounts: [{{name: work, mountPath: /steps}}]}}\n  - {{name: two, image: {IMAGE}, command: [sh, -c, 'echo two >> /steps/log'], volumeMounts: [{{name: work, mountPath: /steps}}]}}\n  volumes: [{{name: work, emptyDir: {{}}}}]\n  containers:"
         ),
     );
-    let ordered = format!("{ordered}    volumeMounts: [{{name: work, mountPath: /work}}]\n");
+    let ordered = format!("{ordered}    volumeMounts: [{{name: work, mountPath: /steps}}]\n");
     kubectl.apply(&ordered);
     assert_eq!(kubectl.until(&["logs", "ordered"], |out| !out.is_empty()), "one\ntwo\n");
 }
