@@ -23,7 +23,7 @@ use crate::host;
 
 /// Crates by layer, the lowest first.
 const LAYERS: &[&[&str]] = &[
-    &["task", "serve", "store", "oci", "image", "container", "network", "dns", "runtime"],
+    &["task", "serve", "store", "oci", "image", "container", "network", "dns", "runtime", "tsdb", "promql"],
     &["api"],
     &["apiserver", "client", "access"],
     &["scheduler", "controllers", "node"],
@@ -39,6 +39,7 @@ const EDGES: &[(&str, &str)] = &[
     ("runtime", "network"),
     ("runtime", "oci"),
     ("access", "client"),
+    ("promql", "tsdb"),
 ];
 
 /// What a crate must not depend on, though it is lower.
