@@ -124,10 +124,8 @@ where
 
     /// Fills the cache from `api` until `task` ends. Failures are logged and retried with growing delays.
     pub fn start(&self, task: &Task, api: Api<K>, scope: Scope) {
-        let (cache, parent) = (self.clone(), task.clone());
-        task.spawn("cache", async move {
-            parent.until_cancelled(cache.follow(api, scope)).await;
-        });
+        let cache = self.clone();
+        task.spawn_until_cancelled("cache", async move { cache.follow(api, scope).await });
     }
 
     /// A cache that is filled at once.

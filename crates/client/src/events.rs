@@ -75,7 +75,7 @@ impl Recorder {
     /// Writes an event in the background. Failures are logged: nothing may depend on events.
     pub fn say(&self, about: &ObjectReference, severity: Severity, reason: &str, message: impl Into<String>) {
         let (inner, about, reason, message) = (self.0.clone(), about.clone(), reason.to_owned(), message.into());
-        self.0.task.spawn("event", async move {
+        self.0.task.spawn_until_cancelled("event", async move {
             if let Err(error) = inner.write(about, severity, reason, message).await {
                 tracing::debug!(component = inner.component, %error, "write event");
             }

@@ -102,11 +102,9 @@ where
             }
             state.waiting.insert(key.clone(), due);
         }
-        let (queue, task) = (self.clone(), self.0.task.clone());
-        self.0.task.spawn("delayed key", async move {
-            if task.until_cancelled(tokio::time::sleep_until(due)).await.is_none() {
-                return;
-            }
+        let queue = self.clone();
+        self.0.task.spawn_until_cancelled("delayed key", async move {
+            tokio::time::sleep_until(due).await;
             let mine = {
                 let mut state = queue.state();
                 let mine = state.waiting.get(&key) == Some(&due);
@@ -156,7 +154,8 @@ where
         Some(delay)
     }
 
-    /// Works off the queue with `workers` tasks until the queue's task ends. A failed turn is logged and repeated.
+    /// Works off the queue with `workers` tasks until the queue's task ends. A failed turn is logged and repeated; a turn
+    /// that the end finds at work is dropped, since the next start makes up for it.
     pub fn run<F, R, E>(&self, name: &'static str, workers: usize, work: F)
     where
         F: Fn(T) -> R + Clone + Send + Sync + 'static,
@@ -167,7 +166,7 @@ where
             let (queue, work, task) = (self.clone(), work.clone(), self.0.task.clone());
             self.0.task.spawn(name, async move {
                 while let Some(key) = task.until_cancelled(queue.take()).await {
-                    let turn = work(key.clone()).await;
+                    let Some(turn) = task.until_cancelled(work(key.clone())).await else { return };
                     match &turn {
                         Ok(next) => {
                             queue.finish(&key, false);

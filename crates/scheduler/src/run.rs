@@ -49,11 +49,10 @@ pub fn run(task: &Task, client: Client, pods: Cache<Pod>, nodes: Cache<Node>) {
         binding: BTreeMap::new(),
         arrivals: 0,
     };
-    let parent = task.clone();
-    task.spawn("scheduler", async move {
+    task.spawn_until_cancelled("scheduler", async move {
         pods.ready().await;
         nodes.ready().await;
-        parent.until_cancelled(owner.work(heard)).await;
+        owner.work(heard).await;
     });
 }
 
@@ -194,7 +193,7 @@ impl Owner {
                 if !report::says(&pod, &message) {
                     self.events.say(&pod.object_ref(&()), Severity::Warning, "FailedScheduling", message.clone());
                     let client = self.client.clone();
-                    self.task.spawn("unschedulable", async move {
+                    self.task.spawn_until_cancelled("unschedulable", async move {
                         report::unschedulable(&client, &pod, &message).await;
                     });
                 }
@@ -206,7 +205,7 @@ impl Owner {
         self.state.place(&key, pod.clone(), &node);
         self.binding.insert(key.clone(), pod.clone());
         let (client, hear, events) = (self.client.clone(), self.hear.clone(), self.events.clone());
-        self.task.spawn("bind", async move {
+        self.task.spawn_until_cancelled("bind", async move {
             match post(&client, &pod, &node).await {
                 Ok(()) => {
                     let message = format!("Successfully assigned {key} to {node}");

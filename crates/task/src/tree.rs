@@ -17,7 +17,7 @@ struct Node {
     name: String,
     token: CancellationToken,
     tracker: TaskTracker,
-    aborts: Mutex<Vec<AbortHandle>>,
+    parts: Mutex<Vec<(&'static str, AbortHandle)>>,
     children: Mutex<Vec<Weak<Node>>>,
     /// Keeps the path to the root alive, by which draining finds this node.
     _parent: Option<Task>,
@@ -66,7 +66,7 @@ impl Task {
             name,
             token,
             tracker: TaskTracker::new(),
-            aborts: Mutex::default(),
+            parts: Mutex::default(),
             children: Mutex::default(),
             _parent: parent,
         }))
@@ -89,12 +89,24 @@ impl Task {
             tracing::trace!(task = %keep.0.name, part = name, "ended");
         });
         let abort = handle.abort_handle();
-        let mut aborts = self.0.aborts.lock().expect("task abort lock");
-        if aborts.len() == aborts.capacity() {
-            aborts.retain(|handle| !handle.is_finished());
+        let mut parts = self.0.parts.lock().expect("task part lock");
+        if parts.len() == parts.capacity() {
+            parts.retain(|(_, part)| !part.is_finished());
         }
-        aborts.push(abort.clone());
+        parts.push((name, abort.clone()));
         Running(abort)
+    }
+
+    /// Like [`Task::spawn`], for work that nobody misses: it is dropped as soon as this task is cancelled. What it was
+    /// about to do must be safe to leave half-done.
+    pub fn spawn_until_cancelled<F>(&self, name: &'static str, future: F) -> Running
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let token = self.0.token.clone();
+        self.spawn(name, async move {
+            let _ = token.run_until_cancelled_owned(future).await;
+        })
     }
 
     /// Runs `future` until it ends or this task is cancelled; `None` when it was cancelled first.
@@ -132,13 +144,12 @@ impl Task {
             return true;
         }
         for node in &nodes {
-            let left = node.tracker.len();
-            if left > 0 {
-                tracing::warn!(task = %node.name, left, "did not end in time");
+            let mut parts = node.parts.lock().expect("task part lock");
+            let left: Vec<&str> = parts.iter().filter(|(_, part)| !part.is_finished()).map(|(name, _)| *name).collect();
+            if !left.is_empty() {
+                tracing::warn!(task = %node.name, ?left, "did not end in time");
             }
-            for handle in node.aborts.lock().expect("task abort lock").drain(..) {
-                handle.abort();
-            }
+            parts.drain(..).for_each(|(_, part)| part.abort());
         }
         false
     }

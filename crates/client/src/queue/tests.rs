@@ -30,6 +30,16 @@ async fn a_key_added_twice_gets_one_turn_and_a_failed_one_is_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_that_waits_for_ever_does_not_hold_up_the_end() {
+    let task = Task::root("test");
+    let queue = Queue::new(&task);
+    queue.add("a");
+    queue.run("test", 1, |_| std::future::pending::<Result<Next, &str>>());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(task.drain(Duration::from_secs(1)).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_earlier_of_two_delays_counts() {
     let task = Task::root("test");
     let queue = Queue::new(&task);

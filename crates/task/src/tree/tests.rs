@@ -34,6 +34,16 @@ async fn draining_drops_what_does_not_end_in_time() {
     assert!(stuck.is_finished());
 }
 
+#[tokio::test(start_paused = true)]
+async fn work_that_nobody_misses_does_not_hold_up_the_end() {
+    let root = Task::root("root");
+    let stuck = root.child("loops").spawn_until_cancelled("for ever", std::future::pending());
+    tokio::task::yield_now().await;
+    assert!(!stuck.is_finished());
+    assert!(root.drain(Duration::from_secs(5)).await);
+    assert!(stuck.is_finished());
+}
+
 #[tokio::test]
 async fn a_cancelled_child_leaves_its_siblings_running() {
     let root = Task::root("root");
