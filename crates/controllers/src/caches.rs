@@ -2,10 +2,16 @@
 
 use client::cache::{Cache, Scope};
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
+    apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    batch::v1::{CronJob, Job},
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount},
+    core::v1::{
+        ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+        Service, ServiceAccount,
+    },
     discovery::v1::EndpointSlice,
+    policy::v1::PodDisruptionBudget,
+    storage::v1::StorageClass,
 };
 use kube::{Api, Client};
 use task::Task;
@@ -29,6 +35,26 @@ pub struct Caches {
     pub replica_sets: Cache<ReplicaSet>,
     /// All deployments.
     pub deployments: Cache<Deployment>,
+    /// All replication controllers.
+    pub replication_controllers: Cache<ReplicationController>,
+    /// All jobs.
+    pub jobs: Cache<Job>,
+    /// All cron jobs.
+    pub cron_jobs: Cache<CronJob>,
+    /// All daemon sets.
+    pub daemon_sets: Cache<DaemonSet>,
+    /// All stateful sets.
+    pub stateful_sets: Cache<StatefulSet>,
+    /// All earlier and present templates of daemon and stateful sets.
+    pub revisions: Cache<ControllerRevision>,
+    /// All disruption budgets.
+    pub budgets: Cache<PodDisruptionBudget>,
+    /// All claims of volumes.
+    pub claims: Cache<PersistentVolumeClaim>,
+    /// All volumes.
+    pub volumes: Cache<PersistentVolume>,
+    /// All classes of volumes.
+    pub classes: Cache<StorageClass>,
     /// All endpoints.
     pub endpoints: Cache<Endpoints>,
     /// Service accounts called [`ACCOUNT`].
@@ -57,6 +83,16 @@ impl Caches {
             slices: Cache::idle(),
             replica_sets: Cache::idle(),
             deployments: Cache::idle(),
+            replication_controllers: Cache::idle(),
+            jobs: Cache::idle(),
+            cron_jobs: Cache::idle(),
+            daemon_sets: Cache::idle(),
+            stateful_sets: Cache::idle(),
+            revisions: Cache::idle(),
+            budgets: Cache::idle(),
+            claims: Cache::idle(),
+            volumes: Cache::idle(),
+            classes: Cache::idle(),
             endpoints: Cache::idle(),
             accounts: Cache::idle(),
             bundles: Cache::idle(),
@@ -73,6 +109,16 @@ impl Caches {
         self.slices.start(task, Api::all(client.clone()), Scope::default());
         self.replica_sets.start(task, Api::all(client.clone()), Scope::default());
         self.deployments.start(task, Api::all(client.clone()), Scope::default());
+        self.replication_controllers.start(task, Api::all(client.clone()), Scope::default());
+        self.jobs.start(task, Api::all(client.clone()), Scope::default());
+        self.cron_jobs.start(task, Api::all(client.clone()), Scope::default());
+        self.daemon_sets.start(task, Api::all(client.clone()), Scope::default());
+        self.stateful_sets.start(task, Api::all(client.clone()), Scope::default());
+        self.revisions.start(task, Api::all(client.clone()), Scope::default());
+        self.budgets.start(task, Api::all(client.clone()), Scope::default());
+        self.claims.start(task, Api::all(client.clone()), Scope::default());
+        self.volumes.start(task, Api::all(client.clone()), Scope::default());
+        self.classes.start(task, Api::all(client.clone()), Scope::default());
         self.endpoints.start(task, Api::all(client.clone()), Scope::default());
         let named = |name: &str| Scope::fields(format!("metadata.name={name}"));
         self.accounts.start(task, Api::all(client.clone()), named(ACCOUNT));

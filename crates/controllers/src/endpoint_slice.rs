@@ -31,7 +31,8 @@ use crate::{caches::Caches, expectations::Expectations};
 
 /// The label by which a slice names its Service.
 pub const SERVICE: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// The label that names the controller that writes a slice.
+pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 

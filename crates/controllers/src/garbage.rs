@@ -9,6 +9,7 @@
 //! | has owners, none of which is there | | it is deleted |
 //! | is being deleted, with finalizer `foregroundDeletion` | dependents block it | they are deleted first |
 //! | | none is left | the finalizer is removed |
+//! | has only such owners, and owns one of them in a circle | | no owner waits for it any more, then it is deleted |
 //! | is being deleted, with finalizer `orphan` | | dependents forget it, then the finalizer is removed |
 //!
 //! Of objects that neither own nor are owned only the uid is remembered.
@@ -100,7 +101,8 @@ impl Collector {
         for (name, kind) in wanted {
             if !kinds.contains_key(&name) {
                 let (collector, followed) = (self.clone(), kind.clone());
-                let running = self.task.spawn("garbage watch", async move { collector.follow(followed).await });
+                let running =
+                    self.task.spawn_until_cancelled("garbage watch", async move { collector.follow(followed).await });
                 kinds.insert(name, (kind, running));
             }
         }
@@ -113,7 +115,7 @@ impl Collector {
             watcher::Config { initial_list_strategy: InitialListStrategy::StreamingList, ..watcher::Config::default() };
         let mut events = watcher::watcher(api, config).boxed();
         let mut listed = Vec::new();
-        while let Some(Some(event)) = self.task.until_cancelled(events.next()).await {
+        while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(object)) => {
@@ -193,6 +195,10 @@ impl Collector {
                     gone.iter().map(|uid| json!({"$patch": "delete", "uid": uid.to_string()})).collect();
                 let patch = json!({"metadata": {"uid": uid.to_string(), "ownerReferences": owners}});
                 self.patch(&item, patch).await?;
+            }
+            Step::BreakCircle { item, owners } => {
+                self.unblock_owners(&item, &owners).await?;
+                self.delete(uid, &item, PropagationPolicy::Foreground).await?;
             }
             Step::Unblock { item } => self.remove_finalizer(uid, &item, "foregroundDeletion").await?,
             Step::Orphan { item, dependents } => {
@@ -276,6 +282,27 @@ impl Collector {
         };
         match patched {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 422) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Lets none of `owners` wait for `item`.
+    async fn unblock_owners(&self, item: &Item, owners: &[Uid]) -> kube::Result<()> {
+        let Some(api) = self.api(item) else { return Ok(()) };
+        let current = match api.get_metadata(&item.name).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            other => other?,
+        };
+        let mut references = current.metadata.owner_references.unwrap_or_default();
+        for reference in &mut references {
+            if Uid::parse(&reference.uid).is_some_and(|uid| owners.contains(&uid)) {
+                reference.block_owner_deletion = Some(false);
+            }
+        }
+        let patch = json!({"metadata": {"resourceVersion": current.metadata.resource_version,
+            "uid": current.metadata.uid, "ownerReferences": references}});
+        match api.patch(&item.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             other => other.map(drop),
         }
     }

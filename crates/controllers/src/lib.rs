@@ -11,9 +11,12 @@
 
 pub mod caches;
 pub mod expectations;
+pub mod hands;
+pub mod ownership;
 pub mod pods;
 
 pub mod deployment;
+pub mod endpoint_mirror;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod garbage;
@@ -28,6 +31,7 @@ use std::net::Ipv4Addr;
 
 use caches::Caches;
 use kube::Client;
+use replica_set::Form;
 use task::Task;
 
 /// What the controllers need to know of the cluster.
@@ -53,10 +57,12 @@ pub fn run(task: &Task, client: impl Fn(&'static str) -> Client, caches: &Caches
         config,
     );
     node_lifecycle::run(task, &client("node-controller"), caches);
-    replica_set::run(task, &client("replicaset-controller"), caches);
+    replica_set::run(Form::ReplicaSet, task, &client("replicaset-controller"), caches);
+    replica_set::run(Form::ReplicationController, task, &client("replication-controller"), caches);
     deployment::run(task, &client("deployment-controller"), caches);
     endpoint_slice::run(task, &client("endpointslice-controller"), caches);
     endpoints::run(task, &client("endpoint-controller"), caches);
+    endpoint_mirror::run(task, &client("endpointslicemirroring-controller"), caches);
     namespace::run(task, &client("namespace-controller"), caches);
     garbage::run(task, &client("generic-garbage-collector"));
     pod_garbage::run(task, &client("pod-garbage-collector"), caches);

@@ -138,6 +138,15 @@ pub fn claim(owners: Option<&Vec<OwnerReference>>, uid: &str, selected: bool, le
     }
 }
 
+/// `None` if the object is gone, is another by now or was changed meanwhile: then the next turn sees it as it is.
+pub fn forgive_missing<T>(done: kube::Result<T>) -> kube::Result<Option<T>> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Pods of a list that `test` holds for.
 pub fn count(pods: &[Arc<Pod>], test: impl Fn(&Pod) -> bool) -> i32 {
     i32::try_from(pods.iter().filter(|pod| test(pod)).count()).unwrap_or(i32::MAX)

@@ -1,16 +1,18 @@
-//! ReplicaSet: keeps as many pods of a template as are wanted.
+//! ReplicaSet, and with the same code ReplicationController: keeps as many pods of a template as are wanted.
 //!
 //! ```text
 //! claim pods (adopt, release) ─► too few: create, in batches of 1, 2, 4 ...
 //!                             ─► too many: delete the least useful
 //!                             ─► status
 //! ```
+//! <https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/>
+
+mod form;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use client::{
     cache::Key,
-    events::{Recorder, Severity},
     queue::{Next, Queue},
     selector::matches,
 };
@@ -19,47 +21,42 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus},
-        core::v1::Pod,
+        core::v1::{ObjectReference, Pod},
     },
-    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    apimachinery::pkg::apis::meta::v1::Time,
 };
-use kube::{
-    Api, Client, Resource,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-};
-use serde_json::json;
+use kube::Client;
 use task::Task;
+
+pub use form::Form;
 
 use crate::{
     caches::Caches,
     expectations::Expectations,
-    pods::{
-        Availability, Claim, availability, claim, controller_of, count, deletion_order, from_template, is_active,
-        is_ready,
-    },
+    hands::{BURST, Hands, refusal, slowly},
+    ownership::Owner,
+    pods::{Availability, availability, controller_of, count, deletion_order, from_template, is_active, is_ready},
 };
 
-/// Pods created or deleted in one turn at most.
-const BURST: usize = 500;
 const WORKERS: usize = 4;
 
 #[derive(Clone)]
 struct Controller {
-    client: Client,
+    form: Form,
+    hands: Hands,
     caches: Caches,
     expectations: Arc<Expectations>,
-    events: Recorder,
 }
 
-/// Runs the controller.
-pub fn run(task: &Task, client: &Client, caches: &Caches) {
+/// Runs the controller of one of the two kinds.
+pub fn run(form: Form, task: &Task, client: &Client, caches: &Caches) {
     let queue: Queue<Key> = Queue::new(task);
     let expectations: Arc<Expectations> = Arc::default();
     let add = queue.clone();
-    caches.replica_sets.listen(move |change| add.add(change.key.clone()));
-    let (add, sets, expected) = (queue.clone(), caches.replica_sets.clone(), expectations.clone());
+    form.listen(caches, move |key| add.add(key));
+    let (add, all, expected) = (queue.clone(), caches.clone(), expectations.clone());
     caches.pods.listen(move |change| {
-        let owner = |pod: &Arc<Pod>| owner_key(pod);
+        let owner = |pod: &Arc<Pod>| owner_key(form, pod);
         let before = change.old.as_ref().and_then(owner);
         let after = change.new.as_ref().and_then(owner);
         match (&change.old, &change.new) {
@@ -67,6 +64,11 @@ pub fn run(task: &Task, client: &Client, caches: &Caches) {
             (Some(old), None) => {
                 let uid = old.metadata.uid.as_deref().unwrap_or_default();
                 before.iter().for_each(|owner| expected.deleted(owner, uid));
+            }
+            // A pod that has been told to go counts as gone.
+            (Some(old), Some(new)) if new.metadata.deletion_timestamp.is_some() => {
+                let uid = old.metadata.uid.as_deref().unwrap_or_default();
+                after.iter().for_each(|owner| expected.deleted(owner, uid));
             }
             _ => {}
         }
@@ -78,7 +80,7 @@ pub fn run(task: &Task, client: &Client, caches: &Caches) {
             // An orphan may be adopted by any set that selects it.
             (None, Some(pod)) if controller_of(pod.metadata.owner_references.as_ref()).is_none() => {
                 let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-                for set in sets.list_in(namespace) {
+                for set in form.list_in(&all, namespace) {
                     if matches(&set.spec.selector, pod.metadata.labels.as_ref()) {
                         add.add(Key::of(&*set));
                     }
@@ -87,28 +89,24 @@ pub fn run(task: &Task, client: &Client, caches: &Caches) {
             _ => {}
         }
     });
-    let controller = Controller {
-        client: client.clone(),
-        caches: caches.clone(),
-        expectations,
-        events: Recorder::new(task, client, "replicaset-controller", None),
-    };
-    queue.run("replica set", WORKERS, move |key| {
+    let controller =
+        Controller { form, hands: Hands::new(task, client, form.component()), caches: caches.clone(), expectations };
+    queue.run(form.component(), WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(&key).await }
     });
 }
 
-fn owner_key(pod: &Arc<Pod>) -> Option<Key> {
-    let owner = controller_of(pod.metadata.owner_references.as_ref()).filter(|owner| owner.kind == "ReplicaSet")?;
+fn owner_key(form: Form, pod: &Arc<Pod>) -> Option<Key> {
+    let owner = controller_of(pod.metadata.owner_references.as_ref()).filter(|owner| owner.kind == form.kind())?;
     Some(Key::new(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name))
 }
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> kube::Result<Next> {
         self.caches.pods.ready().await;
-        self.caches.replica_sets.ready().await;
-        let Some(set) = self.caches.replica_sets.get(key) else {
+        self.form.ready(&self.caches).await;
+        let Some(set) = self.form.get(&self.caches, key) else {
             self.expectations.forget(key);
             return Ok(Next::Done);
         };
@@ -120,14 +118,10 @@ impl Controller {
         } else {
             None
         };
-        let leaving = count(&pods, |pod| pod.metadata.deletion_timestamp.is_some());
-        let (status, again) =
-            status(&set, &active, leaving, failure.as_ref().map(ToString::to_string), Timestamp::now());
+        let leaving = self.form.counts_leaving().then(|| count(&pods, |pod| pod.metadata.deletion_timestamp.is_some()));
+        let (status, again) = status(&set, &active, leaving, failure.as_ref().map(refusal), Timestamp::now());
         if set.status.as_ref() != Some(&status) {
-            let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &key.namespace);
-            let mut whole = (*set).clone();
-            whole.status = Some(status);
-            api.replace_status(&key.name, &PostParams::default(), &whole).await?;
+            self.form.write_status(&self.hands.client, &set, status).await?;
         }
         match (failure, again) {
             (Some(error), _) => Err(error),
@@ -138,93 +132,42 @@ impl Controller {
 
     /// The pods of the set, orphans adopted and strangers released.
     async fn claim(&self, set: &ReplicaSet) -> kube::Result<Vec<Arc<Pod>>> {
-        let spec = &set.spec;
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let mut mine = Vec::new();
-        for pod in self.caches.pods.list_in(namespace) {
-            let selected = matches(&spec.selector, pod.metadata.labels.as_ref());
-            let leaving = pod.metadata.deletion_timestamp.is_some();
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            match claim(pod.metadata.owner_references.as_ref(), uid, selected, leaving) {
-                Claim::Mine => mine.push(pod),
-                Claim::Foreign => {}
-                Claim::Adopt if set.metadata.deletion_timestamp.is_some() => {}
-                Claim::Adopt => {
-                    let patch =
-                        json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": [owner_reference(set)]}});
-                    if forgive_missing(api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await)? {
-                        mine.push(pod);
-                    }
-                }
-                Claim::Release => {
-                    let patch = json!({"metadata": {"uid": pod.metadata.uid,
-                        "ownerReferences": [{"$patch": "delete", "uid": uid}]}});
-                    forgive_missing(api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await)?;
-                }
-            }
-        }
-        Ok(mine)
+        let owner = Owner {
+            reference: &self.form.reference(set),
+            plural: self.form.plural(),
+            namespace,
+            selector: &set.spec.selector,
+            leaving: set.metadata.deletion_timestamp.is_some(),
+            finalizer: None,
+        };
+        owner.claim(&self.hands.client, self.caches.pods.list_in(namespace), |_| true).await
     }
 
     async fn scale(&self, key: &Key, set: &ReplicaSet, active: &[Arc<Pod>]) -> kube::Result<()> {
         let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+        let about = self.form.object_ref(set);
         if active.len() < wanted {
-            self.create(key, set, (wanted - active.len()).min(BURST)).await
+            self.create(key, set, &about, (wanted - active.len()).min(BURST)).await
         } else {
-            self.delete(key, set, active, (active.len() - wanted).min(BURST)).await
+            self.delete(key, &about, active, (active.len() - wanted).min(BURST)).await
         }
     }
 
-    async fn create(&self, key: &Key, set: &ReplicaSet, count: usize) -> kube::Result<()> {
+    async fn create(&self, key: &Key, set: &ReplicaSet, about: &ObjectReference, count: usize) -> kube::Result<()> {
         let Some(template) = set.spec.template.as_ref() else { return Ok(()) };
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        let pod = from_template(template, &owner_reference(set), &key.namespace);
+        let pod = from_template(template, &self.form.reference(set), &key.namespace);
         self.expectations.expect_creations(key, count);
-        let params = PostParams::default();
-        let (mut left, mut batch) = (count, 1);
-        // A template that is refused is refused once, not once a pod.
-        while left > 0 {
-            let size = batch.min(left);
-            let made = join_all((0..size).map(|_| api.create(&params, &pod))).await;
-            let mut refused = None;
-            for outcome in made {
-                match outcome {
-                    Ok(pod) => {
-                        let name = pod.metadata.name.as_deref().unwrap_or_default();
-                        self.events.say(
-                            &set.object_ref(&()),
-                            Severity::Normal,
-                            "SuccessfulCreate",
-                            format!("Created pod: {name}"),
-                        );
-                    }
-                    Err(error) => {
-                        self.expectations.created(key);
-                        refused = Some(error);
-                    }
-                }
-            }
-            left -= size;
-            if let Some(error) = refused {
-                (0..left).for_each(|_| self.expectations.created(key));
-                if !is_ending(&error) {
-                    let message = format!("Error creating: {error}");
-                    self.events.say(&set.object_ref(&()), Severity::Warning, "FailedCreate", message);
-                }
-                return Err(error);
-            }
-            batch *= 2;
-        }
-        Ok(())
+        let (made, failed) =
+            slowly(vec![&pod; count], |pod| async { self.hands.create(about, pod).await.map(drop) }).await;
+        (made..count).for_each(|_| self.expectations.created(key));
+        failed.map_or(Ok(()), Err)
     }
 
-    async fn delete(&self, key: &Key, set: &ReplicaSet, active: &[Arc<Pod>], count: usize) -> kube::Result<()> {
+    async fn delete(&self, key: &Key, about: &ObjectReference, active: &[Arc<Pod>], count: usize) -> kube::Result<()> {
         if count == 0 {
             return Ok(());
         }
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
         let mut crowds: HashMap<&str, usize> = HashMap::new();
         let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         let nodes: Vec<String> = active.iter().map(|pod| node(pod)).collect();
@@ -237,57 +180,15 @@ impl Controller {
         for pod in doomed {
             self.expectations.expect_deletion(key, pod.metadata.uid.as_deref().unwrap_or_default());
         }
-        let done = join_all(doomed.iter().map(|pod| {
-            let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
-                ..DeleteParams::default()
-            };
-            let api = api.clone();
-            async move { api.delete(pod.metadata.name.as_deref().unwrap_or_default(), &params).await }
-        }))
-        .await;
+        let done = join_all(doomed.iter().map(|pod| self.hands.delete(about, pod))).await;
         let mut failed = None;
         for (pod, outcome) in doomed.iter().zip(done) {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            match outcome {
-                Ok(_) => {
-                    let message = format!("Deleted pod: {name}");
-                    self.events.say(&set.object_ref(&()), Severity::Normal, "SuccessfulDelete", message);
-                }
-                Err(error) => {
-                    self.expectations.deleted(key, pod.metadata.uid.as_deref().unwrap_or_default());
-                    if !matches!(&error, kube::Error::Api(status) if status.code == 404) {
-                        failed = Some(error);
-                    }
-                }
+            if let Err(error) = outcome {
+                self.expectations.deleted(key, pod.metadata.uid.as_deref().unwrap_or_default());
+                failed = Some(error);
             }
         }
         failed.map_or(Ok(()), Err)
-    }
-}
-
-/// A namespace that ends refuses new pods, which is nothing to tell.
-fn is_ending(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
-}
-
-fn forgive_missing<T>(done: kube::Result<T>) -> kube::Result<bool> {
-    match done {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// The reference that pods of `set` carry.
-fn owner_reference(set: &ReplicaSet) -> OwnerReference {
-    OwnerReference {
-        api_version: "apps/v1".into(),
-        kind: "ReplicaSet".into(),
-        name: set.metadata.name.clone().unwrap_or_default(),
-        uid: set.metadata.uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
     }
 }
 
@@ -295,7 +196,7 @@ fn owner_reference(set: &ReplicaSet) -> OwnerReference {
 fn status(
     set: &ReplicaSet,
     active: &[Arc<Pod>],
-    leaving: i32,
+    leaving: Option<i32>,
     failure: Option<String>,
     now: Timestamp,
 ) -> (ReplicaSetStatus, Option<Duration>) {
@@ -335,7 +236,7 @@ fn status(
         .filter(|n| *n > 0),
         ready_replicas: Some(count(active, is_ready)).filter(|n| *n > 0),
         available_replicas: Some(available).filter(|n| *n > 0),
-        terminating_replicas: Some(leaving),
+        terminating_replicas: leaving,
         observed_generation: set.metadata.generation,
         conditions: Some(conditions).filter(|all| !all.is_empty()),
     };

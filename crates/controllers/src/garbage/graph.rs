@@ -90,6 +90,13 @@ pub enum Step {
         /// What is to become of its own dependents.
         policy: PropagationPolicy,
     },
+    /// It stands in a circle of owners that are all to go: let no owner wait for it, then delete it in the foreground.
+    BreakCircle {
+        /// The object.
+        item: Item,
+        /// Its owners.
+        owners: Vec<Uid>,
+    },
     /// Some of its owners are gone: take them off its list.
     DropOwners {
         /// The object.
@@ -248,6 +255,10 @@ impl Graph {
             return if dropped.is_empty() { Step::Nothing } else { Step::DropOwners { item, gone: dropped } };
         }
         let policy = if waiting > 0 && self.dependents.contains_key(&uid) {
+            let blocks = node.owners.iter().any(|owner| owner.blocks);
+            if blocks && dependents().any(|dependent| leaving_foreground(&dependent)) {
+                return Step::BreakCircle { item, owners: node.owners.iter().map(|owner| owner.uid).collect() };
+            }
             PropagationPolicy::Foreground
         } else if node.orphan {
             PropagationPolicy::Orphan

@@ -1,5 +1,7 @@
 //! Owners come and go.
 
+use kube::api::PropagationPolicy;
+
 use super::{Graph, Item, Node, Owner, Step, Uid};
 
 fn uid(n: u128) -> Uid {
@@ -60,6 +62,29 @@ fn foreground_deletion_waits_for_those_that_block_it() {
     assert!(matches!(graph.decide(uid(1)), Step::DeleteDependents { dependents } if dependents.is_empty()));
     assert_eq!(graph.remove(uid(2)), [uid(1)]);
     assert!(matches!(graph.decide(uid(1)), Step::Unblock { .. }));
+}
+
+#[test]
+fn a_circle_of_owners_in_foreground_deletion_is_broken_where_it_closes() {
+    let mut graph = Graph::default();
+    let leaving = |node| Node { leaving: true, foreground: true, ..node };
+    graph.put(uid(1), leaving(node("a", &[3])));
+    graph.put(uid(2), node("b", &[1]));
+    graph.put(uid(3), node("c", &[2]));
+    assert!(matches!(graph.decide(uid(2)), Step::Delete { policy: PropagationPolicy::Foreground, .. }));
+    graph.put(uid(2), leaving(node("b", &[1])));
+    assert!(matches!(graph.decide(uid(3)), Step::BreakCircle { owners, .. } if owners == [uid(2)]));
+    let mut third = node("c", &[2]);
+    third.owners[0].blocks = false;
+    graph.put(uid(3), third.clone());
+    assert!(matches!(graph.decide(uid(3)), Step::Delete { policy: PropagationPolicy::Foreground, .. }));
+    graph.put(uid(3), leaving(third));
+    // Nobody waits for the third any more, so the second goes, and with it the rest.
+    assert!(matches!(graph.decide(uid(2)), Step::Unblock { .. }));
+    graph.remove(uid(2));
+    assert!(matches!(graph.decide(uid(1)), Step::Unblock { .. }));
+    graph.remove(uid(1));
+    assert!(matches!(graph.decide(uid(3)), Step::Unblock { .. }));
 }
 
 #[test]
