@@ -16,7 +16,8 @@ use crate::{go, host, server::Server};
 /// How long a peer may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Debian's packages of other engines.
-pub const ENGINES: &[host::Package] = &[("docker.io", "/usr/sbin/dockerd"), ("podman", "/usr/bin/podman")];
+pub const ENGINES: &[host::Package] =
+    &[("docker.io", "/usr/sbin/dockerd"), ("podman", "/usr/bin/podman"), ("runc", "/usr/sbin/runc")];
 
 /// An etcd on the loopback address of the namespace.
 pub struct Etcd {
@@ -146,6 +147,10 @@ impl<'a> Engine<'a> {
                 let mut client = server.inside(Path::new("podman"));
                 client.arg("--root").arg(dir.join("data")).arg("--runroot").arg(dir.join("run"));
                 client.args(["--cgroup-manager", "cgroupfs"]);
+                // Debian's crun refuses the hybrid layout of cgroups.
+                if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+                    client.args(["--runtime", "runc"]);
+                }
                 client
             }
         }
@@ -154,7 +159,13 @@ impl<'a> Engine<'a> {
     /// Runs a container and removes it; how long the first took.
     pub fn run(&self, image: &str) -> Result<Duration> {
         let started = Instant::now();
-        let id = host::output(self.client().args(["run", "-d", image]))?;
+        let mut client = self.client();
+        client.args(["run", "-d"]);
+        if matches!(self, Self::Podman(..)) {
+            // Its defaults raise limits, which a machine without CAP_SYS_RESOURCE refuses.
+            client.args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
+        }
+        let id = host::output(client.arg(image))?;
         let took = started.elapsed();
         host::output(self.client().args(["rm", "-f", id.trim()]))?;
         Ok(took)
