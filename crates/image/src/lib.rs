@@ -15,6 +15,7 @@ pub mod image;
 pub mod store;
 
 mod load;
+pub mod names;
 pub mod pull;
 mod save;
 

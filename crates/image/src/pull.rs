@@ -28,6 +28,7 @@ use oci_spec::image::ImageIndex;
 use crate::{
     image::Image,
     manifest::{Address, MANIFEST_LIMIT, Manifest},
+    names::Names,
     store::{Source, Store, blocking},
 };
 
@@ -38,7 +39,7 @@ pub(crate) mod fetch;
 mod proxy;
 pub mod registries;
 mod session;
-mod tls;
+pub mod tls;
 
 pub use credentials::{Credentials, Keyring};
 pub use registries::Registries;
@@ -55,6 +56,8 @@ pub struct Pull {
     pub registries: Arc<Registries>,
     /// Whose certificate authorities and proxies.
     pub trust: Trust,
+    /// Addresses of registries and proxies.
+    pub names: Names,
     /// Waiting and trying again.
     pub patience: Patience,
     /// Told about each layer as it comes.

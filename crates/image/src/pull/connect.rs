@@ -23,11 +23,12 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Patience, Trust,
+    Patience, Pull, Trust,
     proxy::{Proxies, Proxy},
     registries::{Registries, Tls},
     tls,
 };
+use crate::names::Names;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ struct Inner {
     proxies: Proxies,
     patience: Patience,
     trust: Trust,
+    names: Names,
     /// Read when the first host with TLS is spoken to.
     roots: Mutex<Option<Arc<RootCertStore>>>,
     configs: Mutex<HashMap<Tls, Arc<ClientConfig>>>,
@@ -60,17 +62,19 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Connector {
-    pub fn new(registries: Arc<Registries>, trust: Trust, patience: Patience) -> anyhow::Result<Self> {
-        let proxies = match trust {
+    /// Connections for one pull.
+    pub fn new(pull: &Pull) -> anyhow::Result<Self> {
+        let proxies = match pull.trust {
             Trust::Host => Proxies::read(|name| std::env::var(name).ok())?,
             Trust::Configured => Proxies::default(),
         };
-        Ok(Self::through_proxies(registries, proxies, trust, patience))
+        Ok(Self::through_proxies(pull, proxies))
     }
 
-    fn through_proxies(registries: Arc<Registries>, proxies: Proxies, trust: Trust, patience: Patience) -> Self {
+    fn through_proxies(pull: &Pull, proxies: Proxies) -> Self {
         let (roots, configs) = Default::default();
-        Self(Arc::new(Inner { registries, proxies, patience, trust, roots, configs }))
+        let Pull { registries, trust, names, patience, .. } = pull.clone();
+        Self(Arc::new(Inner { registries, proxies, patience, trust, names, roots, configs }))
     }
 
     /// What a request to `uri` has to show to the proxy that it goes through.
@@ -84,7 +88,7 @@ impl Connector {
     /// Whether a server speaks TLS there; an error where nobody answers.
     pub async fn speaks_tls(&self, uri: &Uri) -> anyhow::Result<bool> {
         let (_, host, port) = parts(uri).context("a URL without a host")?;
-        let stream = self.in_time(dial(host, port)).await?;
+        let stream = self.in_time(self.dial(host, port)).await?;
         Ok(self.in_time(self.secure(stream, host, port)).await.is_ok())
     }
 
@@ -93,13 +97,19 @@ impl Connector {
         let make = async {
             let proxy = self.0.proxies.choose(https, host, port);
             let stream: Box<dyn Stream> = match proxy {
-                None => Box::new(dial(host, port).await?),
+                None => Box::new(self.dial(host, port).await?),
                 Some(proxy) => self.through(proxy, https.then_some((host, port))).await?,
             };
             let stream = if https { Box::new(self.secure(stream, host, port).await?) as _ } else { stream };
             Ok(TokioIo::new(Transport { stream, proxied: proxy.is_some() && !https }))
         };
         self.in_time(make).await
+    }
+
+    async fn dial(&self, host: &str, port: u16) -> anyhow::Result<TcpStream> {
+        let stream = self.0.names.connect(host, port).await.with_context(|| format!("connect to {host}:{port}"))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -140,7 +150,7 @@ impl Connector {
 
     /// Connects to a proxy, and with `target` through it.
     async fn through(&self, proxy: &Proxy, target: Option<(&str, u16)>) -> anyhow::Result<Box<dyn Stream>> {
-        let stream = dial(&proxy.host, proxy.port).await?;
+        let stream = self.dial(&proxy.host, proxy.port).await?;
         let mut stream: Box<dyn Stream> = match proxy.tls {
             true => Box::new(self.secure(stream, &proxy.host, proxy.port).await?),
             false => Box::new(stream),
@@ -180,13 +190,6 @@ fn parts(uri: &Uri) -> Option<(bool, &str, u16)> {
 
 fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
-}
-
-async fn dial(host: &str, port: u16) -> anyhow::Result<TcpStream> {
-    let host = bare(host);
-    let stream = TcpStream::connect((host, port)).await.with_context(|| format!("connect to {host}:{port}"))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 impl tower_service::Service<Uri> for Connector {

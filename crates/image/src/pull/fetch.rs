@@ -28,7 +28,7 @@ pub(crate) struct Fetcher<'a> {
 impl<'a> Fetcher<'a> {
     /// Finds out where to ask.
     pub async fn new(reference: &'a Reference, pull: &'a Pull) -> Result<Self, Error> {
-        let connector = Connector::new(pull.registries.clone(), pull.trust, pull.patience.clone())?;
+        let connector = Connector::new(pull)?;
         let client = Session::client(connector.clone());
         let mut sessions = Vec::new();
         let mut problem = None;

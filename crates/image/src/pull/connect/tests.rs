@@ -25,8 +25,8 @@ async fn setting() -> (TcpListener, Client<Connector, Full<Bytes>>, Connector) {
     let url = format!("http://me:secret@{}", listener.local_addr().unwrap());
     let proxies = Proxies::read(|name| name.ends_with("_PROXY").then(|| url.clone()).filter(|_| name != "NO_PROXY"));
     let registries = Registries::parse("configs: {registry.test: {tls: {insecure_skip_verify: true}}}").unwrap();
-    let connector =
-        Connector::through_proxies(Arc::new(registries), proxies.unwrap(), Trust::Configured, Patience::default());
+    let pull = Pull { registries: Arc::new(registries), trust: Trust::Configured, ..Pull::default() };
+    let connector = Connector::through_proxies(&pull, proxies.unwrap());
     (listener, Client::builder(TokioExecutor::new()).build(connector.clone()), connector)
 }
 
