@@ -1,15 +1,15 @@
 //! The node's own API, which the API server uses for logs, exec, attach and port-forward, and others for figures.
 //!
 //! ```text
-//! request ─ auth ─┬─ /containerLogs/NAMESPACE/POD/CONTAINER      logs
-//!                 ├─ /exec /attach /run /portForward             stream
-//!                 ├─ /pods /stats/summary /metrics ...           stats
-//!                 └─ /healthz /configz
+//! request ─ rights ─┬─ /containerLogs/NAMESPACE/POD/CONTAINER      logs
+//!                   ├─ /exec /attach /run /portForward             stream
+//!                   ├─ /pods /stats/summary /metrics ...           stats
+//!                   └─ /healthz /configz
 //! ```
 //!
-//! In reading order: [`auth`], [`logs`], [`stream`], [`stats`].
+//! In reading order: [`rights`], [`logs`], [`stream`], [`stats`].
 
-pub mod auth;
+pub mod rights;
 
 pub mod logs;
 
@@ -19,6 +19,7 @@ pub mod stats;
 
 use std::sync::Arc;
 
+use access::gate::Gate;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use jiff::Timestamp;
@@ -64,14 +65,14 @@ fn value(value: &serde_json::Value) -> Response<Body> {
 pub struct Api {
     shared: Shared,
     pods: Pods,
-    gate: auth::Gate,
+    gate: Gate,
     task: Task,
 }
 
 impl Api {
     /// The API of `shared`'s node.
     pub fn new(shared: &Shared, pods: &Pods) -> Self {
-        let gate = auth::Gate::new(shared.client.clone(), &shared.config.name);
+        let gate = Gate::new(shared.client.clone());
         Self { shared: shared.clone(), pods: pods.clone(), gate, task: shared.task.child("api") }
     }
 
@@ -79,11 +80,9 @@ impl Api {
     pub async fn handle(self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let peer = request.extensions().get::<Peer>().cloned();
-        match self.gate.pass(peer.as_ref(), request.headers(), request.method(), &path).await {
-            Ok(_) => {}
-            Err(auth::Refusal::Unauthorized) => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
-            Err(auth::Refusal::Forbidden(message)) => return text(StatusCode::FORBIDDEN, message),
-            Err(auth::Refusal::Unavailable(message)) => return text(StatusCode::SERVICE_UNAVAILABLE, message),
+        let (node, method) = (&self.shared.config.name, request.method());
+        if let Err(refusal) = rights::check(&self.gate, node, peer.as_ref(), request.headers(), method, &path).await {
+            return text(refusal.status(), refusal.to_string());
         }
         match self.route(request, &path).await {
             Ok(response) => response,

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, OnceLock, RwLock},
 };
 
+use image::names::Names;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use runtime::Runtime;
@@ -71,6 +72,8 @@ pub struct Inner {
     pub recorder: Recorder,
     /// Pulls.
     pub images: Images,
+    /// Finds hosts outside the cluster by name.
+    pub names: Names,
     /// All Services.
     pub services: client::cache::Cache<Service>,
     /// Names for the DNS server.

@@ -6,13 +6,18 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Result, anyhow, bail};
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 use runtime::Runtime;
-use task::Task;
 
-use crate::{command, reach};
+use crate::{
+    command,
+    reach::{self, Caller},
+};
+
+/// How hooks call themselves, as upstream's do.
+pub const AGENT: &str = "kube-lifecycle/1.37";
 
 /// Runs a hook in or against the container `id`, for at most `limit`.
 pub async fn run(
-    task: &Task,
+    caller: &Caller,
     runtime: &Runtime,
     handler: &LifecycleHandler,
     container: &Container,
@@ -30,12 +35,12 @@ pub async fn run(
     }
     if let Some(action) = &handler.http_get {
         // Upstream asks again over plain HTTP where an HTTPS hook meets a server that speaks none.
-        let answer = reach::http(task, action, container, pod_ip, "kube-lifecycle/1.37", limit).await;
+        let answer = reach::http(caller, action, container, pod_ip, limit).await;
         let answer = match answer {
             Err(error) if action.scheme.as_deref() == Some("HTTPS") && format!("{error:#}").contains("tls") => {
                 let mut plain = action.clone();
                 plain.scheme = Some("HTTP".into());
-                reach::http(task, &plain, container, pod_ip, "kube-lifecycle/1.37", limit).await?
+                reach::http(caller, &plain, container, pod_ip, limit).await?
             }
             other => other?,
         };

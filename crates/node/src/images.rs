@@ -10,7 +10,7 @@ use std::{
 use base64::Engine as _;
 use image::{
     Image, Store,
-    pull::{Credentials, Pull, Registries},
+    pull::{Credentials, Pull},
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
@@ -27,15 +27,16 @@ pub struct Images {
     store: Store,
     client: kube::Client,
     recorder: Recorder,
-    registries: Arc<Registries>,
+    /// How to pull, but for credentials.
+    how: Arc<Pull>,
     /// One pull of a name at a time.
     pulling: Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Images {
     /// Pulls into `store`.
-    pub fn new(store: Store, client: kube::Client, recorder: Recorder, registries: Arc<Registries>) -> Self {
-        Self { store, client, recorder, registries, pulling: Arc::default() }
+    pub fn new(store: Store, client: kube::Client, recorder: Recorder, how: Pull) -> Self {
+        Self { store, client, recorder, how: Arc::new(how), pulling: Arc::default() }
     }
 
     /// Has the image `name` as `policy` wants it, for a container of `pod`.
@@ -81,11 +82,7 @@ impl Images {
         }
         record(false, "Pulling", format!("Pulling image {name:?}"));
         let began = Instant::now();
-        let pull = Pull {
-            credentials: self.credentials(pod, &reference).await,
-            registries: self.registries.clone(),
-            ..Pull::default()
-        };
+        let pull = Pull { credentials: self.credentials(pod, &reference).await, ..(*self.how).clone() };
         match self.store.pull(&reference, &pull).await {
             Ok(image) => {
                 let message = format!(

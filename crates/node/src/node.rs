@@ -7,12 +7,14 @@
 
 use std::{
     net::{TcpListener, UdpSocket},
+    path::Path,
     sync::{Arc, OnceLock, RwLock},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use client::cache::Cache;
+use image::{names::Names, pull::Pull};
 use network::Network;
 use runtime::Runtime;
 use rustls::ServerConfig;
@@ -33,6 +35,9 @@ use crate::{
 
 /// Delay of a network that could not be set up.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// Where the machine keeps names of its own.
+const HOSTS: &str = "/etc/hosts";
 
 /// What the node listens on. The sockets are bound already, by whoever may.
 pub struct Sockets {
@@ -65,14 +70,17 @@ impl Node {
         sockets: Sockets,
     ) -> Result<Self> {
         let task = task.child("node");
-        let recorder = Recorder::start(&task, client.clone(), &config.name);
+        let recorder = Recorder::start(&task, &client, &config.name);
         let (_, allocatable) = register::resources(&config);
         let zone = Arc::new(dns::Zone::new(&config.cluster_domain));
-        let images = Images::new(runtime.images().clone(), client.clone(), recorder.clone(), config.registries.clone());
+        let names = Names::from_files(&config.resolv_conf, Path::new(HOSTS));
+        let pulls = Pull { registries: config.registries.clone(), names: names.clone(), ..Pull::default() };
+        let images = Images::new(runtime.images().clone(), client.clone(), recorder.clone(), pulls);
         let shared = Shared::new(Inner {
             objects: objects::Store::new(&task, &client),
             recorder,
             images,
+            names,
             services: Cache::idle(),
             zone: zone.clone(),
             allocatable,

@@ -16,11 +16,16 @@ use std::{
 
 use k8s_openapi::api::core::v1::{Container, Probe as Spec};
 use runtime::Runtime;
-use task::Task;
 use tokio::sync::watch;
 
 pub use crate::pod::decide::Probe as Kind;
-use crate::{command, reach};
+use crate::{
+    command,
+    reach::{self, Caller},
+};
+
+/// How probes call themselves, as upstream's do.
+pub const AGENT: &str = "kube-probe/1.37";
 
 /// Counts results until they make a verdict.
 #[derive(Clone, Debug)]
@@ -84,9 +89,9 @@ fn seconds(value: Option<i32>, default: u64) -> Duration {
     Duration::from_secs(value.filter(|value| *value > 0).unwrap_or(default))
 }
 
-/// Asks until `task` ends, or until a failure decides. `gate` is true once the container counts as started.
+/// Asks until the caller's task ends, or until a failure decides. `gate` is true once the container counts as started.
 pub async fn run(
-    task: Task,
+    caller: Caller,
     runtime: Runtime,
     kind: Kind,
     spec: Spec,
@@ -108,7 +113,7 @@ pub async fn run(
         tokio::time::sleep(delay).await;
         loop {
             let began = tokio::time::Instant::now();
-            let result = ask(&task, &runtime, &spec, &target).await;
+            let result = ask(&caller, &runtime, &spec, &target).await;
             if let Err(message) = &result {
                 report(Report::Failure(message.clone()));
             }
@@ -130,20 +135,19 @@ pub async fn run(
             tokio::time::sleep_until(began + period).await;
         }
     };
-    task.until_cancelled(work).await;
+    caller.task.until_cancelled(work).await;
 }
 
 /// One question. The error is what the event shows.
-async fn ask(task: &Task, runtime: &Runtime, spec: &Spec, target: &Target) -> Result<(), String> {
+async fn ask(caller: &Caller, runtime: &Runtime, spec: &Spec, target: &Target) -> Result<(), String> {
     let limit = seconds(spec.timeout_seconds, 1);
-    let agent = "kube-probe/1.37";
     if let Some(action) = &spec.exec {
         let command = action.command.clone().unwrap_or_default();
         let outcome = command::run(runtime, &target.id, command, limit).await?;
         return if outcome.code == 0 { Ok(()) } else { Err(outcome.output) };
     }
     if let Some(action) = &spec.http_get {
-        let answer = reach::http(task, action, &target.container, target.pod_ip, agent, limit).await;
+        let answer = reach::http(caller, action, &target.container, target.pod_ip, limit).await;
         let answer = answer.map_err(|error| error.to_string())?;
         return match answer.status {
             200..400 => Ok(()),
@@ -153,22 +157,21 @@ async fn ask(task: &Task, runtime: &Runtime, spec: &Spec, target: &Target) -> Re
     if let Some(action) = &spec.tcp_socket {
         let port = reach::port(&action.port, &target.container).map_err(|error| error.to_string())?;
         let ip = action.host.as_deref().filter(|host| !host.is_empty());
-        let ip = match ip.map(str::parse::<IpAddr>) {
-            None => target.pod_ip,
-            Some(Ok(ip)) => ip,
-            Some(Err(_)) => {
-                let name = format!("{}:{port}", action.host.as_deref().unwrap_or(""));
-                let found = tokio::net::lookup_host(name).await.ok().and_then(|mut found| found.next());
-                found.ok_or("lookup: no such host")?.ip()
-            }
+        let attempt = async {
+            let found = match ip {
+                None => vec![target.pod_ip],
+                Some(host) => caller.names.lookup(host).await.map_err(|error| format!("dial tcp: {error}"))?,
+            };
+            let first = found.first().copied().unwrap_or(target.pod_ip);
+            reach::tcp(SocketAddr::new(first, port), limit).await.map_err(|error| error.to_string())
         };
-        return reach::tcp(SocketAddr::new(ip, port), limit).await.map_err(|error| error.to_string());
+        return tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err("dial tcp: i/o timeout".into()));
     }
     if let Some(action) = &spec.grpc {
         let port = u16::try_from(action.port).map_err(|_| "port is out of range".to_owned())?;
         let address = SocketAddr::new(target.pod_ip, port);
         let service = action.service.as_deref().unwrap_or("");
-        return reach::grpc(task, address, service, agent, limit).await.map_err(|error| error.to_string());
+        return reach::grpc(caller, address, service, limit).await.map_err(|error| error.to_string());
     }
     Err("missing probe handler".into())
 }

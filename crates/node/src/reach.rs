@@ -15,15 +15,12 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use image::{names::Names, pull::tls};
 use k8s_openapi::{
     api::core::v1::{Container, HTTPGetAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use task::Task;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -33,6 +30,17 @@ use tokio::{
 /// Bytes of an answer that are looked at.
 const BODY_LIMIT: usize = 10 * 1024;
 const REDIRECTS: usize = 10;
+
+/// Who knocks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Carries the connections.
+    pub task: Task,
+    /// Finds hosts by name.
+    pub names: Names,
+    /// How it calls itself.
+    pub agent: &'static str,
+}
 
 /// An HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,13 +84,12 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
-/// Sends the request that `action` describes to a container of the pod at `pod_ip`. `agent` names the sender.
+/// Sends the request that `action` describes to a container of the pod at `pod_ip`.
 pub async fn http(
-    task: &Task,
+    caller: &Caller,
     action: &HTTPGetAction,
     container: &Container,
     pod_ip: IpAddr,
-    agent: &str,
     limit: Duration,
 ) -> Result<Answer> {
     let port = port(&action.port, container)?;
@@ -99,7 +106,7 @@ pub async fn http(
     let attempt = async {
         let mut target: Uri = url.parse().with_context(|| format!("invalid address {url:?}"))?;
         for _ in 0..REDIRECTS {
-            let answer = send(task, &target, action, agent).await?;
+            let answer = send(caller, &target, action).await?;
             let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
             let redirected = answer.status().is_redirection() && answer.status() != StatusCode::NOT_MODIFIED;
             let next = location.filter(|_| redirected).and_then(|location| follow(&target, location));
@@ -138,22 +145,22 @@ fn follow(from: &Uri, location: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-async fn connect(target: &Uri) -> Result<TcpStream> {
+async fn connect(caller: &Caller, target: &Uri) -> Result<TcpStream> {
     let secure = target.scheme_str() == Some("https");
     let host = target.host().context("no host in address")?;
     let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let plain = host.trim_start_matches('[').trim_end_matches(']');
-    TcpStream::connect((plain, port)).await.map_err(|error| match plain.parse::<IpAddr>() {
+    caller.names.connect(plain, port).await.map_err(|error| match plain.parse::<IpAddr>() {
         Ok(ip) => anyhow!("dial tcp {}: connect: {}", SocketAddr::new(ip, port), reason(&error)),
         Err(_) => anyhow!("dial tcp {plain}:{port}: {}", reason(&error)),
     })
 }
 
-async fn send(task: &Task, target: &Uri, action: &HTTPGetAction, agent: &str) -> Result<Response<Incoming>> {
+async fn send(caller: &Caller, target: &Uri, action: &HTTPGetAction) -> Result<Response<Incoming>> {
     let path = target.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::get(path).body(Full::new(Bytes::new())).context("build request")?;
     let headers = request.headers_mut();
-    headers.insert(header::USER_AGENT, HeaderValue::try_from(agent).context("user agent")?);
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(caller.agent));
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let authority = target.authority().context("no host in address")?.as_str();
@@ -168,15 +175,15 @@ async fn send(task: &Task, target: &Uri, action: &HTTPGetAction, agent: &str) ->
         headers.remove(name);
     }
     headers.extend(own);
-    let socket = connect(target).await?;
+    let socket = connect(caller, target).await?;
     if target.scheme_str() == Some("https") {
         let host = target.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).context("server name")?;
         let connector = tokio_rustls::TlsConnector::from(trusting()?);
         let stream = connector.connect(name, socket).await.context("tls")?;
-        exchange(task, stream, request).await
+        exchange(&caller.task, stream, request).await
     } else {
-        exchange(task, socket, request).await
+        exchange(&caller.task, socket, request).await
     }
 }
 
@@ -193,69 +200,29 @@ where
 
 fn trusting() -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting(schemes)))
+        .with_custom_certificate_verifier(tls::anybody(provider))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
-/// Accepts every certificate.
-#[derive(Debug)]
-struct Trusting(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
-}
-
 /// Asks a gRPC server whether `service` is healthy. <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>
-pub async fn grpc(task: &Task, address: SocketAddr, service: &str, agent: &str, limit: Duration) -> Result<()> {
+pub async fn grpc(caller: &Caller, address: SocketAddr, service: &str, limit: Duration) -> Result<()> {
     let attempt = async {
         let socket = TcpStream::connect(address)
             .await
             .map_err(|error| anyhow!("dial tcp {address}: connect: {}", reason(&error)))?;
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await?;
-        task.spawn("request", async move {
+        caller.task.spawn("request", async move {
             let _ = connection.await;
         });
         let request = Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
-            .header(header::USER_AGENT, agent)
+            .header(header::USER_AGENT, caller.agent)
             .body(Full::new(health_request(service)))
             .context("build request")?;
         let answer = sender.send_request(request).await?;
@@ -365,8 +332,9 @@ mod tests {
         let get = |path: &str, headers: serde_json::Value| {
             let action: HTTPGetAction =
                 serde_json::from_value(json!({"port": address.port(), "path": path, "httpHeaders": headers})).unwrap();
-            let (task, container) = (task.clone(), container.clone());
-            async move { http(&task, &action, &container, address.ip(), "kube-probe/1.37", Duration::from_secs(5)).await }
+            let caller = Caller { task: task.clone(), names: Names::default(), agent: "kube-probe/1.37" };
+            let container = container.clone();
+            async move { http(&caller, &action, &container, address.ip(), Duration::from_secs(5)).await }
         };
         assert_eq!(get("/near", json!([])).await.unwrap(), Answer { status: 200, body: "good".into() });
         assert_eq!(get("/far", json!([])).await.unwrap().status, 302);

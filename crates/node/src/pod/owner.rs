@@ -32,6 +32,7 @@ use crate::{
     config::{Shared, now},
     objects::Notify,
     probe::{self, Report, Target},
+    reach::Caller,
     volume,
 };
 
@@ -449,15 +450,9 @@ impl Owner {
                 };
                 let _ = mailbox.send(message);
             };
-            let running = probe::run(
-                task.clone(),
-                self.shared.runtime.clone(),
-                kind,
-                spec,
-                target.clone(),
-                gate.subscribe(),
-                report,
-            );
+            let caller = Caller { task: task.clone(), names: self.shared.names.clone(), agent: probe::AGENT };
+            let running =
+                probe::run(caller, self.shared.runtime.clone(), kind, spec, target.clone(), gate.subscribe(), report);
             task.spawn("probe", running);
         }
         self.probes.insert(name.to_owned(), ProbeSet { id: id.to_owned(), calm, all, gate });

@@ -24,7 +24,9 @@ use super::{
 };
 use crate::{
     config::{Shared, now},
-    env, field, hook, resources, sandbox, security, volume,
+    env, field, hook,
+    reach::Caller,
+    resources, sandbox, security, volume,
 };
 
 /// Longest that a postStart hook may take; a container that hangs in it can be deleted at any time.
@@ -412,7 +414,10 @@ pub async fn resize(shared: &Shared, pod: &Pod, sandbox: &str, name: String, id:
 pub async fn post_start(task: &Task, shared: &Shared, container: Container, id: String, pod_ip: IpAddr) -> Event {
     let handler = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
     let result = match handler {
-        Some(handler) => hook::run(task, &shared.runtime, handler, &container, &id, pod_ip, HOOK_LIMIT).await,
+        Some(handler) => {
+            let caller = Caller { task: task.clone(), names: shared.names.clone(), agent: hook::AGENT };
+            hook::run(&caller, &shared.runtime, handler, &container, &id, pod_ip, HOOK_LIMIT).await
+        }
         None => Ok(()),
     };
     Event::Hook(container.name.clone(), id, result.map_err(|error| format!("{error:#}")))
@@ -446,7 +451,8 @@ impl StopContainer {
         let mut grace = self.grace;
         let handler = self.container.as_ref().and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref());
         if let (true, Some(handler), Some(container)) = (self.hook, handler, &self.container) {
-            let running = hook::run(&self.task, &self.shared.runtime, handler, container, &self.id, self.pod_ip, grace);
+            let caller = Caller { task: self.task.clone(), names: self.shared.names.clone(), agent: hook::AGENT };
+            let running = hook::run(&caller, &self.shared.runtime, handler, container, &self.id, self.pod_ip, grace);
             let result = match tokio::time::timeout(grace, running).await {
                 Ok(result) => result,
                 Err(_) => Err(anyhow!("preStop hook did not end in time")),
