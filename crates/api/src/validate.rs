@@ -8,13 +8,14 @@
 
 use serde_json::Value;
 
-use crate::kinds::{Kind, Sub};
-use crate::meta::View;
+use crate::kinds::Kind;
+use crate::meta::{Qualified, View};
 
 mod access;
 mod address;
 mod apps;
 mod batch;
+mod certificate;
 mod check;
 mod core;
 mod field;
@@ -54,10 +55,10 @@ pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<F
 }
 
 /// What is wrong with the body of a request to a sub-resource that has a kind of its own: Binding, Scale, TokenRequest.
-pub fn body(subresource: &Sub, object: &Value) -> Vec<FieldError> {
+pub fn body(kind: Qualified<'_>, object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::new();
     let view = View::new(object);
-    match (subresource.group, subresource.kind) {
+    match (kind.group, kind.name) {
         ("", "Binding") => pod::binding(view, &mut errors),
         ("autoscaling", "Scale") => scaling::scale(view, &mut errors),
         ("authentication.k8s.io", "TokenRequest") => access::token_request(view, &mut errors),
@@ -108,6 +109,7 @@ fn kinds(kind: &Kind, subresource: &str, new: View<'_>, old: Option<View<'_>>, e
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             registration::signing_request(subresource, new, old, errors);
         }
+        ("certificates.k8s.io", "PodCertificateRequest") => certificate::pod_request(subresource, new, old, errors),
         ("flowcontrol.apiserver.k8s.io", name) => flow::check(name, subresource, new, errors),
         (_, "Event") if !kind.is_custom() => core::event(kind, new, old, errors),
         ("storage.k8s.io", name) => storage::group(name, subresource, new, old, errors),

@@ -14,7 +14,6 @@
 use std::sync::Arc;
 
 use api::{
-    json,
     meta::{self, View},
     status::Status,
     strategy,
@@ -23,12 +22,12 @@ use http::Response;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serve::body::Body;
-use store::{Compare, Op, Outcome, Revision, Txn};
 
 use crate::{
-    admission::{self, Attributes, Operation},
+    admission::{self, Operation},
     cache::Listed,
     call::Call,
+    commit::{self, Extra, Next, Step, Stored},
     crd, decode,
     encode::{self, List},
     object::Object,
@@ -36,8 +35,8 @@ use crate::{
     read,
     registry::{Resource, Served},
     selection::Selection,
-    server::{Server, store_failed},
-    write::{Extra, Target},
+    server::Server,
+    write::Target,
 };
 
 const TRIES: usize = 64;
@@ -104,7 +103,7 @@ fn returns_object(served: &Served) -> bool {
 
 /// What happens next to an object that is to be deleted: a pure decision.
 #[derive(Debug, PartialEq)]
-enum Step {
+enum Fate {
     /// Nothing; it is on its way already.
     Wait,
     /// It gets this state.
@@ -130,47 +129,18 @@ pub async fn remove(
         };
         let old = encode::tree(resource, served, &current).into_owned();
         preconditions(served, target.name, &old, options)?;
-        let attributes = Attributes {
-            user: &call.user,
-            operation: Operation::Delete,
-            kind,
-            sub: "",
-            namespace: target.namespace,
-            name: target.name,
-            dry_run: options.dry_run,
-            call: Some(call),
-        };
+        let attributes = Target { sub: "", ..target }.attributes(call, Operation::Delete, options.dry_run);
         admission::validate(server, &attributes, None, Some(&old)).await?;
-        let step = decide(served, &old, options, server.now());
-        let (op, extra, bytes) = match step {
-            Step::Wait => return Ok(Deleted { object: current, gone: false }),
-            Step::Mark(new) => {
-                let bytes = json::to_canonical(&crate::convert::to_storage(resource, served, new));
-                if bytes == current.bytes() {
-                    return Ok(Deleted { object: current, gone: false });
-                }
-                let put = Op::Put { key: key.clone(), value: server.sealed(&key, &bytes)? };
-                (put, Extra::default(), Some(bytes))
-            }
-            Step::Remove => (Op::Delete { key: key.clone() }, server.allocate(&attributes, None, Some(&old))?, None),
+        let (next, extra, gone) = match decide(served, &old, options, server.now()) {
+            Fate::Wait => return Ok(Deleted { object: current, gone: false }),
+            Fate::Mark(new) => (Next::Put(new), Extra::default(), false),
+            Fate::Remove => (Next::Remove(None), server.allocate(&attributes, None, Some(&old))?, true),
         };
-        if options.dry_run {
-            let object = bytes.map_or(current.clone(), |bytes| Object::new(key, bytes, current.revision()));
-            return Ok(Deleted { object, gone: matches!(op, Op::Delete { .. }) });
-        }
-        let mut compare = vec![Compare { key: key.clone(), mod_revision: Revision::new(current.revision()) }];
-        compare.extend(extra.compare);
-        let mut ops = vec![op];
-        ops.extend(extra.ops);
-        match server.feed.store().commit(Txn { compare, ops }).await {
-            Ok(Outcome::Committed(revision)) => {
-                let gone = bytes.is_none();
-                let object = Object::new(key, bytes.unwrap_or_else(|| current.bytes().clone()), revision.get());
-                server.written(&object).await;
-                return Ok(Deleted { object, gone });
-            }
-            Ok(Outcome::Conflict(_)) => {}
-            Err(error) => return Err(store_failed(kind.resource(), &error)),
+        let step = Step { target, seen: Some(&current), next, extra, dry_run: options.dry_run };
+        match commit::store(server, step).await? {
+            Stored::Done(object) => return Ok(Deleted { object, gone }),
+            Stored::Same(object) => return Ok(Deleted { object, gone: false }),
+            Stored::Lost(_) => {}
         }
     }
     Err(Status::conflict(kind.resource(), target.name, "the object is being modified by others; please try again"))
@@ -188,7 +158,7 @@ fn preconditions(served: &Served, name: &str, old: &Value, options: &DeleteOptio
     Ok(())
 }
 
-fn decide(served: &Served, old: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
+fn decide(served: &Served, old: &Value, options: &DeleteOptions, now: Timestamp) -> Fate {
     let mut new = old.clone();
     let deleting = meta::deletion_timestamp(old);
     let requested = options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
@@ -202,7 +172,7 @@ fn decide(served: &Served, old: &Value, options: &DeleteOptions, now: Timestamp)
                     meta::set_deletion(&mut new, when, period);
                     marked = period > 0;
                 }
-                _ => return Step::Wait,
+                _ => return Fate::Wait,
             },
             (None, _) => {
                 let period = strategy::pod::grace_period_seconds(old, requested);
@@ -229,10 +199,10 @@ fn decide(served: &Served, old: &Value, options: &DeleteOptions, now: Timestamp)
             meta::metadata_mut(&mut new).remove("deletionGracePeriodSeconds");
             meta::object_at(&mut new, "status").insert("phase".to_owned(), "Terminating".into());
             dependents(served, &mut new, options);
-            return Step::Mark(new);
+            return Fate::Mark(new);
         }
         if finalizers {
-            return Step::Wait;
+            return Fate::Wait;
         }
     }
     if deleting.is_none() || !marked {
@@ -247,12 +217,12 @@ fn decide(served: &Served, old: &Value, options: &DeleteOptions, now: Timestamp)
         marked = true;
     }
     if !marked {
-        return Step::Remove;
+        return Fate::Remove;
     }
     if deleting.is_none() && meta::generation(old) > 0 {
         meta::set_generation(&mut new, meta::generation(old) + 1);
     }
-    Step::Mark(new)
+    Fate::Mark(new)
 }
 
 /// A deletion that was to take `left` seconds is now to take `period`, counted from its start.

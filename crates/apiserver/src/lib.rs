@@ -27,6 +27,7 @@ pub mod query;
 
 pub mod admission;
 pub mod auth;
+pub mod certificate;
 
 pub mod cache;
 pub mod crd;
@@ -42,6 +43,7 @@ pub mod encode;
 pub mod scan;
 pub mod wire;
 
+pub mod commit;
 pub mod connect;
 pub mod delete;
 pub mod patch;

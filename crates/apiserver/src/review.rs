@@ -17,6 +17,7 @@ use serve::body::Body;
 use crate::{
     auth::{self, User, rbac::Wanted},
     call::Call,
+    negotiate::Offer,
     options::WriteOptions,
     server::Server,
     sub,
@@ -30,6 +31,7 @@ pub async fn answer(server: &Arc<Server>, call: &Call, kind: &Kind) -> Result<Re
     if kind.kind == "Binding" {
         return sub::binding::answer(server, call, "").await;
     }
+    call.accepted(Offer::PLAIN)?;
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let mut review = sub::body(call, &kind.gvk(), kind.schema, options.field_validation).await?;
     let status = match kind.kind {

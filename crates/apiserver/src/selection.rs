@@ -1,7 +1,7 @@
 //! Which objects of a resource a list or a watch is about: a place in key order, labels and fields.
 
 use api::{
-    kinds::Kind,
+    kinds::{self, Kind},
     selector::{Fields, Labels},
     status::Status,
 };
@@ -14,9 +14,38 @@ pub struct Selection {
     prefix: Box<str>,
     exact: bool,
     labels: Option<Labels>,
-    fields: Option<(Fields, Kind)>,
+    fields: Option<(Fields, Shape)>,
     /// The node that pods must be on, which is looked at before anything is parsed.
     node: Option<Box<str>>,
+}
+
+/// The form in which fields are looked at: that of the version that was asked for, not of the one that is stored.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// The version that was asked for.
+    served: Kind,
+    /// The stored one, where it is another and objects are to be converted first.
+    stored: Option<Kind>,
+}
+
+impl Shape {
+    fn of(resource: &Resource, version: usize) -> Self {
+        let served = resource.versions[version].kind;
+        let stored = resource.versions[resource.storage()].kind;
+        let differs = (stored.group, stored.version) != (served.group, served.version);
+        Self { served, stored: (differs && resource.definition.is_none()).then_some(stored) }
+    }
+
+    fn matches(&self, fields: &Fields, object: &Object) -> bool {
+        match self.stored {
+            None => fields.matches(&self.served, &object.value()),
+            Some(stored) => {
+                let mut value = object.owned();
+                kinds::convert(&stored, &self.served, &mut value);
+                fields.matches(&self.served, &value)
+            }
+        }
+    }
 }
 
 impl Selection {
@@ -68,7 +97,7 @@ impl Selection {
         }
         if !fields.is_everything() {
             selection.node = fields.exact("spec.nodeName").map(Into::into);
-            selection.fields = Some((fields, kind));
+            selection.fields = Some((fields, Shape::of(resource, version)));
         }
         Ok(selection)
     }
@@ -110,6 +139,6 @@ impl Selection {
                 .node
                 .as_ref()
                 .is_none_or(|node| scan::text(object.bytes(), &["spec", "nodeName"]).unwrap_or_default() == **node)
-            && self.fields.as_ref().is_none_or(|(fields, kind)| fields.matches(kind, &object.value()))
+            && self.fields.as_ref().is_none_or(|(fields, shape)| shape.matches(fields, object))
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     auth::{self, User, certificate::Certificates, rbac, rbac::Rbac, token::Tokens},
     bootstrap,
     call::Call,
+    commit::Extra,
     config::Config,
     connect, crd, delete, discovery, expiry,
     feed::Feed,
@@ -46,7 +47,7 @@ use crate::{
     read,
     registry::{Resource, Route},
     review, service_ip, sub, watch, write,
-    write::{Extra, Target},
+    write::Target,
 };
 
 /// An API server. Cloning gives another handle to the same one.

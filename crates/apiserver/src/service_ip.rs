@@ -24,7 +24,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use store::{Compare, Op, Revision};
 
-use crate::{admission::Attributes, registry::Resource, server::Server, write::Extra};
+use crate::{admission::Attributes, commit::Extra, registry::Resource, server::Server};
 
 /// Where node ports that are taken lie in the store: group and plural of a resource without versions.
 pub const PORTS: (&str, &str) = ("ranges", "servicenodeports");

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use api::{
     defaults,
     kinds::Sub,
-    meta::{self, Gvk},
+    meta::{self, Gvk, Qualified},
     schema::Type,
     status::Status,
-    structural,
+    structural, validate,
 };
 use http::Response;
 use serde_json::Value;
@@ -98,6 +98,12 @@ pub async fn body(call: &Call, gvk: &Gvk, schema: &str, validation: FieldValidat
     }
     defaults::apply_type(&gvk.group, &gvk.version, &gvk.kind, &mut document.value);
     Ok(document.value)
+}
+
+/// Refuses the body of an action that breaks the rules of its kind.
+pub fn check(kind: Qualified<'_>, name: &str, object: &Value) -> Result<(), Status> {
+    let errors = validate::body(kind, object);
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(kind, name, &errors)) }
 }
 
 /// An object that is not stored, as the answer.

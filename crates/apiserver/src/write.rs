@@ -1,9 +1,10 @@
 //! Creations, updates and patches: from a checked body to a commit.
 //!
 //! ```text
-//! create   body ─ system fields ─ mutating admission ─ strategy ─ validation ─ admission ─ commit "must not exist"
-//! update   ┌ current ─ change ─ mutating admission ─ strategy ─ validation ─ admission ─ commit "must be at revision" ┐
-//!          └──────────────────────────── someone else was faster: once more ─────────────────────────────────────────┘
+//! create   body ─ system fields ──┐
+//!                                 ├─ mutate (admission, strategy) ─ validate (rules, admission) ─ charge ─ commit::store
+//! update   ┌ current ─ change ────┘                                                                           │
+//!          └───────────────────────────── someone else was faster: once more ─────────────────────────────────┘
 //! ```
 //!
 //! An update that changes nothing commits nothing. One that takes the last finalizer from an object that is to be deleted
@@ -12,8 +13,6 @@
 use std::sync::Arc;
 
 use api::{
-    json,
-    kinds::Kind,
     meta,
     status::{Reason, Status},
     strategy, validate,
@@ -22,32 +21,24 @@ use api::{
 use http::Response;
 use serde_json::Value;
 use serve::body::Body;
-use store::{Compare, Op, Outcome, Revision, Txn};
 
 use crate::{
     admission::{self, Attributes, Operation},
     call::Call,
+    certificate,
+    commit::{self, Extra, Next, Step, Stored},
     decode,
     object::Object,
     options::WriteOptions,
     read,
     registry::{Resource, Served},
-    server::{Server, store_failed},
+    server::Server,
 };
 
 /// How often a name is generated before the client is told to try again.
 const GENERATE: usize = 8;
 /// How often an update is tried against others who are faster.
 const TRIES: usize = 64;
-
-/// What else a commit does: addresses and ports that a Service takes or frees.
-#[derive(Debug, Default)]
-pub struct Extra {
-    /// Further conditions.
-    pub compare: Vec<Compare>,
-    /// Further writes.
-    pub ops: Vec<Op>,
-}
 
 /// Where an object is written: a resource in one version, perhaps one of its sub-resources.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +73,8 @@ impl<'a> Target<'a> {
         self.resource.key(self.namespace, self.name)
     }
 
-    fn attributes<'b>(&self, call: &'b Call, operation: Operation, dry_run: bool) -> Attributes<'b>
+    /// A request as admission sees it.
+    pub fn attributes<'b>(&self, call: &'b Call, operation: Operation, dry_run: bool) -> Attributes<'b>
     where
         'a: 'b,
     {
@@ -172,97 +164,89 @@ async fn insert_named(
     mut value: Value,
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
-    let (resource, served) = (target.resource, target.served());
-    let kind = &served.kind;
+    let kind = &target.served().kind;
     let attributes = target.attributes(call, Operation::Create, options.dry_run);
-    admission::mutate(server, &attributes, &mut value, None).await?;
-    meta::set_uid(&mut value, &server.new_uid());
-    meta::set_creation_timestamp(&mut value, server.now());
-    match &resource.definition {
-        None => {
-            strategy::prepare_create(kind, &mut value);
-            strategy::stamp(kind, &mut value, None, server.now());
-            if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-                let now = meta::rfc3339(server.now());
-                value = crate::crd::accepted(&server.feed.registry(), &value, &now).unwrap_or(value);
-            }
-        }
-        Some(definition) => definition.prepare_create(kind, &mut value),
-    }
-    // A lost race for an address or a port is run again; nothing else can be lost to others than the name.
+    mutate(server, &attributes, target, &mut value, None).await?;
+    // A lost race for what comes with the object, an address or a quota, is run again from here; the name can be lost only
+    // once.
     let again = attributes.is("", "Service").then(|| value.clone());
-    for _ in 0..TRIES {
-        let mut value = again.clone().unwrap_or_else(|| std::mem::take(&mut value));
-        let extra = server.allocate(&attributes, Some(&mut value), None)?;
-        let errors = match &resource.definition {
-            None => invalid(kind, "", &value, None),
-            Some(definition) => definition.validate(kind, "", &value, None),
+    for round in 0..TRIES {
+        let mut value = match &again {
+            Some(value) => value.clone(),
+            None => std::mem::take(&mut value),
         };
-        if !errors.is_empty() {
-            return Err(Status::invalid(kind.group_kind(), meta::name(&value), &errors));
+        let extra = server.allocate(&attributes, Some(&mut value), None)?;
+        if round == 0 {
+            validate(server, &attributes, target, &value, None).await?;
         }
-        admission::validate(server, &attributes, Some(&value), None).await?;
-        let key: Arc<str> = target.key().into();
-        let stored = crate::convert::to_storage(resource, served, value);
-        let bytes = json::to_canonical(&stored);
-        if options.dry_run {
-            if resource.cache.get(&key).is_some() {
-                return Err(Status::already_exists(kind.resource(), target.name));
-            }
-            return Ok(Object::new(key, bytes, 0));
-        }
-        let compare = vec![Compare { key: key.clone(), mod_revision: Revision::ABSENT }];
-        let put = Op::Put { key: key.clone(), value: server.sealed(&key, &bytes)? };
-        match commit(server, served, compare, put, extra).await? {
-            Written::Done(revision) => {
-                let object = Object::new(key, bytes, revision);
-                server.written(&object).await;
-                return Ok(object);
-            }
-            Written::Lost(true) => return Err(Status::already_exists(kind.resource(), target.name)),
-            Written::Lost(false) if again.is_none() => break,
-            Written::Lost(false) => {
-                server.fresh().await?;
-            }
+        let step = Step { target, seen: None, next: Next::Put(value), extra, dry_run: options.dry_run };
+        match commit::store(server, step).await? {
+            Stored::Done(object) | Stored::Same(object) => return Ok(object),
+            Stored::Lost(true) => return Err(Status::already_exists(kind.resource(), target.name)),
+            Stored::Lost(false) if again.is_none() => break,
+            Stored::Lost(false) => server.fresh().await?,
         }
     }
     Err(Status::server_timeout(kind.resource(), "create", 1))
 }
 
-/// What is wrong with an object of a built-in kind.
-fn invalid(kind: &Kind, sub: &str, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    match old {
-        None => validate::create(kind, new),
-        Some(old) => validate::update(kind, sub, new, old),
-    }
-}
-
-enum Written {
-    Done(u64),
-    /// Somebody was faster: at the object itself, or only at something that comes with it.
-    Lost(bool),
-}
-
-async fn commit(
+/// The first half of a new state's road: what admission changes in it, and what belongs to the server alone.
+async fn mutate(
     server: &Server,
-    served: &Served,
-    mut compare: Vec<Compare>,
-    op: Op,
-    extra: Extra,
-) -> Result<Written, Status> {
-    let wanted = compare.first().map(|compare| compare.mod_revision);
-    compare.extend(extra.compare);
-    let mut ops = vec![op];
-    ops.extend(extra.ops);
-    match server.feed.store().commit(Txn { compare, ops }).await {
-        Ok(Outcome::Committed(revision)) => Ok(Written::Done(revision.get())),
-        Ok(Outcome::Conflict(current)) => {
-            let found =
-                current.first().map(|entry| entry.as_ref().map_or(Revision::ABSENT, |entry| entry.mod_revision));
-            Ok(Written::Lost(found != wanted))
+    attributes: &Attributes<'_>,
+    target: Target<'_>,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let (kind, now) = (&target.served().kind, server.now());
+    admission::mutate(server, attributes, new, old).await?;
+    match old {
+        Some(old) => carry_over(new, old),
+        None => {
+            meta::set_uid(new, &server.new_uid());
+            meta::set_creation_timestamp(new, now);
         }
-        Err(error) => Err(store_failed(served.kind.resource(), &error)),
     }
+    match (&target.resource.definition, old) {
+        (Some(definition), None) => definition.prepare_create(kind, new),
+        (Some(definition), Some(old)) => definition.prepare_update(kind, target.sub, new, old),
+        (None, None) => {
+            strategy::prepare_create(kind, new);
+            strategy::stamp(kind, new, None, now);
+            certificate::sign_in(kind, attributes.user, new);
+            if kind.is("apiextensions.k8s.io", "CustomResourceDefinition")
+                && let Some(accepted) = crate::crd::accepted(&server.feed.registry(), new, &meta::rfc3339(now))
+            {
+                *new = accepted;
+            }
+        }
+        (None, Some(old)) => {
+            strategy::prepare_update(kind, target.sub, new, old);
+            strategy::stamp(kind, new, Some(old), now);
+        }
+    }
+    Ok(())
+}
+
+/// The second half: rules of its kind, then whoever may only refuse.
+async fn validate(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    target: Target<'_>,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let kind = &target.served().kind;
+    let mut errors = match (&target.resource.definition, old) {
+        (Some(definition), _) => definition.validate(kind, target.sub, new, old),
+        (None, None) => validate::create(kind, new),
+        (None, Some(old)) => validate::update(kind, target.sub, new, old),
+    };
+    errors.extend(certificate::errors(kind, new, old));
+    if !errors.is_empty() {
+        return Err(Status::invalid(kind.group_kind(), meta::name(new), &errors));
+    }
+    admission::validate(server, attributes, Some(new), old).await
 }
 
 /// Checks the namespace of a body against that of the path, and fills it in.
@@ -419,55 +403,26 @@ pub async fn update(
         metadata.insert("resourceVersion".to_owned(), meta::resource_version(&old).into());
         metadata.remove("managedFields");
         let attributes = target.attributes(call, Operation::Update, options.dry_run);
-        let extra = if manner.plain {
+        let mut extra = Extra::default();
+        if manner.plain {
             admission::validate(server, &attributes, Some(&new), Some(&old)).await?;
-            Extra::default()
         } else {
-            admission::mutate(server, &attributes, &mut new, Some(&old)).await?;
-            carry_over(&mut new, &old);
-            match &resource.definition {
-                None => {
-                    strategy::prepare_update(kind, target.sub, &mut new, &old);
-                    strategy::stamp(kind, &mut new, Some(&old), server.now());
-                }
-                Some(definition) => definition.prepare_update(kind, target.sub, &mut new, &old),
-            }
-            let extra = server.allocate(&attributes, Some(&mut new), Some(&old))?;
-            let errors = match &resource.definition {
-                None => invalid(kind, target.sub, &new, Some(&old)),
-                Some(definition) => definition.validate(kind, target.sub, &new, Some(&old)),
-            };
-            if !errors.is_empty() {
-                return Err(Status::invalid(kind.group_kind(), target.name, &errors));
-            }
-            admission::validate(server, &attributes, Some(&new), Some(&old)).await?;
-            extra
-        };
-        let delete = ends(kind.is("", "Namespace"), &new, &old);
-        let stored = crate::convert::to_storage(resource, served, new);
-        let bytes = json::to_canonical(&stored);
-        if bytes == current.bytes() && !delete {
-            return Ok(Updated { object: current, created: false });
+            mutate(server, &attributes, target, &mut new, Some(&old)).await?;
+            extra = server.allocate(&attributes, Some(&mut new), Some(&old))?;
+            validate(server, &attributes, target, &new, Some(&old)).await?;
         }
-        if options.dry_run {
-            return Ok(Updated { object: Object::new(key, bytes, current.revision()), created: false });
-        }
-        let compare = vec![Compare { key: key.clone(), mod_revision: Revision::new(current.revision()) }];
-        let (op, extra) = if delete {
-            let last: Value = stored;
+        let next = if ends(kind.is("", "Namespace"), &new, &old) {
             let freed = Attributes { sub: "", ..attributes };
-            (Op::Delete { key: key.clone() }, server.allocate(&freed, None, Some(&last))?)
+            extra = server.allocate(&freed, None, Some(&new))?;
+            Next::Remove(Some(new))
         } else {
-            (Op::Put { key: key.clone(), value: server.sealed(&key, &bytes)? }, extra)
+            Next::Put(new)
         };
-        match commit(server, served, compare, op, extra).await? {
-            Written::Done(revision) => {
-                let object = Object::new(key, bytes, revision);
-                server.written(&object).await;
-                return Ok(Updated { object, created: false });
-            }
-            Written::Lost(true) if !manner.retry => return Err(Status::stale(kind.resource(), target.name)),
-            Written::Lost(_) => {}
+        let step = Step { target, seen: Some(&current), next, extra, dry_run: options.dry_run };
+        match commit::store(server, step).await? {
+            Stored::Done(object) | Stored::Same(object) => return Ok(Updated { object, created: false }),
+            Stored::Lost(true) if !manner.retry => return Err(Status::stale(kind.resource(), target.name)),
+            Stored::Lost(_) => {}
         }
     }
     Err(Status::stale(kind.resource(), target.name))

@@ -568,7 +568,8 @@ pub fn signing_request(subresource: &str, new: View<'_>, old: Option<View<'_>>, 
     }
 }
 
-fn signer_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
+/// The name of whoever signs: a domain and a path.
+pub fn signer_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
     const LONGEST: usize = 571;
     if name.is_empty() {
         errors.required(path, "");

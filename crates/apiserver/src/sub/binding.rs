@@ -5,7 +5,6 @@ use std::sync::Arc;
 use api::{
     meta::{self, Gvk, Qualified, View},
     status::Status,
-    validate::FieldError,
 };
 use http::Response;
 use serde_json::{Value, json};
@@ -28,15 +27,7 @@ pub async fn answer(server: &Arc<Server>, call: &Call, name: &str) -> Result<Res
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
     let name = own.to_owned();
-    let target = View::new(&binding).at("target");
-    let kind = Qualified { group: "", name: "Binding" };
-    if !matches!(target.text("kind"), "" | "Node") {
-        let error = FieldError::not_supported("target.kind", target.text("kind"), &["Node", "<empty>"]);
-        return Err(Status::invalid(kind, &name, &[error]));
-    }
-    if target.text("name").is_empty() {
-        return Err(Status::invalid(kind, &name, &[FieldError::required("target.name", "")]));
-    }
+    super::check(Qualified { group: "", name: "Binding" }, &name, &binding)?;
     let pods = server.resource("", "pods")?;
     let version = pods.storage();
     let place = Target { resource: &pods, version, sub: "binding", namespace: &call.info.namespace, name: &name };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::{
-    meta::{self, Gvk, Qualified, View},
+    meta::{self, Gvk, Qualified},
     status::Status,
     strategy::scale::{self, Places},
     validate::FieldError,
@@ -92,11 +92,7 @@ fn set(places: &Places, wanted: &Value, old: &Value, name: &str) -> Result<Value
             "the name of the object ({own}) does not match the name on the URL ({name})"
         )));
     }
-    let replicas = View::new(wanted).at("spec").int("replicas").unwrap_or(0);
-    if replicas < 0 {
-        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid(kind, name, &[error]));
-    }
+    super::check(kind, name, wanted)?;
     let mut new = old.clone();
     scale::apply(places, wanted, &mut new);
     // The Scale's conditions are the object's.

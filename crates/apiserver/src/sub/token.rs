@@ -15,11 +15,6 @@ use serve::body::Body;
 
 use crate::{auth::token::Claims, call::Call, options::WriteOptions, server::Server};
 
-/// The shortest life of a token, in seconds.
-const SHORTEST: i64 = 600;
-/// The longest.
-const LONGEST: i64 = 1 << 32;
-
 /// POST of a TokenRequest.
 pub async fn answer(server: &Arc<Server>, call: &Call, sub: &Sub) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
@@ -51,19 +46,9 @@ pub async fn answer(server: &Arc<Server>, call: &Call, sub: &Sub) -> Result<Resp
         );
         return Err(Status::conflict(kind, name, &why));
     }
+    super::check(kind, "", &request)?;
     let view = View::new(&request).at("spec");
     let seconds = view.int("expirationSeconds").unwrap_or(3600);
-    if seconds < SHORTEST {
-        let detail = "may not specify a duration less than 10 minutes";
-        errors.push(FieldError::invalid("spec.expirationSeconds", seconds, detail));
-    }
-    if seconds > LONGEST {
-        let detail = "may not specify a duration larger than 2^32 seconds";
-        errors.push(FieldError::invalid("spec.expirationSeconds", seconds, detail));
-    }
-    if !errors.is_empty() {
-        return Err(Status::invalid(kind, "", &errors));
-    }
     let mut audiences: Vec<String> = view.list("audiences").map(|item| item.string().to_owned()).collect();
     if audiences.is_empty() {
         audiences = server.tokens.audiences().to_vec();

@@ -248,3 +248,13 @@ async fn roles_are_gathered_by_their_labels() {
     }
     panic!("view did not gather the new role");
 }
+
+#[tokio::test]
+async fn a_review_is_no_table() {
+    let cluster = Cluster::start().await;
+    let body = json!({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}).to_string();
+    let headers = [("content-type", "application/json"), ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let answer = cluster.send(Some(admin()), request("POST", path, &headers, body)).await;
+    answer.refused(406, "NotAcceptable", "");
+}

@@ -175,3 +175,26 @@ async fn a_long_list_is_sent_in_pieces_whose_length_is_known() {
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&answer.bytes[..]), &mut plain).unwrap();
     assert_eq!(plain.len(), announced);
 }
+
+#[tokio::test]
+async fn events_are_selected_by_the_fields_of_either_group() {
+    let cluster = Cluster::start().await;
+    let event = json!({
+        "metadata": {"name": "e"}, "regarding": {"namespace": "default", "kind": "Pod", "name": "p"},
+        "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Do", "reason": "Test", "type": "Normal",
+        "reportingController": "tester", "reportingInstance": "t", "note": "n",
+    });
+    cluster.post("/apis/events.k8s.io/v1/namespaces/default/events", event).await.ok();
+    for (path, selector, found) in [
+        ("/apis/events.k8s.io/v1", "reportingController=tester", 1),
+        ("/apis/events.k8s.io/v1", "regarding.name=p,reason=Test", 1),
+        ("/apis/events.k8s.io/v1", "reportingController=other", 0),
+        ("/api/v1", "source=tester", 1),
+        ("/api/v1", "reportingComponent=tester", 1),
+        ("/api/v1", "involvedObject.name=q", 0),
+    ] {
+        let path = format!("{path}/namespaces/default/events?fieldSelector={selector}");
+        let list = cluster.get(&path).await.ok();
+        assert_eq!(list["items"].as_array().map_or(0, Vec::len), found, "{path}");
+    }
+}

@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod certificates;
 mod connect;
 mod custom;
 mod kubectl;
