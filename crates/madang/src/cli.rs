@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app, backup,
     config::{Flags, Place},
-    images, install, logging, status, supervisor,
+    images, install, logging, oci_runtime, status, supervisor,
 };
 
 /// The whole container infrastructure environment in one binary.
@@ -53,6 +53,8 @@ enum Command {
     Install(install::Install),
     /// Stop the service and remove every trace: containers, links, tables, mounts, cgroups
     Uninstall(install::Uninstall),
+    /// Be an OCI runtime, as runc is one: see `madang runtime --help`
+    Runtime,
     /// What `madang server` starts; not to be called by hand
     #[command(hide = true)]
     Role(RoleName),
@@ -84,6 +86,8 @@ impl Cli {
             Command::Restore(command) => command.run(),
             Command::Install(command) => command.run(),
             Command::Uninstall(command) => command.run(),
+            // `main` has come before; this row is there for the list of commands.
+            Command::Runtime => std::process::exit(oci_runtime::run(std::env::args_os().skip(2))),
             Command::Role(role) => {
                 logging::start(&role.name);
                 app::run(&role.name)

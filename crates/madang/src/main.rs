@@ -3,6 +3,7 @@
 //! ```text
 //! madang server ── supervisor ─┬─ role node     root: runtime, network, DNS, pods
 //!                              └─ role control  unprivileged: API server, controllers, scheduler
+//! madang runtime ──────────────► the shim's program: one OCI container
 //! madang load, pull, images ───► <run-dir>/images.sock ───► role node
 //! madang status ───────────────► <run-dir>/status.sock ───► supervisor
 //! ```
@@ -16,6 +17,7 @@ mod install;
 mod kubeconfig;
 mod link;
 mod logging;
+mod oci_runtime;
 mod pki;
 mod sockets;
 mod status;
@@ -26,6 +28,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if let Some(words) = oci_runtime::words(std::env::args_os()) {
+        std::process::exit(oci_runtime::run(words));
+    }
     match cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,10 +14,7 @@ use runtime::Runtime;
 use task::Task;
 
 use super::Ready;
-use crate::{config::Config, images, pki, sockets::Sockets};
-
-/// The shim's program, which the build script made.
-static SHIM: &[u8] = include_bytes!(env!("MADANG_SHIM_FILE"));
+use crate::{config::Config, images, oci_runtime::SHIM, pki, sockets::Sockets};
 
 /// Bytes of a container's log file before the next is begun, and files kept: upstream's defaults.
 const LOG_BYTES: u64 = 10 << 20;

@@ -1,0 +1,3 @@
+//! The binary from outside, where no server is needed.
+
+mod oci_runtime;
