@@ -81,6 +81,36 @@ impl Expectations {
     }
 }
 
+/// Versions that a controller has written: until the cache shows them, what it says of the object is out of date.
+#[derive(Debug, Default)]
+pub struct Written(Mutex<HashMap<Key, u64>>);
+
+impl Written {
+    /// The object of that key was written, and has this `metadata.resourceVersion` now.
+    pub fn note(&self, key: &Key, version: Option<&str>) {
+        // Versions that are no numbers cannot be compared; then a turn that comes too early ends in a conflict.
+        if let Some(version) = version.and_then(|text| text.parse().ok()) {
+            self.0.lock().expect("written versions").insert(key.clone(), version);
+        }
+    }
+
+    /// Whether an object of this version is older than what was written.
+    pub fn outdated(&self, key: &Key, version: Option<&str>) -> bool {
+        let mut all = self.0.lock().expect("written versions");
+        let Some(written) = all.get(key) else { return false };
+        let older = version.and_then(|text| text.parse::<u64>().ok()).is_some_and(|version| version < *written);
+        if !older {
+            all.remove(key);
+        }
+        older
+    }
+
+    /// The object has gone.
+    pub fn forget(&self, key: &Key) {
+        self.0.lock().expect("written versions").remove(key);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +129,15 @@ mod tests {
         assert!(all.met(&owner));
         all.created(&owner);
         assert!(all.met(&owner));
+    }
+
+    #[test]
+    fn an_object_is_outdated_until_what_was_written_is_seen() {
+        let (all, key) = (Written::default(), Key::new("default", "web"));
+        assert!(!all.outdated(&key, Some("5")));
+        all.note(&key, Some("10"));
+        assert!(all.outdated(&key, Some("9")));
+        assert!(!all.outdated(&key, Some("10")));
+        assert!(!all.outdated(&key, Some("9")));
     }
 }

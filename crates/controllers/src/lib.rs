@@ -15,11 +15,13 @@ pub mod hands;
 pub mod ownership;
 pub mod pods;
 
+pub mod cron_job;
 pub mod deployment;
 pub mod endpoint_mirror;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod garbage;
+pub mod job;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
@@ -62,6 +64,9 @@ pub fn run(task: &Task, client: impl Fn(&'static str) -> Client, caches: &Caches
     deployment::run(task, &client("deployment-controller"), caches);
     endpoint_slice::run(task, &client("endpointslice-controller"), caches);
     endpoints::run(task, &client("endpoint-controller"), caches);
+    job::run(task, &client("job-controller"), caches);
+    job::expiry::run(task, &client("ttl-after-finished-controller"), caches);
+    cron_job::run(task, &client("cronjob-controller"), caches);
     endpoint_mirror::run(task, &client("endpointslicemirroring-controller"), caches);
     namespace::run(task, &client("namespace-controller"), caches);
     garbage::run(task, &client("generic-garbage-collector"));
