@@ -127,19 +127,22 @@ fn selected(spec: &PodSpec, place: Place<'_>) -> bool {
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    plain && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| matches(term, place)))
+    plain
+        && required.is_none_or(|required| {
+            required.node_selector_terms.iter().any(|term| matches(term, place.name, place.labels))
+        })
 }
 
-fn matches(term: &NodeSelectorTerm, place: Place<'_>) -> bool {
+/// Whether a node of that name and with these labels satisfies a term. An empty one is satisfied by none.
+pub fn matches(term: &NodeSelectorTerm, name: &str, node: &BTreeMap<String, String>) -> bool {
     let (labels, fields) = (term.match_expressions.as_deref(), term.match_fields.as_deref());
     if labels.is_none_or(<[_]>::is_empty) && fields.is_none_or(<[_]>::is_empty) {
         return false;
     }
-    let by_label = |requirement: &NodeSelectorRequirement| {
-        holds(requirement, place.labels.get(&requirement.key).map(String::as_str))
-    };
+    let by_label =
+        |requirement: &NodeSelectorRequirement| holds(requirement, node.get(&requirement.key).map(String::as_str));
     let by_field = |requirement: &NodeSelectorRequirement| {
-        holds(requirement, (requirement.key == "metadata.name").then_some(place.name))
+        holds(requirement, (requirement.key == "metadata.name").then_some(name))
     };
     labels.unwrap_or_default().iter().all(by_label) && fields.unwrap_or_default().iter().all(by_field)
 }

@@ -14,7 +14,9 @@ use runtime::Runtime;
 use task::Task;
 use tokio::sync::watch;
 
-use crate::{event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize, volume::Place};
+use crate::{
+    event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize, trust::Trust, volume::Place,
+};
 
 /// The Kubernetes version whose behaviour this is.
 pub const VERSION: &str = "v1.37.1";
@@ -30,6 +32,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Directory of pods: volumes and logs.
     pub pods_dir: PathBuf,
+    /// Directory of volumes that were made for claims.
+    pub volumes_dir: PathBuf,
     /// Directory of seccomp profiles that pods name.
     pub seccomp_dir: PathBuf,
     /// Most pods at a time.
@@ -68,6 +72,8 @@ pub struct Inner {
     pub runtime: Runtime,
     /// ConfigMaps and Secrets that pods refer to.
     pub objects: objects::Store,
+    /// Trust bundles and certificate requests that pods need.
+    pub trust: Trust,
     /// Events.
     pub recorder: Recorder,
     /// Pulls.
@@ -115,7 +121,12 @@ impl Shared {
 
     /// Where the volumes of a pod are.
     pub fn volumes(&self, uid: &str) -> Place {
-        Place { dir: self.pod_dir(uid), memory: self.runtime.config().run_dir.join("volumes").join(uid) }
+        let config = &self.0.config;
+        Place {
+            dir: self.pod_dir(uid),
+            memory: self.runtime.config().run_dir.join("volumes").join(uid),
+            provisioned: config.volumes_dir.clone(),
+        }
     }
 
     /// Whether there is room for what a pod's spec asks for by now.

@@ -33,6 +33,10 @@ pub mod security;
 
 pub mod objects;
 
+pub mod key;
+
+pub mod trust;
+
 pub mod volume;
 
 pub mod images;

@@ -31,6 +31,7 @@ use crate::{
     pods::Pods,
     register::{self, Registration},
     services::Tables,
+    trust::Trust,
 };
 
 /// Delay of a network that could not be set up.
@@ -78,6 +79,7 @@ impl Node {
         let images = Images::new(runtime.images().clone(), client.clone(), recorder.clone(), pulls);
         let shared = Shared::new(Inner {
             objects: objects::Store::new(&task, &client),
+            trust: Trust::new(&task, &client, &config.name),
             recorder,
             images,
             names,

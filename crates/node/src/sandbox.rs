@@ -168,6 +168,7 @@ mod tests {
             ip: "192.0.2.1".parse().unwrap(),
             labels: BTreeMap::new(),
             pods_dir: "/pods".into(),
+            volumes_dir: "/volumes".into(),
             seccomp_dir: "/seccomp".into(),
             max_pods: 110,
             cluster_dns: "10.43.0.10".parse().unwrap(),

@@ -7,13 +7,16 @@
 //! RUN/UID/NAME                                  Secrets and projections: in memory, never on disk
 //! ```
 //!
-//! In reading order: [`files`] says what is in volumes made of API data, [`atomic`] writes them, [`disk`] makes the others.
+//! In reading order: [`files`] says what is in volumes made of API data, [`atomic`] writes them, [`disk`] makes the others,
+//! [`claim`] finds those that are claimed.
 
 pub mod files;
 
 pub mod atomic;
 
 pub mod disk;
+
+pub mod claim;
 
 use std::{
     collections::BTreeMap,
@@ -39,6 +42,8 @@ pub struct Place {
     pub dir: PathBuf,
     /// Where its file system in memory is mounted.
     pub memory: PathBuf,
+    /// Below it are the directories of volumes that were made for claims.
+    pub provisioned: PathBuf,
 }
 
 /// Everything that making volumes takes.
@@ -50,10 +55,12 @@ pub struct Make<'a> {
     pub fields: Source<'a>,
     /// ConfigMaps and Secrets.
     pub objects: &'a dyn Objects,
-    /// Tokens.
-    pub tokens: files::Tokens<'a>,
+    /// Tokens, trust bundles, certificates.
+    pub credentials: files::Credentials<'a>,
     /// Images that are mounted as volumes: by volume name, unpacked layers, the topmost first.
     pub images: &'a BTreeMap<String, Vec<PathBuf>>,
+    /// What claims are bound to, by volume name.
+    pub claims: &'a BTreeMap<String, claim::Claimed>,
     /// The time.
     pub now: Timestamp,
 }
@@ -134,6 +141,8 @@ pub fn path(place: &Place, volume: &Volume) -> Option<PathBuf> {
         on_disk("downward-api")
     } else if volume.image.is_some() {
         on_disk("image")
+    } else if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
+        on_disk("local-volume")
     } else if volume.secret.is_some() || volume.projected.is_some() {
         in_memory()
     } else {
@@ -175,6 +184,9 @@ fn make_one(input: &Make<'_>, volume: &Volume) -> Result<bool> {
     if volume.image.is_some() {
         return mount_image(input, &volume.name, &path);
     }
+    if let Some(claimed) = input.claims.get(&volume.name) {
+        return mount_claimed(input, claimed, &path);
+    }
     let files = if let Some(source) = &volume.config_map {
         files::config_map(source, input.objects)?
     } else if let Some(source) = &volume.downward_api {
@@ -183,7 +195,7 @@ fn make_one(input: &Make<'_>, volume: &Volume) -> Result<bool> {
         files::secret(source, input.objects)?
     } else if let Some(source) = &volume.projected {
         let readers = files::Readers { user: common_user(pod), group: group.is_some() };
-        files::projected(source, input.objects, input.fields, input.tokens, readers)?
+        files::projected(&volume.name, source, input.objects, input.fields, input.credentials, readers)?
     } else {
         bail!("{}", unsupported(volume));
     };
@@ -207,9 +219,7 @@ fn mount_image(input: &Make<'_>, name: &str, path: &Path) -> Result<bool> {
     fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;
     let flags = rustix::mount::MountFlags::RDONLY | rustix::mount::MountFlags::NODEV;
     if let [layer] = layers.as_slice() {
-        rustix::mount::mount_bind(layer, path).with_context(|| format!("bind {}", path.display()))?;
-        rustix::mount::mount_remount(path, rustix::mount::MountFlags::BIND | flags, "")
-            .with_context(|| format!("protect {}", path.display()))?;
+        disk::bind(layer, path, true)?;
         return Ok(true);
     }
     let lowers: Vec<_> = layers.iter().map(|layer| layer.to_string_lossy()).collect();
@@ -219,10 +229,35 @@ fn mount_image(input: &Make<'_>, name: &str, path: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Makes what a claim is bound to visible among the pod's volumes.
+fn mount_claimed(input: &Make<'_>, claimed: &claim::Claimed, path: &Path) -> Result<bool> {
+    if disk::is_mount_point(path) {
+        return Ok(false);
+    }
+    let source = &claimed.path;
+    match &claimed.kind {
+        claim::Kind::HostPath(kind) => disk::host_path(source, kind)?,
+        claim::Kind::Local => {
+            if source.starts_with(&input.place.provisioned) {
+                disk::provisioned(source)?;
+            }
+            disk::host_path(source, "Directory").with_context(|| format!("local volume {}", source.display()))?;
+            if let Some(group) = group(input.fields.pod).filter(|_| !claimed.read_only) {
+                disk::give_to_group(source, group, on_mismatch(input.fields.pod))?;
+            }
+        }
+    }
+    disk::bind(source, path, claimed.read_only)?;
+    Ok(true)
+}
+
+fn on_mismatch(pod: &Pod) -> bool {
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    context.and_then(|context| context.fs_group_change_policy.as_deref()) == Some("OnRootMismatch")
+}
+
 fn unsupported(volume: &Volume) -> String {
     let kind = match volume {
-        Volume { persistent_volume_claim: Some(_), .. } => "persistentVolumeClaim",
-        Volume { ephemeral: Some(_), .. } => "ephemeral",
         Volume { csi: Some(_), .. } => "csi",
         Volume { nfs: Some(_), .. } => "nfs",
         Volume { iscsi: Some(_), .. } => "iscsi",
@@ -249,7 +284,9 @@ pub fn mounts(place: &Place, pod: &Pod, container: &Container, env: &[(String, S
             })?;
             source = target;
         }
-        let readonly = mount.read_only == Some(true) || always_readonly(volume);
+        let claimed = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+        let readonly =
+            mount.read_only == Some(true) || always_readonly(volume) || (claimed && disk::is_read_only(&source));
         let recursive = matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
         list.push(Mount {
             source,

@@ -40,6 +40,7 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         ip: config.node_ip,
         labels: BTreeMap::new(),
         pods_dir: config.data_dir.join("pods"),
+        volumes_dir: config.data_dir.join("volumes"),
         seccomp_dir: config.data_dir.join("seccomp"),
         max_pods: config.max_pods,
         cluster_dns: config.dns_address(),

@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     decide::{self, Action, Event, Probe},
     state::{Sandbox, Spec, State, Step},
+    volumes::{Credentials, Volumes},
     work,
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
     objects::Notify,
     probe::{self, Report, Target},
     reach::Caller,
-    volume,
+    trust, volume,
 };
 
 /// Pending is not news: it is written only if it lasts.
@@ -78,7 +79,7 @@ struct Owner {
     mailbox: Mailbox,
     probes: HashMap<String, ProbeSet>,
     stops: HashMap<String, Running>,
-    tokens: work::Tokens,
+    credentials: Credentials,
     /// Whether volumes must be looked at again once the present look has ended.
     stale: bool,
     refreshing: bool,
@@ -104,7 +105,7 @@ pub fn start(shared: &Shared, state: State, first: Vec<Event>, ended: impl FnOnc
         mailbox: mailbox.clone(),
         probes: HashMap::new(),
         stops: HashMap::new(),
-        tokens: work::Tokens::default(),
+        credentials: Credentials::default(),
         stale: false,
         refreshing: false,
         published,
@@ -239,11 +240,12 @@ impl Owner {
     fn act(&mut self, action: Action) -> bool {
         match action {
             Action::MountVolumes => {
-                let (make, tokens) = (self.volumes(), self.tokens.clone());
-                self.work(async move { Event::Volumes(make.make(&tokens).await.map(drop)) });
+                let (make, credentials) = (self.volumes(), self.credentials.clone());
+                self.work(async move { Event::Volumes(make.make(&credentials).await.map(drop)) });
             }
             Action::UnmountVolumes => {
                 self.shared.objects.release(&self.uid, self.namespace());
+                self.shared.trust.release(&self.uid);
                 let place = self.shared.volumes(&self.uid);
                 self.work(async move { Event::Volumes(work::blocking(move || volume::unmount(&place)).await) });
             }
@@ -380,10 +382,11 @@ impl Owner {
         });
         let references = volume::references(&self.state.pod);
         self.shared.objects.hold(&self.uid, self.namespace(), &references, &notify);
+        self.shared.trust.hold(&self.uid, trust::needs(&self.state.pod), &notify);
     }
 
-    fn volumes(&self) -> work::Volumes {
-        work::Volumes {
+    fn volumes(&self) -> Volumes {
+        Volumes {
             shared: self.shared.clone(),
             pod: self.state.pod.clone(),
             status: self.state.status.clone(),
@@ -401,9 +404,9 @@ impl Owner {
             return;
         }
         self.refreshing = true;
-        let (make, tokens, mailbox) = (self.volumes(), self.tokens.clone(), self.mailbox.clone());
-        self.task.spawn("refresh", async move {
-            let result = make.make(&tokens).await.map(drop);
+        let (make, credentials, mailbox) = (self.volumes(), self.credentials.clone(), self.mailbox.clone());
+        self.task.spawn_until_cancelled("refresh", async move {
+            let result = make.make(&credentials).await.map(drop);
             let _ = mailbox.send(Message::Refreshed(result));
         });
     }
@@ -464,7 +467,7 @@ impl Owner {
         let present = now();
         let mut times: Vec<Timestamp> = decide::next_wake(&self.state, present).into_iter().collect();
         if self.state.volumes == Step::Done && self.state.ending.is_none() && !self.refreshing {
-            times.extend(self.tokens.made().and_then(|made| volume::token_refresh(&self.state.pod, made)));
+            times.extend(self.credentials.due(&self.state.pod));
         }
         let clock = times.into_iter().min().map(|time| {
             let delay: Duration = time.duration_since(present).try_into().unwrap_or_default();
@@ -478,13 +481,7 @@ impl Owner {
 
     /// Writes the status if there is a new one and none is being written, and deletes the object after the last.
     fn flush(&mut self) {
-        if self.state.volumes == Step::Done
-            && self
-                .tokens
-                .made()
-                .and_then(|made| volume::token_refresh(&self.state.pod, made))
-                .is_some_and(|at| at <= now())
-        {
+        if self.state.volumes == Step::Done && self.credentials.due(&self.state.pod).is_some_and(|at| at <= now()) {
             self.refresh();
         }
         if self.writing {

@@ -1,19 +1,9 @@
 //! What owners have done: everything of a pod that takes time. Nothing here decides anything.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
-use jiff::Timestamp;
-use k8s_openapi::api::{
-    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
-    core::v1::{Container, Pod, PodStatus, ServiceAccount},
-};
-use kube::{Api, api::PostParams};
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use runtime::{StartError, description::ContainerConfig};
 use task::Task;
 
@@ -22,12 +12,7 @@ use super::{
     restore::{self, ended_of, running_of},
     state::{ImageRef, container_spec},
 };
-use crate::{
-    config::{Shared, now},
-    env, field, hook,
-    reach::Caller,
-    resources, sandbox, security, volume,
-};
+use crate::{config::Shared, env, field, hook, reach::Caller, resources, sandbox, security, volume};
 
 /// Longest that a postStart hook may take; a container that hangs in it can be deleted at any time.
 const HOOK_LIMIT: Duration = Duration::from_secs(3600);
@@ -41,139 +26,6 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| format!("{error:#}")),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-// ---- volumes ----------------------------------------------------------------------------------------------------------
-
-/// Tokens of one pod by audience and seconds.
-#[derive(Clone, Debug, Default)]
-pub struct Tokens(Arc<Mutex<HashMap<(String, i64), (String, Timestamp)>>>);
-
-impl Tokens {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, i64), (String, Timestamp)>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// When the oldest was made.
-    pub fn made(&self) -> Option<Timestamp> {
-        self.lock().values().map(|(_, made)| *made).min()
-    }
-}
-
-/// A pod's volumes, to be made or brought up to date.
-#[derive(Debug)]
-pub struct Volumes {
-    /// The node.
-    pub shared: Shared,
-    /// The pod.
-    pub pod: Arc<Pod>,
-    /// Its status.
-    pub status: PodStatus,
-    /// Its UID.
-    pub uid: String,
-}
-
-impl Volumes {
-    /// Makes them. Returns whether something changed.
-    pub async fn make(self, tokens: &Tokens) -> Result<bool, String> {
-        let namespace = self.pod.metadata.namespace.clone().unwrap_or_else(|| "default".into());
-        let references = volume::references(&self.pod);
-        let began = std::time::Instant::now();
-        let shown = namespace.clone();
-        let (wanted, images, ()) = tokio::join!(
-            self.fetch_tokens(&namespace, tokens),
-            self.fetch_images(),
-            self.shared.objects.ready(&namespace, &references)
-        );
-        let (wanted, images) = (wanted?, images?);
-        let fetched = began.elapsed();
-        let made = blocking(move || {
-            let place = self.shared.volumes(&self.uid);
-            let objects = self.shared.objects.of(&namespace);
-            let token = |audience: &str, seconds: i64| {
-                wanted.get(&(audience.to_owned(), seconds)).cloned().context("no token was given")
-            };
-            volume::make(&volume::Make {
-                place: &place,
-                fields: field::Source { pod: &self.pod, status: &self.status, allocatable: &self.shared.allocatable },
-                objects: &objects,
-                tokens: &token,
-                images: &images,
-                now: now(),
-            })
-        })
-        .await;
-        tracing::debug!(namespace = shown, ?fetched, made = ?began.elapsed(), "volumes");
-        made
-    }
-
-    async fn fetch_tokens(&self, namespace: &str, tokens: &Tokens) -> Result<HashMap<(String, i64), String>, String> {
-        let mut found = HashMap::new();
-        for key in volume::tokens(&self.pod) {
-            let due = |made: Timestamp| volume::token_refresh(&self.pod, made).is_some_and(|at| at <= now());
-            let known = tokens.lock().get(&key).filter(|(_, made)| !due(*made)).map(|(token, _)| token.clone());
-            let text = match known {
-                Some(text) => text,
-                None => {
-                    let made = now();
-                    let text = self.request_token(namespace, &key).await.map_err(|error| format!("{error:#}"))?;
-                    tokens.lock().insert(key.clone(), (text.clone(), made));
-                    text
-                }
-            };
-            found.insert(key, text);
-        }
-        Ok(found)
-    }
-
-    async fn request_token(&self, namespace: &str, (audience, seconds): &(String, i64)) -> Result<String> {
-        let account = self.pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
-        let account = account.filter(|name| !name.is_empty()).unwrap_or("default");
-        let request = TokenRequest {
-            spec: Some(TokenRequestSpec {
-                audiences: (!audience.is_empty()).then(|| vec![audience.clone()]),
-                expiration_seconds: Some(*seconds),
-                bound_object_ref: Some(BoundObjectReference {
-                    api_version: Some("v1".into()),
-                    kind: Some("Pod".into()),
-                    name: self.pod.metadata.name.clone(),
-                    uid: self.pod.metadata.uid.clone(),
-                }),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let api: Api<ServiceAccount> = Api::namespaced(self.shared.client.clone(), namespace);
-        let answer = api
-            .create_token_request(account, &PostParams::default(), &request)
-            .await
-            .with_context(|| format!("failed to fetch token of service account {namespace}/{account}"))?;
-        answer.status.and_then(|status| status.token).context("the answer to a token request holds no token")
-    }
-
-    async fn fetch_images(&self) -> Result<BTreeMap<String, Vec<std::path::PathBuf>>, String> {
-        let volumes = self.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
-        let mut found = BTreeMap::new();
-        for volume in volumes {
-            let Some(source) = &volume.image else { continue };
-            let target = self.shared.pod_dir(&self.uid).join("volumes/kubernetes.io~image").join(&volume.name);
-            if volume::disk::is_mount_point(&target) {
-                continue;
-            }
-            let name = source.reference.as_deref().unwrap_or("");
-            let policy = source.pull_policy.as_deref().unwrap_or("IfNotPresent");
-            match self.shared.images.ensure(&self.pod, None, name, policy).await {
-                Ok((_, image)) => {
-                    found.insert(volume.name.clone(), image.layers);
-                }
-                Err(failure) => {
-                    let message = format!("{}: {}", failure.reason, failure.message);
-                    return Err(format!("MountVolume.SetUp failed for volume {:?} : {message}", volume.name));
-                }
-            }
-        }
-        Ok(found)
     }
 }
 
@@ -224,6 +76,7 @@ pub async fn stop_sandbox(shared: &Shared, id: &str, address: Option<IpAddr>) ->
 /// Removes everything of a pod from the machine.
 pub async fn remove(shared: &Shared, uid: &str, namespace: &str) -> Result<(), String> {
     shared.objects.release(uid, namespace);
+    shared.trust.release(uid);
     for sandbox in shared.runtime.list_sandboxes() {
         if sandbox.record.config.uid == uid {
             shared.runtime.remove_pod_sandbox(&sandbox.record.id).await.map_err(|error| format!("{error:#}"))?;

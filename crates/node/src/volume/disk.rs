@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxAttributes, StatxFlags},
     io::Errno,
     mount::{MountFlags, UnmountFlags},
 };
@@ -41,13 +41,43 @@ pub fn mount_memory(path: &Path, size: Option<u64>, mode: u32) -> Result<()> {
         .with_context(|| format!("mount memory at {}", path.display()))
 }
 
-/// Whether something is mounted there.
+/// Whether something is mounted there, be it a part of the same file system.
 pub fn is_mount_point(path: &Path) -> bool {
-    let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev()).ok();
-    match path.parent() {
-        Some(parent) => device(path).is_some() && device(path) != device(parent),
-        None => true,
+    let found = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Whether nothing can be written there.
+pub fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Makes a directory or file visible at `target` too, with what is mounted below it.
+pub fn bind(source: &Path, target: &Path, read_only: bool) -> Result<()> {
+    if fs::metadata(source).is_ok_and(|found| !found.is_dir()) {
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+        }
+        fs::write(target, "").with_context(|| format!("make {}", target.display()))?;
+    } else {
+        fs::create_dir_all(target).with_context(|| format!("make {}", target.display()))?;
     }
+    rustix::mount::mount_bind_recursive(source, target)
+        .with_context(|| format!("bind {} to {}", source.display(), target.display()))?;
+    if read_only {
+        let flags = MountFlags::BIND | MountFlags::RDONLY;
+        rustix::mount::mount_remount(target, flags, "").with_context(|| format!("protect {}", target.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes the directory of a volume that was made for a claim, open to all as its user is not known.
+pub fn provisioned(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).with_context(|| format!("open {}", path.display()))
 }
 
 /// Unmounts everything that is mounted at or below `dir`, deepest first.
@@ -244,6 +274,26 @@ mod tests {
         for (path, kind, good) in cases {
             assert_eq!(host_path(path, kind).is_ok(), good, "{} {kind}", path.display());
         }
+    }
+
+    #[test]
+    fn a_directory_bound_elsewhere_is_a_mount_point_of_its_own_and_may_be_read_only() {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "in CI this test needs root");
+            return eprintln!("skipped: needs root");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (dir.path().join("made/here"), dir.path().join("pod/volume"));
+        provisioned(&source).unwrap();
+        fs::write(source.join("file"), "kept").unwrap();
+        assert_eq!(fs::metadata(&source).unwrap().mode() & 0o777, 0o777);
+        assert!(!is_mount_point(&source));
+        bind(&source, &target, true).unwrap();
+        assert!(is_mount_point(&target) && is_read_only(&target) && !is_read_only(&source));
+        assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "kept");
+        assert!(fs::write(target.join("new"), "").is_err());
+        unmount_below(dir.path()).unwrap();
+        assert!(!is_mount_point(&target) && source.join("file").exists());
     }
 
     #[test]

@@ -1,15 +1,16 @@
-//! What files a volume made of API data holds: ConfigMaps, Secrets, the downward API, tokens, and projections of them.
+//! What files a volume made of API data holds: ConfigMaps, Secrets, the downward API, tokens, trust bundles, certificates,
+//! and projections of them.
 //! Pure. <https://kubernetes.io/docs/concepts/storage/projected-volumes/>
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath, ProjectedVolumeSource,
-    Secret, SecretVolumeSource,
+    ClusterTrustBundleProjection, ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
+    KeyToPath, ProjectedVolumeSource, Secret, SecretVolumeSource,
 };
 
-use crate::{env::Objects, field::Source};
+use crate::{env::Objects, field::Source, pod::certificate::Bundle};
 
 /// A file of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +26,16 @@ pub struct File {
 /// Files by relative path.
 pub type Files = BTreeMap<String, File>;
 
-/// Where tokens come from: audience and seconds of a request to the token itself.
-pub type Tokens<'a> = &'a dyn Fn(&str, i64) -> Result<String>;
+/// Where credentials come from that are made for the pod.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// Audience and seconds of a request to the token itself.
+    pub token: &'a dyn Fn(&str, i64) -> Result<String>,
+    /// A projection of trust bundles to certificates in PEM.
+    pub anchors: &'a dyn Fn(&ClusterTrustBundleProjection) -> Result<String>,
+    /// Name of a projected volume and position of a source in it to a key and its certificates.
+    pub certificate: &'a dyn Fn(&str, usize) -> Result<Bundle>,
+}
 
 const MODE: u32 = 0o644;
 
@@ -157,15 +166,19 @@ pub struct Readers {
 
 /// Files of a `projected` volume.
 pub fn projected(
+    name: &str,
     source: &ProjectedVolumeSource,
     objects: &dyn Objects,
     fields: Source<'_>,
-    tokens: Tokens<'_>,
+    credentials: Credentials<'_>,
     readers: Readers,
 ) -> Result<Files> {
     let mut files = Files::new();
     let default = source.default_mode;
-    for part in source.sources.iter().flatten() {
+    let private = readers.user.is_some() || readers.group;
+    let secret_mode = if private { 0o600 } else { mode(None, default) };
+    let file = |text: String| File { bytes: text.into_bytes(), mode: secret_mode, owner: readers.user };
+    for (index, part) in source.sources.iter().flatten().enumerate() {
         if let Some(map) = &part.config_map {
             files.extend(from_config_map(&map.name, map.items.as_deref(), default, map.optional, objects)?);
         }
@@ -177,13 +190,25 @@ pub fn projected(
         }
         if let Some(token) = &part.service_account_token {
             let audience = token.audience.as_deref().unwrap_or("");
-            let text = tokens(audience, token.expiration_seconds.unwrap_or(3600)).context("failed to fetch token")?;
-            let private = readers.user.is_some() || readers.group;
-            let mode = if private { 0o600 } else { mode(None, default) };
-            files.insert(checked(&token.path)?, File { bytes: text.into_bytes(), mode, owner: readers.user });
+            let text = (credentials.token)(audience, token.expiration_seconds.unwrap_or(3600));
+            files.insert(checked(&token.path)?, file(text.context("failed to fetch token")?));
         }
-        if part.cluster_trust_bundle.is_some() || part.pod_certificate.is_some() {
-            bail!("projected cluster trust bundles and pod certificates are not supported");
+        if let Some(bundle) = &part.cluster_trust_bundle {
+            files.insert(checked(&bundle.path)?, file((credentials.anchors)(bundle)?));
+        }
+        if let Some(certificate) = &part.pod_certificate {
+            let bundle = (credentials.certificate)(name, index)?;
+            let both = format!("{}{}", bundle.key, bundle.chain);
+            let parts = [
+                (&certificate.credential_bundle_path, both),
+                (&certificate.key_path, bundle.key),
+                (&certificate.certificate_chain_path, bundle.chain),
+            ];
+            for (path, text) in parts {
+                if let Some(path) = path.as_deref().filter(|path| !path.is_empty()) {
+                    files.insert(checked(path)?, file(text));
+                }
+            }
         }
     }
     Ok(files)
@@ -269,12 +294,22 @@ mod tests {
             {"secret": {"name": "secret"}},
             {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
             {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+            {"clusterTrustBundle": {"path": "ca.pem", "name": "roots"}},
+            {"podCertificate": {"signerName": "s", "keyType": "ED25519", "credentialBundlePath": "tls/both",
+                "certificateChainPath": "tls/chain"}},
         ]}))
         .unwrap();
-        let token = |audience: &str, seconds: i64| Ok(format!("{audience}/{seconds}"));
-        let files = projected(&source, &Fixed, fields, &token, Readers { user: Some(7), group: false }).unwrap();
+        let credentials = Credentials {
+            token: &|audience, seconds| Ok(format!("{audience}/{seconds}")),
+            anchors: &|source| Ok(source.name.clone().unwrap_or_default()),
+            certificate: &|volume, index| Ok(Bundle { key: format!("{volume}:"), chain: index.to_string() }),
+        };
+        let readers = Readers { user: Some(7), group: false };
+        let files = projected("v", &source, &Fixed, fields, credentials, readers).unwrap();
         let names: Vec<_> = shown(&files).into_iter().map(|(path, text, _)| format!("{path}={text}")).collect();
-        assert_eq!(names, ["a=1", "namespace=shop", "password=secret", "token=/3607"]);
+        let wanted = ["a=1", "ca.pem=roots", "namespace=shop", "password=secret", "tls/both=v:5", "tls/chain=5"];
+        assert_eq!(names[..6], wanted);
+        assert_eq!(names[6..], ["token=/3607"]);
         assert_eq!((files["token"].mode, files["token"].owner), (0o600, Some(7)));
     }
 }
