@@ -1,0 +1,32 @@
+//! PromQL, the language of Prometheus 3.15: reads queries and evaluates them.
+//!
+//! In reading order:
+//!
+//! - [`number`], [`duration`], [`position`]: what is written in queries and results
+//! - [`lex`]: text to tokens
+//! - [`pattern`], [`matcher`]: conditions on labels
+//! - [`ast`], [`function`]: what a query says
+//! - [`parse`]: tokens to a tree, and its types
+//! - [`print`], [`tree`]: a tree to text and to JSON
+
+pub mod number;
+
+pub mod duration;
+
+pub mod position;
+
+pub mod lex;
+
+pub mod pattern;
+
+pub mod matcher;
+
+pub mod ast;
+
+pub mod function;
+
+pub mod parse;
+
+pub mod print;
+
+pub mod tree;
