@@ -3,12 +3,14 @@
 //! Objects are `serde_json::Value`s. Two tables drive what is generic: [`kinds`] says which resources are served and how,
 //! [`schema`] says what their fields are. Everything else is functions over those tables.
 
+pub mod amount;
 pub mod kinds;
 pub mod meta;
 pub mod quantity;
 pub mod schema;
 pub mod status;
 
+pub mod admit;
 pub mod crd;
 pub mod defaults;
 pub mod json;

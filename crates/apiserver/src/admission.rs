@@ -1,8 +1,9 @@
 //! What is changed in, or refused of, a request that is authorised: one function a rule, in upstream's order.
 //!
 //! ```text
-//! mutate     priority ─ default tolerations ─ service account ─ ...
-//! validate   namespace lifecycle ─ node restriction ─ ...
+//! mutate     namespace lifecycle ─ limits ─ service account ─ priority ─ tolerations ─ runtime class ─ storage class
+//! validate   namespace lifecycle ─ limits ─ node restriction ─ roles ─ priority ─ storage ─ runtime class ─ certificates
+//! charge     quotas, in the commit itself
 //! ```
 //!
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
@@ -12,11 +13,16 @@ use serde_json::Value;
 
 use crate::{auth::User, call::Call, server::Server};
 
+mod certificates;
+mod limit_range;
 mod namespace;
 mod node_restriction;
 mod pod;
+pub mod quota;
 mod rbac;
+mod runtime_class;
 mod service_account;
+mod storage;
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +78,14 @@ pub async fn mutate(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     namespace::check(server, attributes).await?;
+    limit_range::mutate(server, attributes, object, old)?;
     if attributes.is("", "Pod") {
         service_account::mutate(server, attributes, object, old).await?;
         pod::priority(server, attributes, object, old).await?;
         pod::tolerations(attributes, object);
+        runtime_class::mutate(server, attributes, object).await?;
     }
+    storage::mutate(server, attributes, object)?;
     Ok(())
 }
 
@@ -89,8 +98,12 @@ pub async fn validate(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     namespace::validate(attributes)?;
+    limit_range::validate(server, attributes, object, old)?;
     node_restriction::validate(server, attributes, object, old).await?;
     rbac::validate(server, attributes, object, old).await?;
     pod::priority_class(server, attributes, object)?;
+    storage::validate(server, attributes, object, old).await?;
+    runtime_class::validate(server, attributes, object).await?;
+    certificates::validate(server, attributes, object, old).await?;
     Ok(())
 }

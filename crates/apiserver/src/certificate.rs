@@ -78,6 +78,15 @@ fn signing_request(request: &str) -> Option<FieldError> {
     }
 }
 
+/// The organizations that the subject of a request (PEM in base64) names.
+pub fn organizations(request: &str) -> Vec<String> {
+    let bytes = BASE64_STANDARD.decode(request).unwrap_or_default();
+    let Some(block) = Pem::iter_from_buffer(&bytes).next().and_then(Result::ok) else { return Vec::new() };
+    let Ok((_, request)) = X509CertificationRequest::from_der(&block.contents) else { return Vec::new() };
+    let subject = &request.certification_request_info.subject;
+    subject.iter_organization().filter_map(|name| name.as_str().ok()).map(str::to_owned).collect()
+}
+
 /// A request that carries only a key; what else it says is not looked at.
 fn stub(text: &str) -> Option<FieldError> {
     const PATH: &str = "spec.stubPKCS10Request";

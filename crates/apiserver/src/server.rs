@@ -30,7 +30,7 @@ use store::Store;
 use task::{Clock, Task};
 
 use crate::{
-    admission::Attributes,
+    admission::{Attributes, quota::Turns},
     auth::{self, User, certificate::Certificates, rbac, rbac::Rbac, token::Tokens},
     bootstrap,
     call::Call,
@@ -73,6 +73,8 @@ pub struct Server {
     pub metrics: Metrics,
     /// Discovery documents.
     pub discovery: discovery::Documents,
+    /// Who may charge quotas.
+    pub turns: Turns,
     random: SystemRandom,
     ready: AtomicBool,
 }
@@ -90,6 +92,7 @@ impl ApiServer {
             rbac: Rbac::default(),
             metrics: Metrics::default(),
             discovery: discovery::Documents::default(),
+            turns: Turns::default(),
             random: SystemRandom::new(),
             ready: AtomicBool::new(false),
             task: task.clone(),

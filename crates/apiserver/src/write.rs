@@ -23,7 +23,7 @@ use serde_json::Value;
 use serve::body::Body;
 
 use crate::{
-    admission::{self, Attributes, Operation},
+    admission::{self, Attributes, Operation, quota},
     call::Call,
     certificate,
     commit::{self, Extra, Next, Step, Stored},
@@ -169,16 +169,19 @@ async fn insert_named(
     mutate(server, &attributes, target, &mut value, None).await?;
     // A lost race for what comes with the object, an address or a quota, is run again from here; the name can be lost only
     // once.
-    let again = attributes.is("", "Service").then(|| value.clone());
+    let contends = attributes.is("", "Service") || quota::concerns(server, &attributes);
+    let again = contends.then(|| value.clone());
+    let _turn = quota::turn(server, &attributes).await;
     for round in 0..TRIES {
         let mut value = match &again {
             Some(value) => value.clone(),
             None => std::mem::take(&mut value),
         };
-        let extra = server.allocate(&attributes, Some(&mut value), None)?;
+        let mut extra = server.allocate(&attributes, Some(&mut value), None)?;
         if round == 0 {
             validate(server, &attributes, target, &value, None).await?;
         }
+        quota::charge(server, &attributes, &value, None, &mut extra)?;
         let step = Step { target, seen: None, next: Next::Put(value), extra, dry_run: options.dry_run };
         match commit::store(server, step).await? {
             Stored::Done(object) | Stored::Same(object) => return Ok(object),
@@ -404,13 +407,17 @@ pub async fn update(
         metadata.remove("managedFields");
         let attributes = target.attributes(call, Operation::Update, options.dry_run);
         let mut extra = Extra::default();
-        if manner.plain {
+        let _turn = if manner.plain {
             admission::validate(server, &attributes, Some(&new), Some(&old)).await?;
+            None
         } else {
             mutate(server, &attributes, target, &mut new, Some(&old)).await?;
             extra = server.allocate(&attributes, Some(&mut new), Some(&old))?;
             validate(server, &attributes, target, &new, Some(&old)).await?;
-        }
+            let turn = quota::turn(server, &attributes).await;
+            quota::charge(server, &attributes, &new, Some(&old), &mut extra)?;
+            turn
+        };
         let next = if ends(kind.is("", "Namespace"), &new, &old) {
             let freed = Attributes { sub: "", ..attributes };
             extra = server.allocate(&freed, None, Some(&new))?;

@@ -27,6 +27,7 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod pod_garbage;
 pub mod replica_set;
+pub mod resource_quota;
 pub mod service_account;
 
 use std::net::Ipv4Addr;
@@ -70,5 +71,6 @@ pub fn run(task: &Task, client: impl Fn(&'static str) -> Client, caches: &Caches
     endpoint_mirror::run(task, &client("endpointslicemirroring-controller"), caches);
     namespace::run(task, &client("namespace-controller"), caches);
     garbage::run(task, &client("generic-garbage-collector"));
+    resource_quota::run(task, &client("resourcequota-controller"), caches);
     pod_garbage::run(task, &client("pod-garbage-collector"), caches);
 }

@@ -7,17 +7,17 @@ use crate::*;
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
-fn pem() -> String {
+pub fn pem() -> String {
     let params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
     let request = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
     BASE64_STANDARD.encode(request.pem().unwrap())
 }
 
-fn signing_request(request: &str) -> Value {
+pub fn signing_request(request: &str, name: &str, signer: &str) -> Value {
     json!({
-        "metadata": {"name": "r"},
+        "metadata": {"name": name},
         "spec": {
-            "request": request, "signerName": "example.com/s", "usages": ["client auth"],
+            "request": request, "signerName": signer, "usages": ["client auth"],
             "username": "somebody else", "groups": ["system:masters"], "uid": "forged", "extra": {"a": ["b"]},
         },
     })
@@ -28,7 +28,7 @@ async fn a_signing_request_says_who_made_it() {
     let cluster = Cluster::start().await;
     let mut user = User::new("alice", &["system:masters", "readers"]);
     user.extra.insert("scopes".to_owned(), vec!["x".to_owned()]);
-    let made = cluster.as_user(&user, "POST", REQUESTS, signing_request(&pem())).await.ok();
+    let made = cluster.as_user(&user, "POST", REQUESTS, signing_request(&pem(), "r", "example.com/s")).await.ok();
     assert_eq!(made["spec"]["username"], "alice");
     assert_eq!(made["spec"]["groups"], json!(["system:masters", "readers", "system:authenticated"]));
     assert_eq!(made["spec"]["extra"], json!({"scopes": ["x"]}));
@@ -42,7 +42,7 @@ async fn a_signing_request_says_who_made_it() {
 async fn a_signing_request_without_a_request_is_refused() {
     let cluster = Cluster::start().await;
     for bad in ["", "bm9uc2Vuc2U="] {
-        let answer = cluster.post(REQUESTS, signing_request(bad)).await;
+        let answer = cluster.post(REQUESTS, signing_request(bad, "r", "example.com/s")).await;
         answer.refused(422, "Invalid", "PEM block type must be CERTIFICATE REQUEST");
     }
 }

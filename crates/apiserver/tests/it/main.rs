@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod access;
+mod admission;
 mod bad_input;
 mod certificates;
 mod connect;
