@@ -15,5 +15,6 @@
 pub mod cache;
 pub mod connection;
 pub mod events;
+pub mod placement;
 pub mod queue;
 pub mod selector;

@@ -11,7 +11,7 @@
 
 pub mod condition;
 pub mod plan;
-mod revision;
+pub mod revision;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -12,10 +12,12 @@
 pub mod caches;
 pub mod expectations;
 pub mod hands;
+pub mod history;
 pub mod ownership;
 pub mod pods;
 
 pub mod cron_job;
+pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_mirror;
 pub mod endpoint_slice;
@@ -29,6 +31,7 @@ pub mod pod_garbage;
 pub mod replica_set;
 pub mod resource_quota;
 pub mod service_account;
+pub mod stateful_set;
 
 use std::net::Ipv4Addr;
 
@@ -67,6 +70,8 @@ pub fn run(task: &Task, client: impl Fn(&'static str) -> Client, caches: &Caches
     endpoints::run(task, &client("endpoint-controller"), caches);
     job::run(task, &client("job-controller"), caches);
     job::expiry::run(task, &client("ttl-after-finished-controller"), caches);
+    daemon_set::run(task, &client("daemon-set-controller"), caches);
+    stateful_set::run(task, &client("statefulset-controller"), caches);
     cron_job::run(task, &client("cronjob-controller"), caches);
     endpoint_mirror::run(task, &client("endpointslicemirroring-controller"), caches);
     namespace::run(task, &client("namespace-controller"), caches);

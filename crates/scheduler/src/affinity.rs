@@ -1,52 +1,14 @@
-//! Terms of node affinity, pod affinity and topology spread, judged against nodes and the pods on them.
+//! Terms of pod affinity and topology spread, judged against nodes and the pods on them.
 
 use std::collections::BTreeMap;
 
 use client::selector::matches;
 use k8s_openapi::{
-    api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, TopologySpreadConstraint},
+    api::core::v1::{Pod, PodAffinityTerm, TopologySpreadConstraint},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 
 use crate::state::{Place, State, has_ended};
-
-/// Whether one term of a node selector holds. A term without requirements holds for no node.
-pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let labels = node.metadata.labels.as_ref();
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    expressions.iter().all(|requirement| {
-        let found = labels.and_then(|labels| labels.get(&requirement.key)).map(String::as_str);
-        requirement_holds(requirement, found)
-    }) && fields.iter().all(|requirement| {
-        requirement.key == "metadata.name" && requirement_holds(requirement, node.metadata.name.as_deref())
-    })
-}
-
-fn requirement_holds(requirement: &NodeSelectorRequirement, found: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = || found.is_some_and(|found| values.iter().any(|value| value == found));
-    let compared = |larger: bool| {
-        let (Some(Ok(found)), Some(Ok(bound))) =
-            (found.map(str::parse::<i64>), values.first().map(|value| value.parse::<i64>()))
-        else {
-            return false;
-        };
-        if larger { found > bound } else { found < bound }
-    };
-    match requirement.operator.as_str() {
-        "In" => listed(),
-        "NotIn" => !listed(),
-        "Exists" => found.is_some(),
-        "DoesNotExist" => found.is_none(),
-        "Gt" => compared(true),
-        "Lt" => compared(false),
-        _ => false,
-    }
-}
 
 /// The value of a topology label on the node of `place`.
 pub fn domain<'a>(place: &'a Place, key: &str) -> Option<&'a str> {

@@ -1,11 +1,10 @@
 //! Which nodes can take a pod, and in upstream's words why one cannot.
 
-use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, Taint, Toleration};
-
-use client::selector::holds;
+use client::placement::{allows, tolerated, untolerated};
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, Taint};
 
 use crate::{
-    affinity::{anywhere, present, selects, skew, term_matches},
+    affinity::{anywhere, present, selects, skew},
     resources::of_pod,
     state::{Place, State, ports_of},
 };
@@ -20,20 +19,11 @@ pub fn obstacles(state: &State, name: &str, place: &Place, pod: &Pod) -> Vec<Str
     if node_spec.and_then(|spec| spec.unschedulable).unwrap_or(false) && !tolerated(&unschedulable, tolerations) {
         return vec!["node(s) were unschedulable".into()];
     }
-    let taints = node_spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-    let hard = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
-    if let Some(taint) = taints.iter().filter(hard).find(|taint| !tolerated(taint, tolerations)) {
+    if let Some(taint) = untolerated(node, &["NoSchedule", "NoExecute"], tolerations) {
         let value = taint.value.as_deref().unwrap_or_default();
         return vec![format!("node(s) had untolerated taint {{{}: {value}}}", taint.key)];
     }
-    let selected = spec.node_selector.as_ref().is_none_or(|wanted| holds(wanted, node.metadata.labels.as_ref()));
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    if !selected || !required.is_none_or(|terms| terms.node_selector_terms.iter().any(|term| term_matches(term, node)))
-    {
+    if !allows(spec, node) {
         return vec!["node(s) didn't match Pod's node affinity/selector".into()];
     }
     let wanted = ports_of(pod);
@@ -119,23 +109,6 @@ fn required_anti_affinity(pod: &Pod) -> &[PodAffinityTerm] {
         .and_then(|affinity| affinity.pod_anti_affinity.as_ref())
         .and_then(|terms| terms.required_during_scheduling_ignored_during_execution.as_deref())
         .unwrap_or_default()
-}
-
-/// Whether any of `tolerations` covers `taint`.
-pub fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
-    tolerations.iter().any(|toleration| {
-        let effect = toleration.effect.as_deref().unwrap_or_default();
-        let key = toleration.key.as_deref().unwrap_or_default();
-        let value = match toleration.operator.as_deref().unwrap_or("Equal") {
-            "Exists" => true,
-            "Equal" | "" => {
-                !key.is_empty()
-                    && toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
-            }
-            _ => false,
-        };
-        (effect.is_empty() || effect == taint.effect) && (key.is_empty() || key == taint.key) && value
-    })
 }
 
 #[cfg(test)]

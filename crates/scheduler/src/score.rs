@@ -1,10 +1,10 @@
 //! How well a node suits a pod, from 0 to 100 for each consideration, weighted as upstream weighs them by default.
 
+use client::placement::{term_matches, tolerated};
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, WeightedPodAffinityTerm};
 
 use crate::{
-    affinity::{present, skew, term_matches},
-    filter::tolerated,
+    affinity::{present, skew},
     resources::{Amounts, of_pod},
     state::{Place, State},
 };

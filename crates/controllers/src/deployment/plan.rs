@@ -32,7 +32,8 @@ impl Rolling {
     }
 }
 
-fn share(amount: &IntOrString, whole: i32, up: bool) -> i32 {
+/// A number, or a percentage of `whole`, rounded up or down.
+pub fn share(amount: &IntOrString, whole: i32, up: bool) -> i32 {
     match amount {
         IntOrString::Int(number) => *number,
         IntOrString::String(text) => {

@@ -14,8 +14,11 @@ use super::plan::Rolling;
 
 /// The label that tells the pods of one set from those of another.
 pub const HASH: &str = "pod-template-hash";
+/// The annotation with the number of a set, and of the deployment's newest.
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
+/// The annotation with the deployment's size when the set was scaled last.
 pub const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+/// The annotation with the deployment's size and surge when the set was scaled last.
 pub const MAXIMUM: &str = "deployment.kubernetes.io/max-replicas";
 const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
