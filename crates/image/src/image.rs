@@ -1,6 +1,10 @@
 //! What callers get to see of an image and of a container's file system.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use oci::Digest;
 use oci_spec::image::ImageConfiguration;
@@ -42,4 +46,28 @@ pub struct Usage {
     pub bytes: u64,
     /// Files, directories and the rest.
     pub inodes: u64,
+}
+
+impl Usage {
+    /// Blocks and inodes below `directory`; what vanishes meanwhile is not counted, nor is what is mounted there from another
+    /// file system. Blocks the thread.
+    pub fn below(directory: &Path) -> Self {
+        let mut usage = Self::default();
+        let Ok(top) = directory.symlink_metadata() else { return usage };
+        let mut left = vec![directory.to_owned()];
+        while let Some(directory) = left.pop() {
+            for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.dev() != top.dev() {
+                    continue;
+                }
+                usage.bytes += metadata.blocks() * 512;
+                usage.inodes += 1;
+                if metadata.is_dir() {
+                    left.push(entry.path());
+                }
+            }
+        }
+        usage
+    }
 }

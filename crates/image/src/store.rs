@@ -22,7 +22,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
@@ -169,8 +169,8 @@ impl Store {
     }
 
     /// Removes the least recently used images that no snapshot uses until at most `limit` bytes are taken, and whatever
-    /// belongs to no image.
-    pub async fn collect_garbage(&self, limit: u64) -> anyhow::Result<Removed> {
+    /// belongs to no image. Images that were used within `kept` stay.
+    pub async fn collect_garbage(&self, limit: u64, kept: Duration) -> anyhow::Result<Removed> {
         let _changes = self.0.changes.lock().await;
         let mut removed = Removed { bytes: self.sweep_all().await?, ..Removed::default() };
         loop {
@@ -179,7 +179,8 @@ impl Store {
             }
             let victim = {
                 let state = self.state();
-                state.images_by_use().into_iter().rev().find(|id| !state.is_used(id)).map(|id| {
+                let old = |id: &Digest| state.images.get(id).is_some_and(|entry| is_older(entry.used, kept));
+                state.images_by_use().into_iter().rev().find(|id| !state.is_used(id) && old(id)).map(|id| {
                     let names = state.names_of(&id);
                     (id, names)
                 })
@@ -375,3 +376,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// Layers by chain id.
 type Layers = HashMap<Digest, state::Layer>;
+
+/// Whether a time is longer ago than `age`; one in the future is not.
+fn is_older(time: SystemTime, age: Duration) -> bool {
+    SystemTime::now().duration_since(time).is_ok_and(|since| since >= age)
+}

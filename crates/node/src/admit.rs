@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod,
 use crate::{
     field::Allocatable,
     pod::state::Resize,
+    pressure::policy::{self, Pressures},
     resources::{self, Amount},
 };
 
@@ -23,6 +24,8 @@ pub struct Place<'a> {
     pub allocatable: &'a Allocatable,
     /// Most pods.
     pub max_pods: u32,
+    /// What there is a want of.
+    pub pressures: Pressures,
 }
 
 fn taken(spec: &PodSpec) -> Vec<(&str, &str, i32)> {
@@ -49,6 +52,9 @@ pub fn admit(pod: &Pod, others: &[&Pod], place: Place<'_>) -> Result<(), (String
     let Some(spec) = &pod.spec else { return refuse("NodeAffinity", "the pod has no spec".into()) };
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
         return refuse("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS".into());
+    }
+    if let Err(message) = policy::admits(pod, place.pressures) {
+        return refuse("Evicted", message);
     }
     let used = others.iter().filter_map(|other| other.spec.as_ref()).map(resources::pod_requests);
     let used = used.fold(Amount::default(), |sum, amount| Amount {
@@ -184,7 +190,13 @@ mod tests {
     fn a_pod_is_taken_or_refused_with_upstreams_reason() {
         let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned()), ("cores".to_owned(), "8".to_owned())]);
         let allocatable: Allocatable = serde_json::from_value(json!({"cpu": "2", "memory": "1Gi"})).unwrap();
-        let place = Place { name: "n1", labels: &labels, allocatable: &allocatable, max_pods: 3 };
+        let place = Place {
+            name: "n1",
+            labels: &labels,
+            allocatable: &allocatable,
+            max_pods: 3,
+            pressures: Pressures::default(),
+        };
         let port = |ip: &str, port: i32| json!({"containerPort": 80, "hostPort": port, "hostIP": ip});
         let there = [pod(with("1", port("10.0.0.1", 8080))), pod(with("500m", port("", 9090)))];
         let others: Vec<&Pod> = there.iter().collect();

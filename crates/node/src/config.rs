@@ -15,7 +15,8 @@ use task::Task;
 use tokio::sync::watch;
 
 use crate::{
-    event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize, trust::Trust, volume::Place,
+    event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize, pressure::policy::Pressures,
+    trust::Trust, volume::Place,
 };
 
 /// The Kubernetes version whose behaviour this is.
@@ -90,6 +91,8 @@ pub struct Inner {
     pub memory: i64,
     /// Whether pods can have a network.
     pub network_ready: watch::Sender<bool>,
+    /// What there is a want of.
+    pub pressures: watch::Sender<Pressures>,
     /// The node's object as last seen.
     pub node: RwLock<Option<Arc<Node>>>,
     /// Told when that object changes.

@@ -17,6 +17,8 @@ pub mod register;
 
 pub mod pods;
 
+pub mod pressure;
+
 pub mod admit;
 
 pub mod pod;

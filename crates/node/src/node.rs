@@ -29,6 +29,7 @@ use crate::{
     images::Images,
     objects,
     pods::Pods,
+    pressure::Warden,
     register::{self, Registration},
     services::Tables,
     trust::Trust,
@@ -88,6 +89,7 @@ impl Node {
             allocatable,
             memory: register::memory(),
             network_ready: watch::Sender::new(false),
+            pressures: watch::Sender::default(),
             node: RwLock::default(),
             node_changed: Notify::new(),
             room: OnceLock::new(),
@@ -109,6 +111,7 @@ impl Node {
         spawn(&task, "register", Registration::new(&shared).run());
         spawn(&task, "network", connect(shared.clone()));
         spawn(&task, "services", Tables::new(&shared).run());
+        spawn(&task, "pressure", Warden::new(&shared, &pods).run());
         spawn(&task, "pods", pods.run());
         Ok(Self { shared })
     }

@@ -11,6 +11,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use client::cache::{Cache, Change, Scope};
@@ -87,6 +88,19 @@ impl Pods {
             .collect();
         found.sort_by_key(|record| std::cmp::Reverse(record.config.attempt));
         found
+    }
+
+    /// Pods that were taken on and have not ended.
+    pub fn active(&self) -> Vec<Arc<Pod>> {
+        let owners = self.owners.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        owners.values().map(|(_, pod)| pod.clone()).filter(|pod| !has_ended(pod)).collect()
+    }
+
+    /// Ends a pod for want of something, which `message` says. `disrupted`: it was none of the pod's own doing.
+    pub fn evict(&self, uid: &str, message: String, disrupted: bool, grace: Duration) {
+        if let Some((mailbox, _)) = self.lock().get(uid) {
+            let _ = mailbox.send(Message::Event(Event::Evict { message, disrupted, grace }));
+        }
     }
 
     /// The sandbox that a pod runs in.
@@ -210,6 +224,7 @@ impl Pods {
             labels: &labels,
             allocatable: &self.shared.allocatable,
             max_pods: self.shared.config.max_pods,
+            pressures: *self.shared.pressures.borrow(),
         };
         admit::admit(pod, &others, place)
     }

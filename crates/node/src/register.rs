@@ -25,6 +25,8 @@ use serde_json::{Value, json};
 use crate::{
     config::{Config, Shared, VERSION},
     field::Allocatable,
+    pressure::policy::Pressures,
+    sandbox,
 };
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -122,6 +124,8 @@ fn node_info(config: &Config) -> Value {
 pub struct Health {
     /// Whether pods can have a network.
     pub network: bool,
+    /// What there is a want of.
+    pub pressures: Pressures,
 }
 
 /// The conditions of the node; those that have not changed keep their times of transition.
@@ -144,9 +148,19 @@ pub fn conditions(old: &[NodeCondition], health: Health, now: Timestamp) -> Vec<
         let message = "container runtime network not ready: the node has no range of pod addresses yet";
         condition("Ready", "False", "KubeletNotReady", message)
     };
+    let memory = if health.pressures.memory {
+        condition("MemoryPressure", "True", "KubeletHasInsufficientMemory", "the node has too little memory available")
+    } else {
+        condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "the node has sufficient memory available")
+    };
+    let disk = if health.pressures.disk {
+        condition("DiskPressure", "True", "KubeletHasDiskPressure", "the node has too little room on disk")
+    } else {
+        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "the node has no disk pressure")
+    };
     vec![
-        condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "the node has sufficient memory available"),
-        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "the node has no disk pressure"),
+        memory,
+        disk,
         condition("PIDPressure", "False", "KubeletHasSufficientPID", "the node has sufficient PID available"),
         ready,
     ]
@@ -168,7 +182,8 @@ impl Registration {
 
     fn status(&self, old: &[NodeCondition]) -> Value {
         let config = &self.shared.config;
-        let health = Health { network: *self.shared.network_ready.borrow() };
+        let (network, pressures) = (*self.shared.network_ready.borrow(), *self.shared.pressures.borrow());
+        let health = Health { network, pressures };
         let mut images = self.shared.runtime.images().list();
         images.sort_by_key(|image| std::cmp::Reverse(image.size));
         let images: Vec<Value> = images
@@ -179,6 +194,9 @@ impl Registration {
                 json!({"names": names, "sizeBytes": image.size})
             })
             .collect();
+        let features = json!({"recursiveReadOnlyMounts": true, "userNamespaces": false});
+        let handlers: Vec<Value> =
+            sandbox::HANDLERS.iter().map(|name| json!({"name": name, "features": features})).collect();
         json!({
             "addresses": [
                 {"type": "InternalIP", "address": config.ip},
@@ -190,7 +208,7 @@ impl Registration {
             "daemonEndpoints": {"kubeletEndpoint": {"Port": config.api_port}},
             "nodeInfo": node_info(config),
             "images": images,
-            "runtimeHandlers": [{"name": "", "features": {"recursiveReadOnlyMounts": true, "userNamespaces": false}}],
+            "runtimeHandlers": handlers,
             "features": {"supplementalGroupsPolicy": true},
         })
     }
@@ -276,9 +294,11 @@ impl Registration {
 
     async fn report_always(&self) {
         let mut ready = self.shared.network_ready.subscribe();
+        let mut pressures = self.shared.pressures.subscribe();
         let mut delay = RETRY;
         loop {
             ready.borrow_and_update();
+            pressures.borrow_and_update();
             match self.report().await {
                 Ok(node) => {
                     delay = RETRY;
@@ -287,6 +307,7 @@ impl Registration {
                     tokio::select! {
                         () = tokio::time::sleep(REPORT) => {}
                         _ = ready.changed() => {}
+                        _ = pressures.changed() => {}
                     }
                 }
                 Err(error) => {
@@ -390,8 +411,9 @@ mod tests {
     #[test]
     fn conditions_keep_their_time_until_they_change() {
         let (early, late) = (Timestamp::from_second(1).unwrap(), Timestamp::from_second(2).unwrap());
-        let first = conditions(&[], Health { network: false }, early);
-        let second = conditions(&first, Health { network: true }, late);
+        let first = conditions(&[], Health { network: false, pressures: Pressures::default() }, early);
+        let second =
+            conditions(&first, Health { network: true, pressures: Pressures { memory: true, disk: false } }, late);
         let time = |list: &[NodeCondition], kind: &str| {
             let found = list.iter().find(|condition| condition.type_ == kind).unwrap();
             (found.status.clone(), found.last_transition_time.clone().unwrap().0)
@@ -399,5 +421,6 @@ mod tests {
         assert_eq!(time(&first, "Ready"), ("False".into(), early));
         assert_eq!(time(&second, "Ready"), ("True".into(), late));
         assert_eq!(time(&second, "DiskPressure"), ("False".into(), early));
+        assert_eq!(time(&second, "MemoryPressure"), ("True".into(), late));
     }
 }

@@ -7,6 +7,10 @@ use runtime::description::{Dns, HostPort, Hosts, Protocol, SandboxConfig, Sharin
 
 use crate::{config::Config, resources};
 
+/// Handlers of RuntimeClasses that this node has: none, its own runtime by name, and the name by which clusters with other
+/// engines know the plain OCI runtime.
+pub const HANDLERS: &[&str] = &["", "madang", "runc"];
+
 /// Longest host name of Linux.
 const HOSTNAME: usize = 63;
 

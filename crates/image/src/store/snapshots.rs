@@ -2,7 +2,6 @@
 
 use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
-    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -109,23 +108,6 @@ impl Store {
     /// Space that a container has written.
     pub async fn snapshot_usage(&self, container: &str) -> anyhow::Result<Usage> {
         let Some(snapshot) = self.find_snapshot(container) else { bail!("container {container} has no snapshot") };
-        blocking(move || Ok(measure(&snapshot.upper))).await
+        blocking(move || Ok(Usage::below(&snapshot.upper))).await
     }
-}
-
-/// Blocks and inodes below `directory`; what vanishes meanwhile is not counted.
-fn measure(directory: &Path) -> Usage {
-    let mut usage = Usage::default();
-    let mut left = vec![directory.to_owned()];
-    while let Some(directory) = left.pop() {
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            usage.bytes += metadata.blocks() * 512;
-            usage.inodes += 1;
-            if metadata.is_dir() {
-                left.push(entry.path());
-            }
-        }
-    }
-    usage
 }

@@ -75,7 +75,7 @@ fn a_store_that_was_killed_at_work_opens_whole() {
             store.load(std::io::Cursor::new(sample.docker_archive(&[&name]).finish())).await.unwrap();
         }
         assert_eq!(store.list().len(), 3);
-        store.collect_garbage(0).await.unwrap();
+        store.collect_garbage(0, std::time::Duration::ZERO).await.unwrap();
         assert_eq!(store.usage().await.unwrap().bytes, 0, "what crashes left was garbage");
     });
 }

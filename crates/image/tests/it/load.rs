@@ -206,7 +206,7 @@ async fn a_snapshot_keeps_its_layers_until_released() {
         assert!(store.snapshot(&image, bad).await.is_err(), "{bad:?}");
     }
 
-    store.collect_garbage(0).await.unwrap();
+    store.collect_garbage(0, std::time::Duration::ZERO).await.unwrap();
     assert_eq!(store.list().len(), 1, "an image in use is no garbage");
     store.remove("app:1").await.unwrap();
     assert!(store.list().is_empty());
@@ -214,7 +214,7 @@ async fn a_snapshot_keeps_its_layers_until_released() {
     drop(store);
     let store = place.store().await;
     assert_eq!(store.find_snapshot("c1").unwrap(), snapshot, "found again after a restart");
-    store.collect_garbage(0).await.unwrap();
+    store.collect_garbage(0, std::time::Duration::ZERO).await.unwrap();
     assert!(snapshot.lowers.iter().all(|lower| lower.is_dir()));
     store.release("c1").await.unwrap();
     store.release("c1").await.unwrap();
@@ -281,10 +281,10 @@ async fn the_least_recently_used_image_goes_first() {
         load(&store, Sample::new(&[(layer, plain)]).docker_archive(&[&name]).finish()).await.unwrap();
     }
     let full = store.usage().await.unwrap().bytes;
-    let removed = store.collect_garbage(full - 1).await.unwrap();
+    let removed = store.collect_garbage(full - 1, std::time::Duration::ZERO).await.unwrap();
     assert_eq!(removed.untagged, ["docker.io/library/app:0"]);
     assert!(store.usage().await.unwrap().bytes <= full - removed.bytes);
-    let removed = store.collect_garbage(0).await.unwrap();
+    let removed = store.collect_garbage(0, std::time::Duration::ZERO).await.unwrap();
     assert_eq!(removed.untagged.len(), 3);
     assert_eq!(store.usage().await.unwrap().bytes, 0);
 }

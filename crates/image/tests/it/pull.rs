@@ -606,6 +606,6 @@ async fn a_pull_that_is_given_up_leaves_nothing() {
     let given_up = tokio::time::timeout(Duration::from_millis(500), store.pull(&reference, &patient)).await;
     assert!(given_up.is_err());
     is_clean(&place, &store).await;
-    store.collect_garbage(u64::MAX).await.unwrap();
+    store.collect_garbage(u64::MAX, std::time::Duration::ZERO).await.unwrap();
     assert_eq!(store.usage().await.unwrap().bytes, 0, "what was complete was garbage");
 }

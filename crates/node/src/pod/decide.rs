@@ -73,8 +73,15 @@ pub enum Event {
     Room,
     /// Everything outside of the API is gone.
     Cleaned(Result<(), String>),
-    /// The node ends the pod: reason and message.
-    Evict(String, String),
+    /// The node ends the pod for want of something.
+    Evict {
+        /// For people.
+        message: String,
+        /// Whether others are to be told that it was none of the pod's own doing.
+        disrupted: bool,
+        /// Time to end.
+        grace: Duration,
+    },
     /// Time has passed.
     Wake,
 }
@@ -329,10 +336,12 @@ fn take(state: &mut State, event: Event, now: Timestamp, out: &mut Vec<Action>) 
                 }
             };
         }
-        Event::Evict(reason, message) => {
-            let grace = state.spec_grace();
-            out.push(record(true, leak_reason(&reason), message.clone(), None));
-            end(state, Ending { why: Why::Failed { reason, message }, grace, since: now }, now, out);
+        Event::Evict { message, disrupted, grace } => {
+            if state.ending.is_none() {
+                out.push(record(true, "Evicted", message.clone(), None));
+            }
+            let why = Why::Failed { reason: "Evicted".into(), message, disrupted };
+            end(state, Ending { why, grace, since: now }, now, out);
         }
     }
 }
@@ -624,7 +633,7 @@ fn check_end(state: &mut State, now: Timestamp, out: &mut Vec<Action>) {
     if deadline(state).is_some_and(|deadline| deadline <= now) {
         let message = "Pod was active on the node longer than the specified deadline".to_owned();
         out.push(record(false, "DeadlineExceeded", message.clone(), None));
-        let why = Why::Failed { reason: "DeadlineExceeded".into(), message };
+        let why = Why::Failed { reason: "DeadlineExceeded".into(), message, disrupted: false };
         state.ending = Some(Ending { why, grace, since: now });
         return;
     }

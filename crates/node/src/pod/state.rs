@@ -289,6 +289,8 @@ pub enum Why {
         reason: String,
         /// For people.
         message: String,
+        /// Whether it was none of the pod's own doing, and others should start it elsewhere.
+        disrupted: bool,
     },
 }
 

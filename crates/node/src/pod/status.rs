@@ -72,7 +72,7 @@ pub fn compute(state: &State, now: Timestamp) -> PodStatus {
     if over && !matches!(phase, "Succeeded" | "Failed") {
         phase = "Failed";
     }
-    if let Some(Why::Failed { reason, message }) = state.ending.as_ref().map(|ending| &ending.why)
+    if let Some(Why::Failed { reason, message, .. }) = state.ending.as_ref().map(|ending| &ending.why)
         && over
     {
         phase = "Failed";
@@ -375,6 +375,10 @@ fn conditions(
             verdicts.push(verdict("PodResizeInProgress", true, reason, error.clone().unwrap_or_default()));
         }
         None => {}
+    }
+    if let Some(Why::Failed { message, disrupted: true, .. }) = state.ending.as_ref().map(|ending| &ending.why) {
+        list.retain(|condition| condition.type_ != "DisruptionTarget");
+        verdicts.push(verdict("DisruptionTarget", true, "TerminationByKubelet", message.clone()));
     }
     for Verdict { kind, good, reason, message } in verdicts {
         let status = if good { "True" } else { "False" };

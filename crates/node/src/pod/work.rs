@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
-use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use k8s_openapi::api::{
+    core::v1::{Container, Pod, PodStatus},
+    node::v1::RuntimeClass,
+};
+use kube::Api;
 use runtime::{StartError, description::ContainerConfig};
 use task::Task;
 
@@ -41,7 +45,17 @@ pub async fn create_sandbox(shared: &Shared, pod: &Pod, attempt: u32) -> Event {
             return Event::SandboxFailed("network is not ready: the node has no pod addresses yet".into());
         }
     }
-    let text = tokio::fs::read_to_string(&shared.config.resolv_conf).await.unwrap_or_default();
+    if let Err(message) = check_handler(shared, pod).await {
+        return Event::SandboxFailed(message);
+    }
+    let text = match tokio::fs::read_to_string(&shared.config.resolv_conf).await {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            let path = shared.config.resolv_conf.display();
+            return Event::SandboxFailed(format!("read {path}: {error}"));
+        }
+    };
     let uid = pod.metadata.uid.as_deref().unwrap_or("");
     let logs = shared.pod_dir(uid).join("logs");
     let hostname = crate::register::hostname();
@@ -56,6 +70,21 @@ pub async fn create_sandbox(shared: &Shared, pod: &Pod, attempt: u32) -> Event {
             Event::SandboxReady(record.id, ip)
         }
         Err(error) => Event::SandboxFailed(format!("{error:#}")),
+    }
+}
+
+/// Whether this node has the handler of the pod's RuntimeClass; else why not.
+async fn check_handler(shared: &Shared, pod: &Pod) -> Result<(), String> {
+    let name = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref()).unwrap_or("");
+    if name.is_empty() {
+        return Ok(());
+    }
+    let classes: Api<RuntimeClass> = Api::all(shared.client.clone());
+    match classes.get_opt(name).await {
+        Ok(Some(class)) if sandbox::HANDLERS.contains(&class.handler.as_str()) => Ok(()),
+        Ok(Some(class)) => Err(format!("no runtime for {:?} is configured", class.handler)),
+        Ok(None) => Err(format!("RuntimeClass.node.k8s.io {name:?} not found")),
+        Err(error) => Err(format!("get RuntimeClass {name:?}: {error}")),
     }
 }
 
