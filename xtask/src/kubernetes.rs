@@ -4,14 +4,18 @@
 //! e2e.test, ginkgo, kubectl, images ─► server in a network namespace ─► parallel tests ─► serial ones ─► counts
 //! ```
 
+mod progress;
+
 use std::{
     fs,
+    io::{ErrorKind, Read, Write},
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use progress::Progress;
 
 use crate::{binary, go, host, server::Server, stand_ins, up};
 
@@ -39,52 +43,50 @@ pub struct Arguments {
 
 /// Runs the suite; the last line counts.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if !host::is_root() {
-        bail!("running containers needs root");
-    }
     host::install(up::BUILD)?;
-    let tools = Tools { kubectl: go::kubectl()?, e2e: go::e2e()?, ginkgo: go::ginkgo()? };
-    let images = stand_ins::archives()?;
     let madang = match &arguments.binary {
         Some(path) => path.clone(),
         None => binary::release()?,
     };
-    let output = arguments.output.clone().unwrap_or_else(|| binary::target_dir().join("conformance/kubernetes"));
-    fs::create_dir_all(&output)?;
-    let mut server = Server::place("conformance", &madang, &output)?;
-    server.start(&[])?;
-    server.load(&images)?;
-    let skip = arguments.skip.as_deref();
-    let parallel = ginkgo(
-        &tools,
-        &server,
-        &output,
-        "parallel",
-        arguments.nodes,
-        arguments.focus.as_deref(),
-        skip,
-        "Conformance && !Serial && !Disruptive",
-    )?;
-    let mut total = parallel;
-    if !arguments.no_serial {
-        let serial = ginkgo(
-            &tools,
-            &server,
-            &output,
-            "serial",
-            1,
-            arguments.focus.as_deref(),
-            skip,
-            "Conformance && (Serial || Disruptive)",
-        )?;
-        total.0 += serial.0;
-        total.1 += serial.1;
-    }
-    println!("{} passed, {} failed", total.0, total.1);
-    if total.1 > 0 || total.0 == 0 {
-        bail!("reports: {}", output.display());
+    let (passed, failed) = suite(arguments, &madang)?;
+    println!("{passed} passed, {failed} failed");
+    if failed > 0 || passed == 0 {
+        bail!("reports: {}", output(arguments).display());
     }
     Ok(())
+}
+
+/// Runs the parallel tests whose names match; how many passed and failed.
+pub fn smoke(focus: &str, madang: &Path) -> Result<(usize, usize)> {
+    let output = binary::target_dir().join("conformance/smoke");
+    let (focus, output, binary) = (Some(focus.to_owned()), Some(output), Some(madang.to_owned()));
+    suite(&Arguments { focus, skip: None, nodes: 4, no_serial: true, output, binary }, madang)
+}
+
+fn output(arguments: &Arguments) -> PathBuf {
+    arguments.output.clone().unwrap_or_else(|| binary::target_dir().join("conformance/kubernetes"))
+}
+
+fn suite(arguments: &Arguments, madang: &Path) -> Result<(usize, usize)> {
+    if !host::is_root() {
+        bail!("running containers needs root");
+    }
+    let tools = Tools { kubectl: go::kubectl()?, e2e: go::e2e()?, ginkgo: go::ginkgo()? };
+    let images = stand_ins::archives()?;
+    let output = output(arguments);
+    fs::create_dir_all(&output).with_context(|| format!("make {}", output.display()))?;
+    let mut server = Server::place("conformance", madang, &output)?;
+    server.start(&[])?;
+    server.load(&images)?;
+    let mut total = (0, 0);
+    for part in PARTS {
+        if part.serial && arguments.no_serial {
+            continue;
+        }
+        let (passed, failed) = ginkgo(&tools, &server, &output, part, arguments)?;
+        total = (total.0 + passed, total.1 + failed);
+    }
+    Ok(total)
 }
 
 struct Tools {
@@ -93,31 +95,35 @@ struct Tools {
     ginkgo: PathBuf,
 }
 
-#[allow(clippy::too_many_arguments, reason = "one call each for the two parts")]
-fn ginkgo(
-    tools: &Tools,
-    server: &Server,
-    output: &Path,
-    part: &str,
-    nodes: u32,
-    focus: Option<&str>,
-    skip: Option<&str>,
-    labels: &str,
-) -> Result<(usize, usize)> {
-    let report = output.join(format!("{part}.xml"));
-    let _ = fs::remove_file(&report);
+/// A part of the suite: how it is called, and what is in it.
+struct Part {
+    name: &'static str,
+    serial: bool,
+    labels: &'static str,
+}
+
+const PARTS: &[Part] = &[
+    Part { name: "parallel", serial: false, labels: "Conformance && !Serial && !Disruptive" },
+    Part { name: "serial", serial: true, labels: "Conformance && (Serial || Disruptive)" },
+];
+
+fn ginkgo(tools: &Tools, server: &Server, output: &Path, part: &Part, arguments: &Arguments) -> Result<(usize, usize)> {
+    let name = part.name;
+    let report = output.join(format!("{name}.xml"));
+    match fs::remove_file(&report) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove {}", report.display()));
+        }
+        _ => {}
+    }
     let mut command = server.inside(&tools.ginkgo);
     command
-        .arg(format!("--nodes={nodes}"))
-        .arg(format!("--label-filter={labels}"))
+        .arg(format!("--nodes={}", if part.serial { 1 } else { arguments.nodes }))
+        .arg(format!("--label-filter={}", part.labels))
         .args(["--no-color", "--timeout=6h"]);
-    command.arg(format!("--output-dir={}", output.display())).arg(format!("--junit-report={part}.xml"));
-    if let Some(focus) = focus {
-        command.arg(format!("--focus={focus}"));
-    }
-    if let Some(skip) = skip {
-        command.arg(format!("--skip={skip}"));
-    }
+    command.arg(format!("--output-dir={}", output.display())).arg(format!("--junit-report={name}.xml"));
+    command.args(arguments.focus.iter().map(|focus| format!("--focus={focus}")));
+    command.args(arguments.skip.iter().map(|skip| format!("--skip={skip}")));
     command.arg(&tools.e2e).arg("--").arg("--provider=skeleton");
     command.arg(format!("--kubeconfig={}", server.kubeconfig().display()));
     command.arg(format!("--kubectl-path={}", tools.kubectl.display()));
@@ -127,17 +133,29 @@ fn ginkgo(
         "--node-os-distro=custom",
         "--dump-logs-on-failure=false",
     ]);
-    let log = fs::File::create(output.join(format!("{part}.log")))?;
-    eprintln!("{part} tests; follow them in {}", output.join(format!("{part}.log")).display());
-    // Failed tests are counted from the report; the runner's exit code says no more.
-    command.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).status().context("run ginkgo")?;
-    let text = fs::read_to_string(&report).with_context(|| format!("read {}", report.display()))?;
-    let (passed, failed) = count(&text);
-    eprintln!("{part}: {} passed, {} failed", passed, failed.len());
-    for name in &failed {
-        eprintln!("  failed: {name}");
+    let path = output.join(format!("{name}.log"));
+    let mut log = fs::File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    eprintln!("{name} tests; all they say goes to {}", path.display());
+    let streams = command.stdout(Stdio::piped()).stderr(log.try_clone()?).stdin(Stdio::null());
+    let mut child = streams.spawn().context("run ginkgo")?;
+    let mut said = child.stdout.take().context("ginkgo's output")?;
+    let (mut progress, mut bytes) = (Progress::new(name), vec![0; 1 << 16]);
+    loop {
+        match said.read(&mut bytes)? {
+            0 => break,
+            length => {
+                log.write_all(&bytes[..length])?;
+                progress.take(&bytes[..length]);
+            }
+        }
     }
-    fs::write(output.join(format!("{part}.failed")), failed.join("\n"))?;
+    // Failed tests are counted from the report; the runner's exit code says no more.
+    let status = child.wait().context("wait for ginkgo")?;
+    let text = fs::read_to_string(&report)
+        .with_context(|| format!("ginkgo left no report: {status}; see {}", path.display()))?;
+    let (passed, failed) = count(&text);
+    eprintln!("{name}: {passed} passed, {} failed", failed.len());
+    fs::write(output.join(format!("{name}.failed")), failed.join("\n"))?;
     Ok((passed, failed.len()))
 }
 

@@ -7,6 +7,7 @@ mod go;
 mod host;
 mod images;
 mod kubernetes;
+mod machine;
 mod schema;
 mod server;
 mod stand_ins;
@@ -41,6 +42,8 @@ enum Task {
     Schema(schema::Arguments),
     /// Make the images for tests and for the sample application, and print their archives
     Images,
+    /// Make what the machine of the tests boots, and print its folders: a kernel, and a root with systemd
+    Machine,
 }
 
 fn main() -> Result<()> {
@@ -55,6 +58,10 @@ fn main() -> Result<()> {
             for archive in images::all()? {
                 println!("{} {}", archive.path.display(), archive.name);
             }
+            Ok(())
+        }
+        Task::Machine => {
+            println!("{}\n{}", machine::kernel()?.display(), machine::systemd()?.display());
             Ok(())
         }
     }

@@ -118,7 +118,7 @@ impl Cluster {
 
     /// kubectl as the administrator.
     pub fn kubectl(&self, namespace: &str) -> Kubectl<'_> {
-        Kubectl::new(&self.place, self.data_dir().join("kubeconfig"), namespace)
+        Kubectl::new(Some(&self.place), self.data_dir().join("kubeconfig"), namespace)
     }
 
     /// The instance's state.
@@ -189,7 +189,7 @@ fn reaper(place: &Place, binary: &Path, dir: &Path) -> Result<Child> {
 }
 
 /// The binary under test: `$MADANG_BIN`, else the one that the workspace has built.
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("MADANG_BIN") {
         return Ok(path.into());
     }

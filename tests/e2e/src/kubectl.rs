@@ -12,7 +12,7 @@ use crate::Place;
 /// kubectl with a kubeconfig and a namespace.
 #[derive(Debug)]
 pub struct Kubectl<'a> {
-    place: &'a Place,
+    place: Option<&'a Place>,
     kubeconfig: PathBuf,
     namespace: String,
 }
@@ -53,14 +53,17 @@ impl Answer {
 }
 
 impl<'a> Kubectl<'a> {
-    pub(crate) fn new(place: &'a Place, kubeconfig: PathBuf, namespace: &str) -> Self {
+    pub(crate) fn new(place: Option<&'a Place>, kubeconfig: PathBuf, namespace: &str) -> Self {
         Self { place, kubeconfig, namespace: namespace.to_owned() }
     }
 
     /// The command itself.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let program = std::env::var_os("MADANG_KUBECTL").unwrap_or_else(|| "kubectl".into());
-        let mut command = self.place.command(PathBuf::from(program));
+        let mut command = match self.place {
+            Some(place) => place.command(PathBuf::from(program)),
+            None => Command::new(program),
+        };
         command.env("KUBECONFIG", &self.kubeconfig).env_remove("HTTPS_PROXY").arg("--namespace").arg(&self.namespace);
         command.args(arguments).stdin(Stdio::null());
         command

@@ -8,9 +8,12 @@
 //! test process, and leaves nothing behind.
 
 mod cluster;
+mod cpio;
 mod kubectl;
+mod machine;
 mod place;
 
 pub use cluster::{Cluster, Options};
 pub use kubectl::{Answer, Kubectl};
+pub use machine::{Machine, Root};
 pub use place::Place;

@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod kubectl;
+mod machine;
 mod network;
 mod pods;
 mod restarts;
 mod shared;
+mod systemd;
 mod workloads;

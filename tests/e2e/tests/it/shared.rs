@@ -29,9 +29,7 @@ pub fn cluster() -> Option<&'static Cluster> {
 
 /// A cluster of its own for tests that kill it.
 pub fn fresh(n: u32, flags: &[&str]) -> Option<Cluster> {
-    if let Some(missing) = missing() {
-        assert!(std::env::var_os("CI").is_none(), "{missing}");
-        eprintln!("not run: {missing}");
+    if lacks(missing()) {
         return None;
     }
     let options = Options { flags: flags.iter().map(|flag| (*flag).to_owned()).collect() };
@@ -40,7 +38,16 @@ pub fn fresh(n: u32, flags: &[&str]) -> Option<Cluster> {
     Some(cluster)
 }
 
-fn missing() -> Option<&'static str> {
+/// Whether something is missing, which only matters less than everything where nobody relies on the tests.
+pub fn lacks(missing: Option<&str>) -> bool {
+    let Some(missing) = missing else { return false };
+    assert!(std::env::var_os("CI").is_none(), "{missing}");
+    eprintln!("not run: {missing}");
+    true
+}
+
+/// What containers need and this machine lacks.
+pub fn missing() -> Option<&'static str> {
     let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     if !root {
         return Some("containers need root");
@@ -78,13 +85,26 @@ impl Drop for Space {
 
 /// A new namespace on the shared cluster; `None` where tests that need root cannot run.
 pub fn space(name: &str) -> Option<Space> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
     let cluster = cluster()?;
-    let name = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let kubectl = cluster.kubectl(&name);
-    kubectl.run(&["create", "namespace", &name]).good();
-    kubectl.until(&["get", "serviceaccount", "default", "--ignore-not-found", "--output=name"], |out| !out.is_empty());
-    Some(Space { kubectl, name })
+    Some(Space::new(name, |name| cluster.kubectl(name)))
+}
+
+impl Space {
+    /// Makes a namespace whose name begins with `name`, and that has its service account.
+    pub fn new(name: &str, kubectl: impl FnOnce(&str) -> Kubectl<'static>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let kubectl = kubectl(&name);
+        kubectl.run(&["create", "namespace", &name]).good();
+        kubectl
+            .until(&["get", "serviceaccount", "default", "--ignore-not-found", "--output=name"], |out| !out.is_empty());
+        Self { kubectl, name }
+    }
+
+    /// The namespace's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// An archive of the test image, as `docker save` writes one.
