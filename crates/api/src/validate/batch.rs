@@ -419,6 +419,7 @@ fn template_update(spec: View<'_>, old: View<'_>, errors: &mut Errors) {
         return;
     }
     let mut compared = before.value().clone();
+    // Takes a member over as it is in the new template, be it there or not.
     let mut copy = |path: &[&str]| {
         let mut source = template;
         let mut target = &mut compared;
@@ -426,16 +427,28 @@ fn template_update(spec: View<'_>, old: View<'_>, errors: &mut Errors) {
         for step in steps {
             source = source.at(step);
             let Some(map) = target.as_object_mut() else { return };
+            if !source.exists() && !map.contains_key(*step) {
+                return;
+            }
             target = map.entry(*step).or_insert_with(|| Value::Object(Map::new()));
         }
-        if let Some(map) = target.as_object_mut() {
+        let Some(map) = target.as_object_mut() else { return };
+        if source.has(last) {
             map.insert((*last).to_owned(), source.at(last).value().clone());
+        } else {
+            map.remove(*last);
         }
     };
     for member in ["nodeSelector", "tolerations", "schedulingGates"] {
         copy(&["spec", member]);
     }
     copy(&["spec", "affinity", "nodeAffinity"]);
+    if let Some(spec) = compared.get_mut("spec").and_then(Value::as_object_mut)
+        && !template.at("spec").has("affinity")
+        && spec.get("affinity").and_then(Value::as_object).is_some_and(Map::is_empty)
+    {
+        spec.remove("affinity");
+    }
     for list in ["containers", "initContainers"] {
         let now = template.at("spec").slice(list);
         let Some(old) = compared.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut) else { continue };
@@ -445,6 +458,7 @@ fn template_update(spec: View<'_>, old: View<'_>, errors: &mut Errors) {
         for (old, now) in old.iter_mut().zip(now.iter().map(View::new)) {
             if View::new(old).text("name") == now.text("name")
                 && let Some(map) = old.as_object_mut()
+                && now.has("resources")
             {
                 map.insert("resources".to_owned(), now.at("resources").value().clone());
             }

@@ -132,3 +132,27 @@ fn metadata_that_is_the_servers_cannot_change() {
         ]
     );
 }
+
+#[test]
+fn a_suspended_job_may_be_directed_elsewhere_and_no_more() {
+    let jobs = kind("batch", "jobs");
+    let base = json!({"metadata": {"name": "j", "namespace": "n"}, "spec": {"suspend": true,
+        "selector": {"matchLabels": {"a": "b"}}, "manualSelector": true,
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"restartPolicy": "Never",
+            "containers": [{"name": "c", "image": "i"}]}}}});
+    let old = harness::defaulted(jobs, base);
+    let changed = |pointer: &str, value: Value| {
+        let (mut old, mut new) = (old.clone(), old.clone());
+        harness::put(&mut old, "/metadata/resourceVersion", "1".into());
+        harness::put(&mut new, "/metadata/resourceVersion", "1".into());
+        harness::put(&mut new, pointer, value);
+        messages(&update(jobs, "", &new, &old)).len()
+    };
+    let node = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "k", "operator": "Exists"}]}]}});
+    assert_eq!(changed("/metadata/labels/x", json!("y")), 0);
+    assert_eq!(changed("/spec/template/spec/nodeSelector", json!({"disk": "ssd"})), 0);
+    assert_eq!(changed("/spec/template/spec/affinity", json!({"nodeAffinity": node})), 0);
+    assert_eq!(changed("/spec/template/spec/containers/0/resources", json!({"requests": {"cpu": "1"}})), 0);
+    assert_eq!(changed("/spec/template/spec/containers/0/image", json!("other")), 1);
+}
