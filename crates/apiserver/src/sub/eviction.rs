@@ -67,8 +67,39 @@ pub async fn answer(
             }
         }
     }
+    if !options.dry_run {
+        mark(server, call, resource, &pod).await?;
+    }
     delete::remove(server, call, target, &options).await?;
     Ok(call.status(&Status::created()))
+}
+
+/// Notes on the pod why it goes, for those who judge its end.
+async fn mark(server: &Arc<Server>, call: &Call, resource: &Arc<Resource>, pod: &Value) -> Result<(), Status> {
+    let (namespace, name) = (meta::namespace(pod), meta::name(pod));
+    let target = Target { resource, version: resource.storage(), sub: "status", namespace, name };
+    let now = meta::rfc3339(server.now());
+    let change = |old: &Value| Ok(marked(old, &now));
+    let manner = Manner { retry: true, plain: true, ..Manner::default() };
+    write::update(server, call, target, &change, &WriteOptions::default(), manner).await.map(|_| ())
+}
+
+/// The pod with the condition `DisruptionTarget`.
+fn marked(pod: &Value, now: &str) -> Value {
+    let mut new = pod.clone();
+    let conditions = meta::object_at(&mut new, "status").entry("conditions").or_insert_with(|| json!([]));
+    let condition = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastProbeTime": null, "lastTransitionTime": now,
+        "observedGeneration": meta::generation(pod),
+    });
+    if let Some(list) = conditions.as_array_mut() {
+        match list.iter_mut().find(|known| View::new(known).text("type") == "DisruptionTarget") {
+            Some(known) => *known = condition,
+            None => list.push(condition),
+        }
+    }
+    new
 }
 
 /// Pods whose end disrupts nothing.
@@ -150,4 +181,17 @@ async fn take(server: &Server, call: &Call, name: &str, pod: &Value, dry_run: bo
     let options = WriteOptions { dry_run, ..WriteOptions::default() };
     let manner = Manner { retry: true, plain: true, ..Manner::default() };
     write::update(server, call, target, &change, &options, manner).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evicted_pod_says_so_once() {
+        let pod = json!({"metadata": {"generation": 1}, "status": {"phase": "Running"}});
+        let once = marked(&pod, "2026-01-01T00:00:00Z");
+        assert_eq!(once["status"]["conditions"][0]["reason"], "EvictionByEvictionAPI");
+        assert_eq!(marked(&once, "2026-01-01T00:00:00Z"), once);
+    }
 }
