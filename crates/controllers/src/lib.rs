@@ -19,6 +19,7 @@ pub mod pods;
 pub mod cron_job;
 pub mod daemon_set;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoint_mirror;
 pub mod endpoint_slice;
 pub mod endpoints;
@@ -72,6 +73,7 @@ pub fn run(task: &Task, client: impl Fn(&'static str) -> Client, caches: &Caches
     job::expiry::run(task, &client("ttl-after-finished-controller"), caches);
     daemon_set::run(task, &client("daemon-set-controller"), caches);
     stateful_set::run(task, &client("statefulset-controller"), caches);
+    disruption::run(task, &client("disruption-controller"), caches);
     cron_job::run(task, &client("cronjob-controller"), caches);
     endpoint_mirror::run(task, &client("endpointslicemirroring-controller"), caches);
     namespace::run(task, &client("namespace-controller"), caches);
