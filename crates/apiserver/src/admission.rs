@@ -3,6 +3,7 @@
 //! ```text
 //! mutate     namespace lifecycle ─ limits ─ service account ─ priority ─ tolerations ─ runtime class ─ storage class
 //! validate   namespace lifecycle ─ limits ─ node restriction ─ roles ─ priority ─ storage ─ runtime class ─ certificates
+//! webhooks   after the rules of each half
 //! charge     quotas, in the commit itself
 //! ```
 //!
@@ -11,7 +12,7 @@
 use api::{kinds::Kind, status::Status};
 use serde_json::Value;
 
-use crate::{auth::User, call::Call, server::Server};
+use crate::{auth::User, call::Call, server::Server, webhook};
 
 mod certificates;
 mod limit_range;
@@ -58,6 +59,18 @@ pub struct Attributes<'a> {
     pub call: Option<&'a Call>,
 }
 
+impl Operation {
+    /// As reviews and rules name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
+}
+
 impl Attributes<'_> {
     /// Whether the object itself, not a sub-resource, is of that kind.
     pub fn is(&self, group: &str, kind: &str) -> bool {
@@ -70,8 +83,24 @@ impl Attributes<'_> {
     }
 }
 
-/// Changes `object` as the rules say, or refuses it.
+/// Changes `object` as the rules and the webhooks say, or refuses it.
+///
+/// What webhooks made of it is shown to the rules again, and after that to those webhooks that wish it.
 pub async fn mutate(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    apply_rules(server, attributes, object, old).await?;
+    if let Some(again) = webhook::mutate(server, attributes, Some(object), old, None).await? {
+        apply_rules(server, attributes, object, old).await?;
+        webhook::mutate(server, attributes, Some(object), old, Some(&again)).await?;
+    }
+    Ok(())
+}
+
+async fn apply_rules(
     server: &Server,
     attributes: &Attributes<'_>,
     object: &mut Value,
@@ -105,5 +134,9 @@ pub async fn validate(
     storage::validate(server, attributes, object, old).await?;
     runtime_class::validate(server, attributes, object).await?;
     certificates::validate(server, attributes, object, old).await?;
+    if attributes.operation == Operation::Delete {
+        webhook::mutate(server, attributes, None, old, None).await?;
+    }
+    webhook::validate(server, attributes, object, old).await?;
     Ok(())
 }

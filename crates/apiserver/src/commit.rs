@@ -70,8 +70,9 @@ pub async fn store(server: &Server, step: Step<'_>) -> Result<Stored, Status> {
     let kind = &target.served().kind;
     let key: Arc<str> = target.key().into();
     let (bytes, gone) = match next {
-        Next::Put(value) => (Some(stored_form(target, value)), false),
-        Next::Remove(last) => (last.map(|value| stored_form(target, value)), true),
+        Next::Put(value) => (Some(stored_form(server, target, value).await?), false),
+        Next::Remove(None) => (None, true),
+        Next::Remove(Some(last)) => (Some(stored_form(server, target, last).await?), true),
     };
     let unchanged = |object: &Arc<Object>| bytes.as_ref().is_none_or(|bytes| bytes == object.bytes());
     if let Some(object) = seen.filter(|object| !gone && unchanged(object)) {
@@ -114,6 +115,7 @@ pub async fn store(server: &Server, step: Step<'_>) -> Result<Stored, Status> {
     }
 }
 
-fn stored_form(target: Target<'_>, value: Value) -> bytes::Bytes {
-    json::to_canonical(&crate::convert::to_storage(target.resource, target.served(), value))
+async fn stored_form(server: &Server, target: Target<'_>, value: Value) -> Result<bytes::Bytes, Status> {
+    let stored = crate::convert::to_storage(server, target.resource, target.served(), value).await?;
+    Ok(json::to_canonical(&stored))
 }

@@ -22,7 +22,7 @@ use api::{
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use rustls::pki_types::ServerName;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serve::{
     body,
     body::Body,
@@ -30,7 +30,9 @@ use serve::{
     tunnel::{self, Target},
 };
 
-use crate::{auth::rbac::Wanted, call::Call, encode, read, registry::Resource, server::Server};
+use crate::{
+    admission::Operation, auth::rbac::Wanted, call::Call, encode, read, registry::Resource, server::Server, webhook,
+};
 
 mod links;
 mod proxy;
@@ -50,6 +52,7 @@ pub async fn answer(
     sub: &Sub,
 ) -> Result<Response<Body>, Status> {
     if sub.name == "proxy" {
+        admit(server, call, resource, version, sub).await?;
         return proxy::answer(server, call, resource, version).await;
     }
     if !sub.verbs.contains(&call.info.verb.as_str()) {
@@ -67,6 +70,7 @@ pub async fn answer(
         let wanted = Wanted { verb: "create", ..Wanted::of(info) };
         server.authorize(&call.user, &wanted).await?;
     }
+    admit(server, call, resource, version, sub).await?;
     let all: Vec<(&str, String)> = match sub.name {
         "exec" | "attach" => {
             let flag = |name: &str| {
@@ -97,6 +101,46 @@ pub async fn answer(
     }
     let target = node_target(server, node).await?;
     hand_on(server, call, &target, &with_query(&path, &all)).await
+}
+
+/// Asks admission whether somebody may connect; the parameters of the connection are the object that it looks at.
+async fn admit(
+    server: &Server,
+    call: &Call,
+    resource: &Arc<Resource>,
+    version: usize,
+    sub: &Sub,
+) -> Result<(), Status> {
+    let mut options = Map::new();
+    options.insert("kind".to_owned(), sub.kind.into());
+    options.insert("apiVersion".to_owned(), "v1".into());
+    for flag in ["stdin", "stdout", "stderr", "tty"] {
+        let given =
+            call.query.get(flag).is_some_and(|text| !matches!(text.to_ascii_lowercase().as_str(), "false" | "0"));
+        if given {
+            options.insert(flag.to_owned(), true.into());
+        }
+    }
+    let command: Vec<&str> = call.query.all("command").collect();
+    if !command.is_empty() {
+        options.insert("command".to_owned(), command.into());
+    }
+    let ports: Vec<i64> = call.query.all("ports").filter_map(|port| port.parse().ok()).collect();
+    if !ports.is_empty() {
+        options.insert("ports".to_owned(), ports.into());
+    }
+    for (member, text) in
+        [("container", call.query.get("container").unwrap_or_default()), ("path", call.info.rest.as_str())]
+    {
+        if !text.is_empty() {
+            options.insert(member.to_owned(), text.into());
+        }
+    }
+    let target = crate::write::Target { sub: sub.name, ..crate::write::Target::of(call, resource, version) };
+    let attributes = target.attributes(call, Operation::Connect, false);
+    let mut options = Value::Object(options);
+    webhook::mutate(server, &attributes, Some(&mut options), None, None).await?;
+    webhook::validate(server, &attributes, Some(&options), None).await
 }
 
 async fn log(server: &Arc<Server>, call: &Call, pod: &Value) -> Result<Response<Body>, Status> {

@@ -19,7 +19,7 @@ use api::{
 };
 use serde_json::Value;
 
-use crate::{object::Object, registry};
+use crate::{object::Object, registry, remote::Remote};
 
 /// An established definition.
 #[derive(Debug)]
@@ -40,10 +40,35 @@ pub struct Definition {
     pub terminating: bool,
     /// Served versions, most stable first.
     pub versions: Vec<Version>,
+    /// Who converts between versions; none where only `apiVersion` differs.
+    pub conversion: Option<Conversion>,
     generation: i64,
     names: Names,
     namespaced: bool,
     storage_version: String,
+}
+
+/// A conversion webhook.
+#[derive(Debug)]
+pub struct Conversion {
+    /// Where it is.
+    pub remote: Remote,
+    /// The version of ConversionReview that it speaks; none if none that is known.
+    pub review: Option<&'static str>,
+}
+
+impl Conversion {
+    fn read(conversion: View<'_>) -> Option<Self> {
+        if conversion.text("strategy") != "Webhook" {
+            return None;
+        }
+        let webhook = conversion.at("webhook");
+        let known = |version: View<'_>| ["v1", "v1beta1"].into_iter().find(|known| *known == version.string());
+        Some(Self {
+            remote: Remote::read(webhook.at("clientConfig")),
+            review: webhook.list("conversionReviewVersions").find_map(known),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -117,6 +142,7 @@ impl Definition {
             terminating: meta::deletion_timestamp(&value).is_some(),
             namespaced: spec.text("scope") == "Namespaced",
             storage_version: storage.text("name").to_owned(),
+            conversion: Conversion::read(spec.at("conversion")),
             uid,
             generation,
             group,

@@ -28,7 +28,7 @@ use crate::{
     cache::Listed,
     call::Call,
     commit::{self, Extra, Next, Step, Stored},
-    crd, decode,
+    convert, crd, decode,
     encode::{self, List},
     object::Object,
     options::{DeleteOptions, ListOptions, Propagation},
@@ -67,7 +67,7 @@ pub async fn delete(
     let kind = &served.kind;
     let code = if !deleted.gone && options.orphan_dependents == Some(false) { 202 } else { 200 };
     if !deleted.gone || returns_object(served) {
-        return read::shown(server, call, resource, version, &deleted.object, code);
+        return read::shown(server, call, resource, version, &deleted.object, code).await;
     }
     let value = deleted.object.value();
     Ok(call.status(&Status::deleted(kind.resource(), meta::name(&value), meta::uid(&value))))
@@ -127,7 +127,7 @@ pub async fn remove(
         let Some(current) = resource.cache.get(&key) else {
             return Err(Status::not_found(kind.resource(), target.name));
         };
-        let old = encode::tree(resource, served, &current).into_owned();
+        let old = convert::read(server, resource, served, &current).await?;
         preconditions(served, target.name, &old, options)?;
         let attributes = Target { sub: "", ..target }.attributes(call, Operation::Delete, options.dry_run);
         admission::validate(server, &attributes, None, Some(&old)).await?;

@@ -61,7 +61,7 @@ pub fn object(resource: &Resource, wire: Wire, object: &Object, now: Timestamp) 
 fn fits(resource: &Resource, served: &Served, object: &Object) -> bool {
     match &resource.definition {
         None => object.head() == &*served.head,
-        Some(definition) => definition.fits(served.kind.version, object),
+        Some(definition) => object.is_finished() || definition.fits(served.kind.version, object),
     }
 }
 

@@ -28,6 +28,7 @@ pub mod query;
 pub mod admission;
 pub mod auth;
 pub mod certificate;
+pub mod webhook;
 
 pub mod cache;
 pub mod crd;
@@ -40,6 +41,7 @@ pub mod selection;
 pub mod convert;
 pub mod decode;
 pub mod encode;
+pub mod remote;
 pub mod scan;
 pub mod wire;
 

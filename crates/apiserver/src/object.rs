@@ -24,20 +24,65 @@ pub struct Object {
     head: usize,
     labels: OnceLock<Box<[(String, String)]>>,
     parsed: Mutex<Weak<Value>>,
+    /// Whether it needs no defaults or pruning any more.
+    finished: bool,
+    converted: OnceLock<Box<Mutex<Converted>>>,
 }
+
+/// An object in versions that a webhook made of it, under the definition of that revision.
+type Converted = (u64, Vec<Arc<Object>>);
 
 const METADATA: &[u8] = br#""metadata":{"#;
 
 impl Object {
     /// `key` is the key in the store, `bytes` canonical JSON without a resource version.
     pub fn new(key: Arc<str>, bytes: Bytes, revision: u64) -> Arc<Self> {
-        let head = head_of(&bytes);
-        Arc::new(Self { key, bytes, revision, head, labels: OnceLock::new(), parsed: Mutex::default() })
+        Arc::new(Self::made(key, bytes, revision, false))
+    }
+
+    /// An object in a version that it is not stored in, as a webhook made it, complete with defaults.
+    pub fn finished(key: Arc<str>, bytes: Bytes, revision: u64) -> Arc<Self> {
+        Arc::new(Self::made(key, bytes, revision, true))
+    }
+
+    fn made(key: Arc<str>, bytes: Bytes, revision: u64, finished: bool) -> Self {
+        Self {
+            head: head_of(&bytes),
+            key,
+            bytes,
+            revision,
+            labels: OnceLock::new(),
+            parsed: Mutex::default(),
+            finished,
+            converted: OnceLock::new(),
+        }
+    }
+
+    /// Whether it can be shown as it is in the version that its head names.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// What a webhook made of this object, for the version with that head, under the definition of a revision.
+    pub fn converted(&self, definition: u64, head: &[u8]) -> Option<Arc<Self>> {
+        let kept = self.converted.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1.iter().find(|object| kept.0 == definition && object.head() == head).cloned()
+    }
+
+    /// Keeps what a webhook made of this object.
+    pub fn keep_converted(&self, definition: u64, object: Arc<Self>) {
+        let kept = self.converted.get_or_init(Box::default);
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 != definition {
+            *kept = (definition, Vec::new());
+        }
+        kept.1.retain(|other| other.head() != object.head());
+        kept.1.push(object);
     }
 
     /// The same content at another revision, as watches show it when it was deleted.
     pub fn at(&self, revision: u64) -> Arc<Self> {
-        Self::new(self.key.clone(), self.bytes.clone(), revision)
+        Arc::new(Self::made(self.key.clone(), self.bytes.clone(), revision, self.finished))
     }
 
     /// The key in the store.

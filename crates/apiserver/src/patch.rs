@@ -139,7 +139,7 @@ pub async fn patch_object(
     };
     let manner = Manner { retry: true, ..Manner::default() };
     let updated = write::update(server, call, target, &change, &options, manner).await?;
-    read::shown(server, call, resource, version, &updated.object, 200)
+    read::shown(server, call, resource, version, &updated.object, 200).await
 }
 
 /// What a patch made is checked against the schema and completed with defaults, as a body would be.

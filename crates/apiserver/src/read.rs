@@ -23,6 +23,7 @@ use store::Revision;
 use crate::{
     cache::Listed,
     call::{COMPRESS, Call, Compressed, mark_compressed},
+    convert,
     encode::{self, List},
     negotiate::{Offer, View},
     object::Object,
@@ -52,16 +53,18 @@ pub fn wire(call: &Call, served: &Served, version: usize) -> Result<(Wire, bool)
 }
 
 /// One object as an answer.
-pub fn shown(
+pub async fn shown(
     server: &Server,
     call: &Call,
     resource: &Resource,
     version: usize,
-    object: &Object,
+    object: &Arc<Object>,
     code: u16,
 ) -> Result<Response<Body>, Status> {
-    let (wire, pretty) = wire(call, &resource.versions[version], version)?;
-    let mut bytes = encode::object(resource, wire, object, server.now())?;
+    let served = &resource.versions[version];
+    let (wire, pretty) = wire(call, served, version)?;
+    let converted = convert::shown(server, resource, served, vec![object.clone()]).await?;
+    let mut bytes = encode::object(resource, wire, converted.first().unwrap_or(object), server.now())?;
     if pretty && let Ok(value) = serde_json::from_slice::<Value>(&bytes) {
         bytes = encode::json(&value, true);
     }
@@ -83,7 +86,7 @@ pub async fn get(
         Some(revision) => at_least(server, revision).await?,
     }
     let object = find(resource, version, &info.namespace, &info.name)?;
-    shown(server, call, resource, version, &object, 200)
+    shown(server, call, resource, version, &object, 200).await
 }
 
 /// An object that is in the cache, or upstream's 404.
@@ -144,8 +147,30 @@ fn indented(bytes: bytes::Bytes, pretty: bool) -> bytes::Bytes {
     }
 }
 
-/// The objects that a list shows, and the token that leads to the rest.
+/// The objects that a list shows, in a form that can be shown in the version of `served`, and the token that leads to the
+/// rest.
+///
+/// Where a webhook converts, fields are looked at afterwards, so that a list by fields comes in one piece.
 pub async fn collect(
+    server: &Server,
+    resource: &Arc<Resource>,
+    served: &Served,
+    selection: &Selection,
+    options: &ListOptions,
+) -> Result<(Listed, Option<String>), Status> {
+    if !convert::is_foreign(resource, served) {
+        return stored(server, resource, served, selection, options).await;
+    }
+    let loose = selection.without_fields();
+    let whole = ListOptions { limit: if selection.has_fields() { 0 } else { options.limit }, ..options.clone() };
+    let (mut listed, next) = stored(server, resource, served, &loose, &whole).await?;
+    listed.objects = convert::shown(server, resource, served, listed.objects).await?;
+    listed.objects.retain(|object| selection.matches(object));
+    Ok((listed, next))
+}
+
+/// The same as they are stored.
+async fn stored(
     server: &Server,
     resource: &Arc<Resource>,
     served: &Served,

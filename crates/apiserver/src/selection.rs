@@ -102,6 +102,16 @@ impl Selection {
         Ok(selection)
     }
 
+    /// The same whatever the fields.
+    pub fn without_fields(&self) -> Self {
+        Self { fields: None, node: None, ..self.clone() }
+    }
+
+    /// Whether fields decide.
+    pub fn has_fields(&self) -> bool {
+        self.fields.is_some()
+    }
+
     /// Where the keys of all selected objects begin.
     pub fn prefix(&self) -> &str {
         &self.prefix

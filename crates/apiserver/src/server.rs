@@ -46,7 +46,7 @@ use crate::{
     query::Query,
     read,
     registry::{Resource, Route},
-    review, service_ip, sub, watch, write,
+    review, service_ip, sub, watch, webhook, write,
     write::Target,
 };
 
@@ -73,6 +73,8 @@ pub struct Server {
     pub metrics: Metrics,
     /// Discovery documents.
     pub discovery: discovery::Documents,
+    /// Admission webhooks.
+    pub hooks: webhook::Hooks,
     /// Who may charge quotas.
     pub turns: Turns,
     random: SystemRandom,
@@ -92,6 +94,7 @@ impl ApiServer {
             rbac: Rbac::default(),
             metrics: Metrics::default(),
             discovery: discovery::Documents::default(),
+            hooks: webhook::Hooks::default(),
             turns: Turns::default(),
             random: SystemRandom::new(),
             ready: AtomicBool::new(false),
@@ -396,7 +399,12 @@ impl Server {
         }
     }
 
-    async fn stored(&self, call: &Call, resource: &Arc<Resource>, version: usize) -> Result<Response<Body>, Status> {
+    async fn stored(
+        self: &Arc<Self>,
+        call: &Call,
+        resource: &Arc<Resource>,
+        version: usize,
+    ) -> Result<Response<Body>, Status> {
         let served = &resource.versions[version];
         let named = call.parts.method != Method::POST && !call.info.name.is_empty();
         let verb = call.info.verb.as_str();

@@ -30,7 +30,7 @@ use tokio::time::{Instant, Sleep};
 use crate::{
     cache::{Applied, Change, Delivery, Live, Start, Subscription},
     call::Call,
-    encode,
+    convert, encode,
     negotiate::{Format, View},
     object::Object,
     options::{self, ListOptions},
@@ -50,7 +50,7 @@ const WAIT: Duration = Duration::from_secs(3);
 
 /// Starts a watch.
 pub async fn watch(
-    server: &Server,
+    server: &Arc<Server>,
     call: &Call,
     resource: &Arc<Resource>,
     version: usize,
@@ -85,10 +85,12 @@ pub async fn watch(
             Start::After(revision)
         }
     };
-    let subscription = match resource.cache.watch(selection.clone(), start) {
+    let foreign = convert::is_foreign(resource, served);
+    let stored = if foreign { Arc::new(selection.without_fields()) } else { selection.clone() };
+    let mut subscription = match resource.cache.watch(stored.clone(), start) {
         Ok(subscription) => subscription,
         Err(too_old) => match start {
-            Start::After(revision) => match resume(server, resource, &selection, revision).await? {
+            Start::After(revision) => match resume(server, resource, &stored, revision).await? {
                 Some(subscription) => subscription,
                 // What upstream sends, too: the stream begins, and its only event is the error.
                 None => {
@@ -100,6 +102,9 @@ pub async fn watch(
             Start::Now => return Err(Status::internal("watch cannot start")),
         },
     };
+    if foreign {
+        subscription = converted(server, resource, version, &selection, subscription).await?;
+    }
     let timeout = match options.timeout_seconds {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         _ => spread(TIMEOUT),
@@ -122,6 +127,60 @@ pub async fn watch(
         _open: server.metrics.open_watch(served),
     };
     Ok(call.stream(200, wire.format.stream_type(), body::stream(stream)))
+}
+
+/// Changes that wait between the conversion and the connection.
+const CONVERTED: usize = 64;
+
+/// The same changes with objects that a webhook converts, of those that are selected by what they become. A change that
+/// cannot be converted ends the watch: whoever watches starts again, and learns why.
+async fn converted(
+    server: &Arc<Server>,
+    resource: &Arc<Resource>,
+    version: usize,
+    selection: &Arc<Selection>,
+    mut subscription: Subscription,
+) -> Result<Subscription, Status> {
+    let mut replay = VecDeque::new();
+    for (_, live) in std::mem::take(&mut subscription.replay) {
+        replay.extend(convert_change(server, resource, version, selection, &live.change).await?);
+    }
+    subscription.replay = replay;
+    let (send, receive) = tokio::sync::mpsc::channel(CONVERTED);
+    let mut live = std::mem::replace(&mut subscription.live, receive);
+    let (server, resource, selection) = (server.clone(), resource.clone(), selection.clone());
+    server.task.clone().spawn("converted watch", async move {
+        while let Some(Some((_, change))) = server.task.until_cancelled(live.recv()).await {
+            match convert_change(&server, &resource, version, &selection, &change.change).await {
+                Ok(None) => {}
+                Ok(Some(delivery)) => {
+                    if send.send(delivery).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, prefix = &*resource.prefix, "converted watch");
+                    return;
+                }
+            }
+        }
+    });
+    Ok(subscription)
+}
+
+async fn convert_change(
+    server: &Server,
+    resource: &Resource,
+    version: usize,
+    selection: &Selection,
+    change: &Change,
+) -> Result<Option<Delivery>, Status> {
+    let served = &resource.versions[version];
+    let states = [Some(change.object.clone()), change.previous.clone()].into_iter().flatten().collect();
+    let mut states = convert::shown(server, resource, served, states).await?.into_iter();
+    let Some(object) = states.next() else { return Ok(None) };
+    let change = Change { object, previous: states.next(), deleted: change.deleted };
+    Ok(change.shown(selection).map(|shown| (shown, Live::new(change))))
 }
 
 fn spread(least: Duration) -> Duration {

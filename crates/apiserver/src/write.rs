@@ -104,7 +104,7 @@ pub async fn create(
     let value = decode::object(call, resource, served, options.field_validation).await?;
     let target = Target::of(call, resource, version);
     let object = insert(server, call, target, value, &options).await?;
-    read::shown(server, call, resource, version, &object, 201)
+    read::shown(server, call, resource, version, &object, 201).await
 }
 
 /// Creates an object that is already of the right type and complete with defaults.
@@ -327,7 +327,7 @@ pub async fn replace(
     let value = decode::object(call, resource, served, options.field_validation).await?;
     let target = Target::of(call, resource, version);
     let updated = replace_with(server, call, target, value, &options).await?;
-    read::shown(server, call, resource, version, &updated.object, if updated.created { 201 } else { 200 })
+    read::shown(server, call, resource, version, &updated.object, if updated.created { 201 } else { 200 }).await
 }
 
 /// Replaces an object by one that is already of the right type.
@@ -397,7 +397,7 @@ pub async fn update(
             let object = insert(server, call, target, value, options).await?;
             return Ok(Updated { object, created: true });
         };
-        let old = crate::encode::tree(resource, served, &current).into_owned();
+        let old = crate::convert::read(server, resource, served, &current).await?;
         let mut new = change(&old)?;
         check_name(&new, target)?;
         check_version(served, &new, &old, target.name)?;

@@ -32,6 +32,14 @@ pub fn pod_request(subresource: &str, new: View<'_>, old: Option<View<'_>>, erro
     }
 }
 
+/// How long a certificate of a signer may be valid at most, in seconds.
+pub fn longest_lifetime(signer: &str) -> i64 {
+    let own = signer.split('/').next().is_some_and(|domain| {
+        domain.strip_suffix("kubernetes.io").is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    });
+    if own { LONGEST_OWN } else { LONGEST }
+}
+
 fn create(spec: View<'_>, errors: &mut Errors) {
     let signer = spec.text("signerName");
     signer_name(signer, &SPEC.child("signerName"), errors);
@@ -50,10 +58,7 @@ fn create(spec: View<'_>, errors: &mut Errors) {
         errors.required(&path, "must be set");
         return;
     };
-    let own = signer.split('/').next().is_some_and(|domain| {
-        domain.strip_suffix("kubernetes.io").is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    });
-    let longest = if own { LONGEST_OWN } else { LONGEST };
+    let longest = longest_lifetime(signer);
     if !(SHORTEST..=longest).contains(&seconds) {
         errors.invalid(&path, seconds, format!("must be in the range [{SHORTEST}, {longest}]"));
     }

@@ -14,7 +14,7 @@ use serve::body::Body;
 
 use crate::{
     call::Call,
-    encode,
+    convert,
     options::WriteOptions,
     patch::Patch,
     read,
@@ -55,7 +55,7 @@ pub async fn answer(
     if verb == "get" {
         server.fresh().await?;
         let object = read::find(resource, version, &info.namespace, &info.name)?;
-        return show(&encode::tree(resource, served, &object));
+        return show(&convert::read(server, resource, served, &object).await?);
     }
     let updated = if verb == "update" {
         let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
@@ -80,7 +80,7 @@ pub async fn answer(
         };
         write::update(server, call, target, &change, &options, Manner { retry: true, ..Manner::default() }).await?
     };
-    show(&encode::tree(resource, served, &updated.object))
+    show(&convert::read(server, resource, served, &updated.object).await?)
 }
 
 /// The object with the size that a Scale asks for.

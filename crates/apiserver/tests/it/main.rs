@@ -13,6 +13,7 @@ mod objects;
 mod pods;
 mod services;
 mod watches;
+mod webhooks;
 
 use std::time::Duration;
 

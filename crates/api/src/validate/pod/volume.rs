@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::certificate::longest_lifetime;
 use super::super::check::require;
 use super::super::metadata::{self, label_selector};
 use super::super::{Errors, Path, format};
@@ -450,6 +451,11 @@ fn pod_certificate(certificate: View<'_>, path: &Path<'_>, errors: &mut Errors) 
     }
     if let Some(seconds) = certificate.int("maxExpirationSeconds").filter(|seconds| *seconds < 3600) {
         let detail = "if provided, maxExpirationSeconds must be >= 3600";
+        errors.invalid(&path.child("maxExpirationSeconds"), seconds, detail);
+    }
+    let longest = longest_lifetime(certificate.text("signerName"));
+    if let Some(seconds) = certificate.int("maxExpirationSeconds").filter(|seconds| *seconds > longest) {
+        let detail = format!("if provided, maxExpirationSeconds must be <= {longest}");
         errors.invalid(&path.child("maxExpirationSeconds"), seconds, detail);
     }
     let mut files = 0;
