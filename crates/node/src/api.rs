@@ -3,11 +3,11 @@
 //! ```text
 //! request ─ rights ─┬─ /containerLogs/NAMESPACE/POD/CONTAINER      logs
 //!                   ├─ /exec /attach /run /portForward             stream
-//!                   ├─ /pods /stats/summary /metrics ...           stats
+//!                   ├─ /pods /stats/summary /metrics ...           usage, stats, metrics
 //!                   └─ /healthz /configz
 //! ```
 //!
-//! In reading order: [`rights`], [`logs`], [`stream`], [`stats`].
+//! In reading order: [`rights`], [`logs`], [`stream`], [`usage`], [`stats`], [`metrics`].
 
 pub mod rights;
 
@@ -15,7 +15,11 @@ pub mod logs;
 
 pub mod stream;
 
+pub mod usage;
+
 pub mod stats;
+
+pub mod metrics;
 
 use std::sync::Arc;
 
@@ -56,6 +60,11 @@ fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> 
     response
 }
 
+/// A page of metrics.
+fn page(text: String) -> Response<Body> {
+    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body::full(text))
+}
+
 fn value(value: &serde_json::Value) -> Response<Body> {
     answer(StatusCode::OK, "application/json", body::full(value.to_string()))
 }
@@ -66,6 +75,7 @@ pub struct Api {
     shared: Shared,
     pods: Pods,
     gate: Gate,
+    rates: stats::Rates,
     task: Task,
 }
 
@@ -73,7 +83,13 @@ impl Api {
     /// The API of `shared`'s node.
     pub fn new(shared: &Shared, pods: &Pods) -> Self {
         let gate = Gate::new(shared.client.clone());
-        Self { shared: shared.clone(), pods: pods.clone(), gate, task: shared.task.child("api") }
+        Self {
+            shared: shared.clone(),
+            pods: pods.clone(),
+            gate,
+            rates: stats::Rates::default(),
+            task: shared.task.child("api"),
+        }
     }
 
     /// Answers one request.
@@ -106,17 +122,16 @@ impl Api {
                 let items: Vec<&Pod> = items.iter().map(|pod| &**pod).collect();
                 Ok(value(&json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})))
             }
-            ["stats", "summary"] if reading => Ok(value(&stats::summary(&self.shared, &self.pods))),
-            ["metrics"] if reading => Ok(text(StatusCode::OK, stats::metrics(&self.shared, &self.pods))),
-            ["metrics", "resource"] if reading => Ok(text(StatusCode::OK, stats::resource_metrics(&self.shared))),
-            ["configz"] if reading => {
-                let config = &self.shared.config;
-                Ok(value(&json!({"kubeletconfig": {
-                    "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
-                    "clusterDNS": [config.cluster_dns], "clusterDomain": config.cluster_domain,
-                    "maxPods": config.max_pods, "port": config.api_port,
-                }})))
+            ["stats", "summary"] if reading => {
+                let only_use = query.iter().any(|(name, value)| name == "only_cpu_and_memory" && value == "true");
+                let pass = self.pass().await?;
+                Ok(value(&stats::summary(&self.shared, &self.pods, &self.rates, pass, only_use).await))
             }
+            ["metrics"] if reading => Ok(page(metrics::node(&self.shared, &self.pods))),
+            ["metrics", "probes"] if reading => Ok(page(metrics::probes(&self.shared))),
+            ["metrics", "resource"] if reading => Ok(page(metrics::resource(&self.pass().await?))),
+            ["metrics", "cadvisor"] if reading => Ok(page(metrics::cadvisor(&self.pass().await?))),
+            ["configz"] if reading => Ok(value(&self.settings())),
             ["containerLogs", namespace, pod, container] if reading => {
                 self.logs(namespace, pod, container, &query).await
             }
@@ -158,6 +173,32 @@ impl Api {
             }
             _ => Err(Failure::NotFound("404 page not found".into())),
         }
+    }
+
+    /// Reads what everything uses, away from the event loop.
+    async fn pass(&self) -> Result<usage::Pass, Failure> {
+        let shared = self.shared.clone();
+        let read = tokio::task::spawn_blocking(move || usage::pass(&shared)).await;
+        read.map_err(|error| Failure::Internal(format!("read statistics: {error}")))
+    }
+
+    /// `/configz`: the settings that others may want to know, in the form of upstream's.
+    fn settings(&self) -> serde_json::Value {
+        let config = &self.shared.config;
+        json!({"kubeletconfig": {
+            "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "clusterDNS": [config.cluster_dns], "clusterDomain": config.cluster_domain,
+            "maxPods": config.max_pods, "port": config.api_port, "resolvConf": config.resolv_conf,
+            "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": true}},
+            "authorization": {"mode": "Webhook"},
+            "imageGCHighThresholdPercent": 85, "imageGCLowThresholdPercent": 80, "imageMinimumGCAge": "2m0s",
+            "evictionHard": {
+                "memory.available": "100Mi", "imagefs.available": "4Gi", "imagefs.inodesFree": "5%",
+                "nodefs.available": "4Gi", "nodefs.inodesFree": "5%",
+            },
+            "evictionPressureTransitionPeriod": "5m0s", "nodeLeaseDurationSeconds": 40,
+            "containerLogMaxSize": "10Mi", "containerLogMaxFiles": 5, "failSwapOn": false,
+        }})
     }
 
     fn pod(&self, namespace: &str, name: &str) -> Result<Arc<Pod>, Failure> {

@@ -15,8 +15,8 @@ use task::Task;
 use tokio::sync::watch;
 
 use crate::{
-    event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize, pressure::policy::Pressures,
-    trust::Trust, volume::Place,
+    count::Counts, event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize,
+    pressure::policy::Pressures, trust::Trust, volume::Place,
 };
 
 /// The Kubernetes version whose behaviour this is.
@@ -77,6 +77,8 @@ pub struct Inner {
     pub trust: Trust,
     /// Events.
     pub recorder: Recorder,
+    /// What is counted for `/metrics`.
+    pub counts: Counts,
     /// Pulls.
     pub images: Images,
     /// Finds hosts outside the cluster by name.

@@ -17,6 +17,7 @@ use kube::Api;
 use oci::Reference;
 
 use crate::{
+    count::Counts,
     event::Recorder,
     pod::{decide::ImageFailure, state::ImageRef},
 };
@@ -27,6 +28,7 @@ pub struct Images {
     store: Store,
     client: kube::Client,
     recorder: Recorder,
+    counts: Counts,
     /// How to pull, but for credentials.
     how: Arc<Pull>,
     /// One pull of a name at a time.
@@ -35,8 +37,8 @@ pub struct Images {
 
 impl Images {
     /// Pulls into `store`.
-    pub fn new(store: Store, client: kube::Client, recorder: Recorder, how: Pull) -> Self {
-        Self { store, client, recorder, how: Arc::new(how), pulling: Arc::default() }
+    pub fn new(store: Store, client: kube::Client, recorder: Recorder, counts: Counts, how: Pull) -> Self {
+        Self { store, client, recorder, counts, how: Arc::new(how), pulling: Arc::default() }
     }
 
     /// Has the image `name` as `policy` wants it, for a container of `pod`.
@@ -83,7 +85,10 @@ impl Images {
         record(false, "Pulling", format!("Pulling image {name:?}"));
         let began = Instant::now();
         let pull = Pull { credentials: self.credentials(pod, &reference).await, ..(*self.how).clone() };
-        match self.store.pull(&reference, &pull).await {
+        let pulled = self.store.pull(&reference, &pull).await;
+        self.counts.operation("pull_image", began.elapsed(), pulled.is_ok());
+        self.counts.took("kubelet_image_pull_duration_seconds", &[("image_size_in_bytes", "N/A")], began.elapsed());
+        match pulled {
             Ok(image) => {
                 let message = format!(
                     "Successfully pulled image {name:?} in {:.3?} ({:.3?} including waiting). Image size: {} bytes.",

@@ -53,6 +53,8 @@ pub mod probe;
 
 pub mod event;
 
+pub mod count;
+
 pub mod services;
 
 pub mod api;

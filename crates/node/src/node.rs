@@ -25,6 +25,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     api::Api,
     config::{Config, Inner, Shared},
+    count::Counts,
     event::Recorder,
     images::Images,
     objects,
@@ -72,16 +73,20 @@ impl Node {
         sockets: Sockets,
     ) -> Result<Self> {
         let task = task.child("node");
+        let dir = &config.pods_dir;
+        std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         let recorder = Recorder::start(&task, &client, &config.name);
         let (_, allocatable) = register::resources(&config);
         let zone = Arc::new(dns::Zone::new(&config.cluster_domain));
+        let counts = Counts::default();
         let names = Names::from_files(&config.resolv_conf, Path::new(HOSTS));
         let pulls = Pull { registries: config.registries.clone(), names: names.clone(), ..Pull::default() };
-        let images = Images::new(runtime.images().clone(), client.clone(), recorder.clone(), pulls);
+        let images = Images::new(runtime.images().clone(), client.clone(), recorder.clone(), counts.clone(), pulls);
         let shared = Shared::new(Inner {
             objects: objects::Store::new(&task, &client),
             trust: Trust::new(&task, &client, &config.name),
             recorder,
+            counts,
             images,
             names,
             services: Cache::idle(),

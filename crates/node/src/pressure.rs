@@ -128,6 +128,12 @@ impl Warden {
             "EvictionThresholdMet",
             format!("Attempting to reclaim {}", met.signal.resource()),
         );
+        let signal = match met.signal {
+            Signal::Memory => "memory.available",
+            Signal::Disk => "nodefs.available",
+            Signal::Inodes => "nodefs.inodesFree",
+        };
+        self.shared.counts.add("kubelet_evictions", &[("eviction_signal", signal)]);
         self.pods.evict(&first.uid, message, true, GRACE);
         true
     }
@@ -139,6 +145,8 @@ impl Warden {
             if let Some(message) = policy::exceeds(&pod, &written) {
                 let uid = pod.metadata.uid.as_deref().unwrap_or("");
                 tracing::info!(uid, message, "evict a pod");
+                let signal = [("eviction_signal", "ephemeral-storage-limit")];
+                self.shared.counts.add("kubelet_evictions", &signal);
                 self.pods.evict(uid, message, false, GRACE);
             }
         }
@@ -228,6 +236,11 @@ fn show(shown: &watch::Sender<Pressures>, pressures: Pressures) {
     shown.send_if_modified(|present| std::mem::replace(present, pressures) != pressures);
 }
 
+/// Bytes that are used or available: what is reserved for others is not there for pods.
+fn reachable(disk: &rustix::fs::StatVfs) -> u64 {
+    (disk.f_blocks.saturating_sub(disk.f_bfree) + disk.f_bavail) * disk.f_frsize
+}
+
 /// Memory and disk as they are now.
 pub fn observe(shared: &Shared) -> Result<Observed> {
     let capacity = u64::try_from(shared.memory).unwrap_or(0);
@@ -238,7 +251,7 @@ pub fn observe(shared: &Shared) -> Result<Observed> {
     let disk = rustix::fs::statvfs(dir).with_context(|| format!("look at {}", dir.display()))?;
     Ok(Observed {
         memory: Level { available: available * 1024, capacity },
-        disk: Level { available: disk.f_bavail * disk.f_frsize, capacity: disk.f_blocks * disk.f_frsize },
+        disk: Level { available: disk.f_bavail * disk.f_frsize, capacity: reachable(&disk) },
         inodes: Level { available: disk.f_ffree, capacity: disk.f_files },
     })
 }

@@ -14,13 +14,14 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{Container, Probe as Spec};
+use k8s_openapi::api::core::v1::{Container, Pod, Probe as Spec};
 use runtime::Runtime;
 use tokio::sync::watch;
 
 pub use crate::pod::decide::Probe as Kind;
 use crate::{
     command,
+    count::Counts,
     reach::{self, Caller},
 };
 
@@ -82,6 +83,8 @@ pub enum Report {
     Verdict(bool),
     /// A failure, in words, whether or not it makes a verdict.
     Failure(String),
+    /// Every result, and how long it took.
+    Asked(bool, Duration),
 }
 
 fn seconds(value: Option<i32>, default: u64) -> Duration {
@@ -114,6 +117,7 @@ pub async fn run(
         loop {
             let began = tokio::time::Instant::now();
             let result = ask(&caller, &runtime, &spec, &target).await;
+            report(Report::Asked(result.is_ok(), began.elapsed()));
             if let Err(message) = &result {
                 report(Report::Failure(message.clone()));
             }
@@ -136,6 +140,34 @@ pub async fn run(
         }
     };
     caller.task.until_cancelled(work).await;
+}
+
+/// A kind of probe in words.
+pub fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Liveness => "Liveness",
+        Kind::Readiness => "Readiness",
+        Kind::Startup => "Startup",
+    }
+}
+
+/// Counts a result under upstream's names.
+pub fn count(counts: &Counts, pod: &Pod, container: &str, kind: Kind, passed: bool, took: Duration) {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let (namespace, uid, pod) = (text(&pod.metadata.namespace), text(&pod.metadata.uid), text(&pod.metadata.name));
+    let result = if passed { "successful" } else { "failed" };
+    let labels = [
+        ("container", container),
+        ("namespace", &namespace),
+        ("pod", &pod),
+        ("pod_uid", &uid),
+        ("probe_type", name(kind)),
+        ("result", result),
+    ];
+    counts.add("prober_probe_total", &labels);
+    if passed {
+        counts.took("prober_probe_duration_seconds", &labels[..5], took);
+    }
 }
 
 /// One question. The error is what the event shows.

@@ -247,6 +247,13 @@ impl Runtime {
         Ok(Group::open(&self.0.version, &path).stats()?)
     }
 
+    /// The control group of a sandbox, from the root of every hierarchy; those of its containers are below it by id.
+    pub fn sandbox_group(&self, id: &str) -> Result<String> {
+        let sandbox = self.sandbox(id)?;
+        let path = self.cgroup(&lock(&sandbox.record))?;
+        Ok(format!("/{}", path.as_str().trim_start_matches('/')))
+    }
+
     /// A connection to a port on the loopback of a sandbox's network.
     pub async fn dial(&self, sandbox: &str, port: u16) -> Result<tokio::net::TcpStream> {
         let shim = self.sandbox(sandbox)?.shim()?;

@@ -295,6 +295,11 @@ impl Runtime {
         Ok(path.join(&format!("pod{}-{}", record.config.uid, record.config.attempt))?)
     }
 
+    /// Whether the machine has control groups of version 2.
+    pub fn is_cgroup_v2(&self) -> bool {
+        self.0.version.is_v2()
+    }
+
     /// Sandboxes, oldest first.
     pub fn list_sandboxes(&self) -> Vec<SandboxStatus> {
         let status = |sandbox: &Arc<Sandbox>| SandboxStatus {

@@ -1,47 +1,188 @@
-//! What the machine and its pods use: `/stats/summary`, and the same as metrics.
-//! <https://kubernetes.io/docs/reference/instrumentation/node-metrics/>
+//! `/stats/summary`: what the machine and its pods use, as one JSON document.
+//! <https://kubernetes.io/docs/reference/instrumentation/node-metrics/#summary-api-source>
 
-use std::fmt::Write as _;
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use container::cgroup::Stats;
+use image::image::Usage;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{config::Shared, pods::Pods};
+use super::usage::{Link, Machine, Pass, PodUse};
+use crate::{config::Shared, pods::Pods, pressure, volume};
 
-/// One container's use.
-struct Used {
-    namespace: String,
-    pod: String,
-    uid: String,
-    container: String,
-    started_at: Option<Timestamp>,
-    stats: Stats,
+/// Two readings closer together than this say nothing about a rate.
+const APART: Duration = Duration::from_secs(1);
+
+/// Processor time at the last readings, by group: rates come from two of them. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Rates(Arc<Mutex<HashMap<String, Reading>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Timestamp,
+    usage: Duration,
+    rate: Option<u64>,
 }
 
-fn containers(shared: &Shared) -> Vec<Used> {
+impl Rates {
+    /// Takes in the readings of a pass, forgets groups that are gone, and gives billionths of a core by group.
+    fn note(&self, readings: Vec<(String, Duration)>, at: Timestamp) -> HashMap<String, u64> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = readings.into_iter().map(|(id, usage)| {
+            let reading = match known.get(&id) {
+                None => Reading { at, usage, rate: None },
+                Some(old) => {
+                    let passed = Duration::try_from(at.duration_since(old.at)).unwrap_or_default();
+                    if passed < APART {
+                        *old
+                    } else {
+                        let used = usage.saturating_sub(old.usage).as_nanos();
+                        let rate = used.saturating_mul(1_000_000_000) / passed.as_nanos().max(1);
+                        Reading { at, usage, rate: u64::try_from(rate).ok() }
+                    }
+                }
+            };
+            (id, reading)
+        });
+        *known = next.collect();
+        known.iter().filter_map(|(id, reading)| Some((id.clone(), reading.rate?))).collect()
+    }
+}
+
+/// Where the readings of the machine itself are kept.
+const MACHINE: &str = "/";
+
+/// The document. With `only_use` nothing is said of disks and networks, which takes longest.
+pub async fn summary(shared: &Shared, pods: &Pods, rates: &Rates, pass: Pass, only_use: bool) -> Value {
+    let mut readings = vec![(MACHINE.to_owned(), pass.machine.cpu)];
+    for pod in &pass.pods {
+        readings.push((pod.group.clone(), pod.stats.cpu.usage));
+        let own = pod.containers.iter();
+        readings.extend(own.map(|container| (container.id.clone(), container.stats.cpu.usage)));
+    }
+    let rates = rates.note(readings, pass.time);
     let mut list = Vec::new();
-    for sandbox in shared.runtime.list_sandboxes().into_iter().filter(|sandbox| sandbox.alive) {
-        for record in shared.runtime.list_containers(Some(&sandbox.record.id)) {
-            if record.started_at.is_none() || record.exit.is_some() {
-                continue;
-            }
-            let Ok(stats) = shared.runtime.container_stats(&record.id) else { continue };
-            list.push(Used {
-                namespace: sandbox.record.config.namespace.clone(),
-                pod: sandbox.record.config.name.clone(),
-                uid: sandbox.record.config.uid.clone(),
-                container: record.config.name.clone(),
-                started_at: record.started_at.map(crate::config::timestamp),
-                stats,
-            });
+    for pod in &pass.pods {
+        list.push(of_pod(shared, pods, pod, &rates, pass.time, only_use).await);
+    }
+    let mut node = of_machine(&shared.config.name, &pass.machine, rates.get(MACHINE).copied(), pass.time);
+    if !only_use {
+        node["network"] = network(pass.time, &pass.machine.links);
+        node["fs"] = file_system(&shared.config.pods_dir, pass.time, None);
+        let images = shared.runtime.images().usage().await.ok();
+        let images = file_system(&shared.config.pods_dir, pass.time, images);
+        node["runtime"] = json!({"imageFs": images, "containerFs": images});
+    }
+    json!({"node": node, "pods": list})
+}
+
+fn of_machine(name: &str, machine: &Machine, rate: Option<u64>, time: Timestamp) -> Value {
+    let working = machine.memory.saturating_sub(machine.available);
+    let (swap, free) = machine.swap;
+    json!({
+        "nodeName": name,
+        "startTime": machine.booted,
+        "cpu": cpu(time, machine.cpu, rate),
+        "memory": {
+            "time": time, "availableBytes": machine.available, "usageBytes": working, "workingSetBytes": working,
+            "rssBytes": machine.rss, "pageFaults": machine.faults.0, "majorPageFaults": machine.faults.1,
+        },
+        "swap": {"time": time, "swapAvailableBytes": free, "swapUsageBytes": swap.saturating_sub(free)},
+        "rlimit": {"time": time, "maxpid": machine.processes.0, "curproc": machine.processes.1},
+    })
+}
+
+async fn of_pod(
+    shared: &Shared,
+    pods: &Pods,
+    pod: &PodUse,
+    rates: &HashMap<String, u64>,
+    time: Timestamp,
+    only_use: bool,
+) -> Value {
+    let config = &pod.config;
+    let object =
+        pods.get(&config.namespace, &config.name).filter(|found| found.metadata.uid.as_deref() == Some(&config.uid));
+    let start = object.as_ref().and_then(|pod| pod.status.as_ref()?.start_time.clone());
+    let mut containers: Vec<Value> = Vec::new();
+    for container in &pod.containers {
+        let mut value = json!({
+            "name": container.name, "startTime": container.started,
+            "cpu": cpu(time, container.stats.cpu.usage, rates.get(&container.id).copied()),
+            "memory": memory(time, &container.stats), "swap": swap(time, &container.stats),
+        });
+        if !only_use {
+            // A container that ends meanwhile has no files any more.
+            let own = shared.runtime.images().snapshot_usage(&container.id).await.ok();
+            value["rootfs"] = file_system(&shared.config.pods_dir, time, own.or(Some(Usage::default())));
+            let logs = shared.pod_dir(&config.uid).join("logs").join(&container.name);
+            let used = tokio::task::spawn_blocking(move || Usage::below(&logs)).await.ok();
+            value["logs"] = file_system(&shared.config.pods_dir, time, used);
         }
+        containers.push(value);
+    }
+    let mut value = json!({
+        "podRef": {"name": config.name, "namespace": config.namespace, "uid": config.uid},
+        "startTime": start, "containers": containers,
+        "cpu": cpu(time, pod.stats.cpu.usage, rates.get(&pod.group).copied()),
+        "memory": memory(time, &pod.stats), "swap": swap(time, &pod.stats),
+        "process_stats": {"process_count": pod.stats.pids.current},
+    });
+    if only_use {
+        return value;
+    }
+    if !config.host_network {
+        value["network"] = network(time, &pod.links);
+    }
+    if let Some(object) = object {
+        let written = pressure::written(shared, &object).await;
+        let total = Usage { bytes: written.total(), inodes: 0 };
+        let mut whole = file_system(&shared.config.pods_dir, time, Some(total));
+        // Inodes are not counted over all of it.
+        whole.as_object_mut().map(|map| map.remove("inodesUsed"));
+        value["ephemeral-storage"] = whole;
+        let (place, namespace) = (shared.volumes(&config.uid), config.namespace.clone());
+        let volumes = tokio::task::spawn_blocking(move || volumes(&place, &object, &namespace, time)).await;
+        value["volume"] = volumes.unwrap_or_default().into();
+    }
+    value
+}
+
+/// Room in a pod's volumes; of those on the node's own disk, what they hold.
+fn volumes(
+    place: &volume::Place,
+    pod: &k8s_openapi::api::core::v1::Pod,
+    namespace: &str,
+    time: Timestamp,
+) -> Vec<Value> {
+    let mut list = Vec::new();
+    for found in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        // The machine's own directories are not the pod's.
+        let Some(path) = volume::path(place, found).filter(|path| found.host_path.is_none() && path.exists()) else {
+            continue;
+        };
+        let mut value = file_system(&path, time, Some(Usage::below(&path)));
+        value["name"] = json!(found.name);
+        if let Some(claim) = volume::claim::reference(pod, found) {
+            value["pvcRef"] = json!({"name": claim.name, "namespace": namespace});
+        }
+        list.push(value);
     }
     list
 }
 
-fn cpu(time: Timestamp, stats: &Stats) -> Value {
-    json!({"time": time, "usageCoreNanoSeconds": u64::try_from(stats.cpu.usage.as_nanos()).unwrap_or(u64::MAX)})
+fn cpu(time: Timestamp, usage: Duration, rate: Option<u64>) -> Value {
+    let mut value = json!({"time": time, "usageCoreNanoSeconds": u64::try_from(usage.as_nanos()).unwrap_or(u64::MAX)});
+    if let Some(rate) = rate {
+        value["usageNanoCores"] = json!(rate);
+    }
+    value
 }
 
 fn memory(time: Timestamp, stats: &Stats) -> Value {
@@ -56,155 +197,57 @@ fn memory(time: Timestamp, stats: &Stats) -> Value {
     value
 }
 
-/// `/stats/summary`.
-pub fn summary(shared: &Shared, pods: &Pods) -> Value {
-    let time = Timestamp::now();
-    let used = containers(shared);
-    let mut list = Vec::new();
-    for sandbox in shared.runtime.list_sandboxes().into_iter().filter(|sandbox| sandbox.alive) {
-        let config = &sandbox.record.config;
-        let own: Vec<Value> = used
-            .iter()
-            .filter(|used| used.uid == config.uid)
-            .map(|used| {
-                json!({"name": used.container, "startTime": used.started_at, "cpu": cpu(time, &used.stats),
-                       "memory": memory(time, &used.stats)})
-            })
-            .collect();
-        let start = pods.get(&config.namespace, &config.name).and_then(|pod| pod.status.as_ref()?.start_time.clone());
-        let mut pod = json!({
-            "podRef": {"name": config.name, "namespace": config.namespace, "uid": config.uid},
-            "startTime": start, "containers": own,
-        });
-        if let Ok(stats) = shared.runtime.sandbox_stats(&sandbox.record.id) {
-            pod["cpu"] = cpu(time, &stats);
-            pod["memory"] = memory(time, &stats);
-            pod["process_stats"] = json!({"process_count": stats.pids.current});
-        }
-        list.push(pod);
+fn swap(time: Timestamp, stats: &Stats) -> Value {
+    let mut value = json!({"time": time, "swapUsageBytes": stats.memory.swap});
+    if let Some(limit) = stats.memory.swap_limit {
+        value["swapAvailableBytes"] = json!(limit.saturating_sub(stats.memory.swap));
     }
-    let (busy, available) = (machine_cpu(), machine_available());
-    let total = u64::try_from(shared.memory).unwrap_or(0);
+    value
+}
+
+fn network(time: Timestamp, links: &[Link]) -> Value {
+    let of = |link: &Link| {
+        json!({
+            "name": link.name, "rxBytes": link.received[0], "rxErrors": link.received[2],
+            "txBytes": link.sent[0], "txErrors": link.sent[2],
+        })
+    };
+    let first = links.iter().find(|link| link.name == "eth0").or(links.first());
+    let mut value = first.map_or_else(|| json!({}), of);
+    value["time"] = json!(time);
+    value["interfaces"] = links.iter().map(of).collect();
+    value
+}
+
+/// The file system below a path; what is used of it in all, or as given.
+fn file_system(path: &Path, time: Timestamp, used: Option<Usage>) -> Value {
+    let Ok(disk) = rustix::fs::statvfs(path) else { return json!({"time": time}) };
+    let all = Usage {
+        bytes: disk.f_blocks.saturating_sub(disk.f_bfree) * disk.f_frsize,
+        inodes: disk.f_files.saturating_sub(disk.f_ffree),
+    };
+    let used = used.unwrap_or(all);
     json!({
-        "node": {
-            "nodeName": shared.config.name,
-            "cpu": {"time": time, "usageCoreNanoSeconds": busy},
-            "memory": {"time": time, "availableBytes": available, "usageBytes": total.saturating_sub(available),
-                       "workingSetBytes": total.saturating_sub(available)},
-            "fs": file_system(shared, time),
-        },
-        "pods": list,
+        "time": time, "availableBytes": disk.f_bavail * disk.f_frsize, "capacityBytes": disk.f_blocks * disk.f_frsize,
+        "usedBytes": used.bytes, "inodesFree": disk.f_ffree, "inodes": disk.f_files, "inodesUsed": used.inodes,
     })
 }
 
-fn file_system(shared: &Shared, time: Timestamp) -> Value {
-    match rustix::fs::statvfs(&shared.config.pods_dir) {
-        Ok(disk) => json!({
-            "time": time, "availableBytes": disk.f_bavail * disk.f_frsize, "capacityBytes": disk.f_blocks * disk.f_frsize,
-            "usedBytes": disk.f_blocks.saturating_sub(disk.f_bfree) * disk.f_frsize, "inodesFree": disk.f_ffree,
-            "inodes": disk.f_files, "inodesUsed": disk.f_files.saturating_sub(disk.f_ffree),
-        }),
-        Err(_) => json!({"time": time}),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Nanoseconds that the machine's cores have worked.
-fn machine_cpu() -> u64 {
-    const TICK: u64 = 10_000_000;
-    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or("");
-    let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    let idle: u64 = fields.iter().skip(3).take(2).sum();
-    fields.iter().take(8).sum::<u64>().saturating_sub(idle).saturating_mul(TICK)
-}
-
-fn machine_available() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-/// `/metrics/resource`.
-pub fn resource_metrics(shared: &Shared) -> String {
-    let used = containers(shared);
-    let mut out = String::new();
-    let seconds = |stats: &Stats| stats.cpu.usage.as_secs_f64();
-    let _ = writeln!(out, "# TYPE container_cpu_usage_seconds_total counter");
-    for used in &used {
-        let _ = writeln!(
-            out,
-            "container_cpu_usage_seconds_total{{container=\"{}\",namespace=\"{}\",pod=\"{}\"}} {}",
-            used.container,
-            used.namespace,
-            used.pod,
-            seconds(&used.stats)
-        );
+    #[test]
+    fn rates_need_two_readings_that_are_apart() {
+        let rates = Rates::default();
+        let at = |millis: i64| Timestamp::from_millisecond(millis).unwrap();
+        let of = |usage: u64, time: i64| rates.note(vec![("a".into(), Duration::from_millis(usage))], at(time));
+        assert!(of(0, 0).is_empty());
+        assert!(of(100, 500).is_empty());
+        assert_eq!(of(1000, 2000)["a"], 500_000_000);
+        // Too soon for a new one: the last stands.
+        assert_eq!(of(1100, 2100)["a"], 500_000_000);
+        assert!(rates.note(Vec::new(), at(9000)).is_empty());
+        assert!(of(1200, 10_000).is_empty());
     }
-    let _ = writeln!(out, "# TYPE container_memory_working_set_bytes gauge");
-    for used in &used {
-        let _ = writeln!(
-            out,
-            "container_memory_working_set_bytes{{container=\"{}\",namespace=\"{}\",pod=\"{}\"}} {}",
-            used.container, used.namespace, used.pod, used.stats.memory.working_set
-        );
-    }
-    let _ = writeln!(out, "# TYPE container_start_time_seconds gauge");
-    for used in &used {
-        let start = used.started_at.map_or(0, Timestamp::as_second);
-        let _ = writeln!(
-            out,
-            "container_start_time_seconds{{container=\"{}\",namespace=\"{}\",pod=\"{}\"}} {start}",
-            used.container, used.namespace, used.pod
-        );
-    }
-    let sandboxes: Vec<_> = shared.runtime.list_sandboxes().into_iter().filter(|sandbox| sandbox.alive).collect();
-    let stats: Vec<_> = sandboxes
-        .iter()
-        .filter_map(|sandbox| Some((&sandbox.record.config, shared.runtime.sandbox_stats(&sandbox.record.id).ok()?)))
-        .collect();
-    let _ = writeln!(out, "# TYPE pod_cpu_usage_seconds_total counter");
-    for (config, stats) in &stats {
-        let _ = writeln!(
-            out,
-            "pod_cpu_usage_seconds_total{{namespace=\"{}\",pod=\"{}\"}} {}",
-            config.namespace,
-            config.name,
-            seconds(stats)
-        );
-    }
-    let _ = writeln!(out, "# TYPE pod_memory_working_set_bytes gauge");
-    for (config, stats) in &stats {
-        let _ = writeln!(
-            out,
-            "pod_memory_working_set_bytes{{namespace=\"{}\",pod=\"{}\"}} {}",
-            config.namespace, config.name, stats.memory.working_set
-        );
-    }
-    let total = u64::try_from(shared.memory).unwrap_or(0);
-    let _ = writeln!(out, "# TYPE node_cpu_usage_seconds_total counter");
-    let busy = std::time::Duration::from_nanos(machine_cpu()).as_secs_f64();
-    let _ = writeln!(out, "node_cpu_usage_seconds_total {busy}");
-    let _ = writeln!(out, "# TYPE node_memory_working_set_bytes gauge");
-    let _ = writeln!(out, "node_memory_working_set_bytes {}", total.saturating_sub(machine_available()));
-    out
-}
-
-/// `/metrics`: about the node itself.
-pub fn metrics(shared: &Shared, pods: &Pods) -> String {
-    let sandboxes = shared.runtime.list_sandboxes();
-    let running = shared
-        .runtime
-        .list_containers(None)
-        .iter()
-        .filter(|record| record.started_at.is_some() && record.exit.is_none())
-        .count();
-    format!(
-        "# TYPE kubelet_node_name gauge\nkubelet_node_name{{node=\"{}\"}} 1\n\
-         # TYPE kubelet_desired_pods gauge\nkubelet_desired_pods {}\n\
-         # TYPE kubelet_running_pods gauge\nkubelet_running_pods {}\n\
-         # TYPE kubelet_running_containers gauge\nkubelet_running_containers{{container_state=\"running\"}} {running}\n",
-        shared.config.name,
-        pods.list().len(),
-        sandboxes.iter().filter(|sandbox| sandbox.alive).count(),
-    )
 }

@@ -156,14 +156,9 @@ impl Owner {
     fn take(&mut self, message: Message) -> bool {
         match message {
             Message::Event(event) => self.decide(event),
-            Message::Unhealthy(probe, name, id, text) => {
+            Message::Unhealthy(kind, name, id, text) => {
                 if self.probes.get(&name).is_some_and(|set| set.id == id) {
-                    let kind = match probe {
-                        Probe::Liveness => "Liveness",
-                        Probe::Readiness => "Readiness",
-                        Probe::Startup => "Startup",
-                    };
-                    let message = format!("{kind} probe failed: {text}");
+                    let message = format!("{} probe failed: {text}", probe::name(kind));
                     self.shared.recorder.pod(&self.state.pod, Some(&name), true, "Unhealthy", message);
                 }
                 false
@@ -331,6 +326,7 @@ impl Owner {
                 for (_, set) in self.probes.drain() {
                     set.all.cancel();
                 }
+                self.shared.counts.forget("prober_", "pod_uid", &self.uid);
                 let (shared, uid, namespace) = (self.shared.clone(), self.uid.clone(), self.namespace().to_owned());
                 self.work(async move { Event::Cleaned(work::remove(&shared, &uid, &namespace).await) });
             }
@@ -446,8 +442,10 @@ impl Owner {
         for (kind, spec, task) in kinds {
             let Some(spec) = spec else { continue };
             let (mailbox, name, id) = (self.mailbox.clone(), name.to_owned(), id.to_owned());
+            let (counts, pod) = (self.shared.counts.clone(), self.state.pod.clone());
             let report = move |report: Report| {
                 let message = match report {
+                    Report::Asked(passed, took) => return probe::count(&counts, &pod, &name, kind, passed, took),
                     Report::Verdict(passed) => Message::Event(Event::Probed(name.clone(), id.clone(), kind, passed)),
                     Report::Failure(text) => Message::Unhealthy(kind, name.clone(), id.clone(), text),
                 };
@@ -540,6 +538,11 @@ impl Owner {
         self.writing = false;
         match result {
             Ok(_) => {
+                let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
+                if runs(&status) && !runs(&self.published) {
+                    let took = now().duration_since(self.state.start_time).unsigned_abs();
+                    self.shared.counts.took("kubelet_pod_start_duration_seconds", &[], took);
+                }
                 self.published = status;
                 self.retry = RETRY.0;
                 self.hold_until = Instant::now() + QUIET;

@@ -1,6 +1,11 @@
 //! What owners have done: everything of a pod that takes time. Nothing here decides anything.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use k8s_openapi::api::{
@@ -61,7 +66,16 @@ pub async fn create_sandbox(shared: &Shared, pod: &Pod, attempt: u32) -> Event {
     let hostname = crate::register::hostname();
     let config = sandbox::describe(pod, attempt, &shared.config, &sandbox::host_dns(&text), &hostname, &logs);
     let namespace = config.namespace.clone();
-    match shared.runtime.run_pod_sandbox(config).await {
+    let began = Instant::now();
+    let made = shared.runtime.run_pod_sandbox(config).await;
+    shared.counts.add("kubelet_started_pods_total", &[]);
+    shared.counts.took("kubelet_run_podsandbox_duration_seconds", &[("runtime_handler", "")], began.elapsed());
+    shared.counts.operation("run_podsandbox", began.elapsed(), made.is_ok());
+    if made.is_err() {
+        shared.counts.add("kubelet_started_pods_errors_total", &[]);
+        shared.counts.add("kubelet_run_podsandbox_errors_total", &[("runtime_handler", "")]);
+    }
+    match made {
         Ok(record) => {
             let ip: Option<IpAddr> = record.ip.map(Into::into);
             if let Some(ip) = ip {
@@ -160,9 +174,22 @@ impl Start {
     async fn attempt(self) -> Result<super::state::Running, StartFailure> {
         self.forget_old().await;
         let (runtime, sandbox) = (self.shared.runtime.clone(), self.sandbox.clone());
+        let (counts, kind) = (self.shared.counts.clone(), container_kind(&self.pod, &self.name));
         let config = blocking(move || self.describe()).await;
         let config = config.map_err(|message| StartFailure::Create("CreateContainerConfigError".into(), message))?;
-        match runtime.run_container(&sandbox, config).await {
+        let began = Instant::now();
+        let kind = [("container_type", kind)];
+        counts.add("kubelet_started_containers_total", &kind);
+        let started = runtime.run_container(&sandbox, config).await;
+        counts.operation("create_and_start_container", began.elapsed(), started.is_ok());
+        if let Err(error) = &started {
+            let code = match error {
+                StartError::Create(_) => "CreateContainerError",
+                StartError::Start { .. } => "RunContainerError",
+            };
+            counts.add("kubelet_started_containers_errors_total", &[kind[0], ("code", code)]);
+        }
+        match started {
             Ok(record) => Ok(running_of(&record)),
             Err(StartError::Create(error)) => {
                 Err(StartFailure::Create("CreateContainerError".into(), format!("{error:#}")))
@@ -266,6 +293,18 @@ impl Start {
             annotations,
             env: variables,
         })
+    }
+}
+
+/// What a container is to its pod, as metrics call it.
+fn container_kind(pod: &Pod, name: &str) -> &'static str {
+    let Some(spec) = &pod.spec else { return "container" };
+    if spec.init_containers.iter().flatten().any(|container| container.name == name) {
+        "init_container"
+    } else if spec.ephemeral_containers.iter().flatten().any(|container| container.name == name) {
+        "ephemeral_container"
+    } else {
+        "container"
     }
 }
 

@@ -19,8 +19,17 @@ pub const TRANSITION: Duration = Duration::from_secs(300);
 const CRITICAL: i32 = 2_000_000_000;
 /// Upstream's threshold of `memory.available`.
 const LEAST_MEMORY: u64 = 100 << 20;
-/// Upstream's `imagefs.available`, the stricter one: images, containers and pods share a file system here.
+/// Upstream's `imagefs.available`, the stricter one: images, containers and pods share a file system here. On a large disk
+/// so much is plenty, and less is enough.
 const LEAST_DISK_PERCENT: u64 = 15;
+/// The most that has to be available, whatever the percentage says.
+const LEAST_DISK: u64 = 4 << 30;
+/// Images that nobody uses go when less is available: this part of the disk, or so many bytes if that is less.
+const IMAGES_PERCENT: u64 = 15;
+const IMAGES_BYTES: u64 = 10 << 30;
+/// And they go until this part, or so many bytes, are available.
+const IMAGES_UNTIL_PERCENT: u64 = 20;
+const IMAGES_UNTIL_BYTES: u64 = 15 << 30;
 /// Upstream's `nodefs.inodesFree` and `imagefs.inodesFree`.
 const LEAST_INODES_PERCENT: u64 = 5;
 
@@ -87,7 +96,7 @@ pub fn met(observed: &Observed) -> Vec<Met> {
     let percent = |level: Level, percent: u64| level.capacity / 100 * percent;
     [
         of(Signal::Memory, observed.memory, LEAST_MEMORY),
-        of(Signal::Disk, observed.disk, percent(observed.disk, LEAST_DISK_PERCENT)),
+        of(Signal::Disk, observed.disk, percent(observed.disk, LEAST_DISK_PERCENT).min(LEAST_DISK)),
         of(Signal::Inodes, observed.inodes, percent(observed.inodes, LEAST_INODES_PERCENT)),
     ]
     .into_iter()
@@ -278,14 +287,12 @@ pub fn exceeds(pod: &Pod, written: &Written) -> Option<String> {
     None
 }
 
-/// Bytes that images may take so that the disk is no fuller than 80%, where it is fuller than 85%: upstream's thresholds of
-/// image garbage collection. `images` is what they take now.
+/// Bytes that images may take where the disk is nearly full, so that there is room again; none where there is. `images` is
+/// what they take now.
 pub fn images_may_take(disk: Level, images: u64) -> Option<u64> {
-    let used = disk.capacity.saturating_sub(disk.available);
-    if disk.capacity == 0 || used < disk.capacity / 100 * 85 {
-        return None;
-    }
-    Some(images.saturating_sub(used.saturating_sub(disk.capacity / 100 * 80)))
+    let least = (disk.capacity / 100 * IMAGES_PERCENT).min(IMAGES_BYTES);
+    let until = (disk.capacity / 100 * IMAGES_UNTIL_PERCENT).min(IMAGES_UNTIL_BYTES);
+    (disk.available < least).then(|| images.saturating_sub(until - disk.available))
 }
 
 #[cfg(test)]

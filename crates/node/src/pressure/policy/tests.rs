@@ -120,8 +120,18 @@ fn pods_that_write_more_than_they_may_have_to_go() {
 }
 
 #[test]
-fn images_give_way_when_the_disk_is_fuller_than_85_percent() {
+fn images_give_way_when_the_disk_is_nearly_full() {
     assert_eq!(images_may_take(level(1600, 10_000), 5000), None);
     assert_eq!(images_may_take(level(1000, 10_000), 5000), Some(4000));
     assert_eq!(images_may_take(level(100, 10_000), 500), Some(0));
+    assert_eq!(images_may_take(level(11 << 30, 1 << 40), 50 << 30), None);
+    assert_eq!(images_may_take(level(9 << 30, 1 << 40), 50 << 30), Some(44 << 30));
+}
+
+#[test]
+fn a_large_disk_need_not_be_15_percent_empty() {
+    let large = Observed { disk: level(5 << 30, 1 << 40), ..Observed::default() };
+    assert!(met(&large).is_empty());
+    let full = Observed { disk: level(3 << 30, 1 << 40), ..Observed::default() };
+    assert_eq!(met(&full)[0].threshold, 4 << 30);
 }
