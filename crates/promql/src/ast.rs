@@ -228,8 +228,10 @@ pub struct Paren {
 /// A string.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Text {
-    /// Its value.
+    /// Its value; bytes that are no UTF-8 are replaced.
     pub value: String,
+    /// Its value where that is no UTF-8.
+    pub bytes: Option<Box<[u8]>>,
     /// Where it stands.
     pub place: Place,
 }
@@ -258,6 +260,8 @@ pub struct Selector {
     pub anchored: bool,
     /// `smoothed`: values at the bounds are interpolated.
     pub smoothed: bool,
+    /// Whether only counts and sums of histograms are wanted; found when the query is prepared.
+    pub(crate) counts_only: bool,
     /// Where it stands.
     pub place: Place,
 }
@@ -293,6 +297,21 @@ pub struct Computed {
     pub wrapped: bool,
     /// Where it stands.
     pub place: Place,
+}
+
+impl Text {
+    /// In quotes, as it may be written.
+    pub fn quoted(&self) -> String {
+        let Some(bytes) = &self.bytes else { return tsdb::labels::quote(&self.value) };
+        let mut out = String::from("\"");
+        for chunk in bytes.utf8_chunks() {
+            let valid = tsdb::labels::quote(chunk.valid());
+            out.push_str(&valid[1..valid.len() - 1]);
+            out.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+        }
+        out.push('"');
+        out
+    }
 }
 
 impl Length {

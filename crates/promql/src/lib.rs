@@ -8,6 +8,10 @@
 //! - [`ast`], [`function`]: what a query says
 //! - [`parse`]: tokens to a tree, and its types
 //! - [`print`], [`tree`]: a tree to text and to JSON
+//! - [`value`], [`storage`]: samples, and where they come from
+//! - [`calendar`], [`histogram_text`], [`annotation`], [`limit`]: what evaluation needs and tells
+//! - [`eval`]: evaluates a query
+//! - [`series`]: series as rule tests describe them
 
 pub mod number;
 
@@ -30,3 +34,25 @@ pub mod parse;
 pub mod print;
 
 pub mod tree;
+
+pub mod value;
+
+pub mod storage;
+
+pub mod calendar;
+
+pub mod histogram_text;
+
+pub mod annotation;
+
+pub mod limit;
+
+mod quantile;
+
+mod trim;
+
+mod sampling;
+
+pub mod eval;
+
+pub mod series;

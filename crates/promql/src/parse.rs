@@ -16,11 +16,10 @@ use tsdb::labels::{NAME, quote};
 
 use crate::{
     ast::{
-        Aggregate, At, Binary, Call, Cardinality, Expr, Matching, Matrix, Number, Paren, Selector, Shift, Subquery,
-        Text, Unary,
+        Aggregate, At, Binary, Call, Cardinality, Expr, Matching, Matrix, Number, Paren, Shift, Subquery, Text, Unary,
     },
     duration, function,
-    lex::{Keyword, Kind, Lexer, Op, Preprocessor, Token, unquote},
+    lex::{Keyword, Kind, Lexer, Op, Preprocessor, Token, unquote, unquote_bytes},
     matcher::{Comparison, Matcher},
     number,
     position::Place,
@@ -29,6 +28,8 @@ use crate::{
 mod check;
 
 mod length;
+
+mod selector;
 
 /// How deep expressions may lie within each other.
 pub const MAX_DEPTH: usize = 128;
@@ -112,6 +113,36 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
         return Err(parser.unexpected());
     }
     Ok(selector.matchers)
+}
+
+/// Reads the metric at the beginning of a series description, and returns its labels and where it ends.
+pub(crate) fn parse_metric(text: &str) -> Result<(tsdb::labels::Labels, usize), ParseError> {
+    let mut parser = Parser::new(text, Features::default())?;
+    let mut builder = tsdb::labels::Builder::default();
+    let first = parser.next()?;
+    let mut end = first.place().end;
+    let mut braces = first.kind == Kind::LeftBrace;
+    if names_metric(first.kind) {
+        builder.set(NAME, first.text);
+        braces = text[end..].starts_with('{');
+        if braces {
+            parser.next()?;
+        }
+    } else if !braces {
+        parser.peeked = Some(first);
+        return Err(parser.unexpected());
+    }
+    if braces {
+        let mut matchers = Vec::new();
+        end = parser.matchers(&mut matchers)?;
+        for matcher in matchers {
+            if matcher.comparison != Comparison::Equal {
+                return Err(parser.error(Place { start: 0, end }, "unexpected comparison in label set, expected \"=\""));
+            }
+            builder.set(&matcher.name, &matcher.value);
+        }
+    }
+    Ok((builder.labels(), end))
 }
 
 /// Whether a token may stand as a metric's name.
@@ -386,7 +417,12 @@ impl<'a> Parser<'a> {
             }
             Kind::Text => {
                 self.next()?;
-                Expr::Text(Text { value: unquote(token.text), place: token.place() })
+                {
+                    let bytes = unquote_bytes(token.text);
+                    let invalid = std::str::from_utf8(&bytes).is_err();
+                    let bytes = invalid.then(|| bytes.into_boxed_slice());
+                    Expr::Text(Text { value: unquote(token.text), bytes, place: token.place() })
+                }
             }
             Kind::LeftParen => {
                 self.next()?;
@@ -483,7 +519,7 @@ impl<'a> Parser<'a> {
 
     /// An aggregation without its arguments, and these.
     fn aggregate(&mut self, op: crate::lex::Aggregator, token: Token<'a>) -> Parsed<(Aggregate, Vec<Expr>)> {
-        let nothing = Box::new(Expr::Text(Text { value: String::new(), place: token.place() }));
+        let nothing = Box::new(Expr::Text(Text { value: String::new(), bytes: None, place: token.place() }));
         let mut aggregate =
             Aggregate { op, expr: nothing, param: None, grouping: Vec::new(), without: false, place: token.place() };
         let grouped = self.by_or_without(&mut aggregate)?;
@@ -538,93 +574,6 @@ impl<'a> Parser<'a> {
             aggregate.expr = Box::new(expr);
         }
         Ok(Expr::Aggregate(Box::new(aggregate)))
-    }
-
-    /// Labels in parentheses.
-    fn grouping(&mut self) -> Parsed<Vec<String>> {
-        self.within(("grouping opts", "\"(\""), |parser| parser.expect(Kind::LeftParen))?;
-        let mut labels = Vec::new();
-        while self.take(Kind::RightParen)?.is_none() {
-            let token = self.peek()?;
-            let label = match token.kind {
-                Kind::Text => unquote(token.text),
-                kind if names_label(kind) => token.text.to_owned(),
-                _ => return Err(self.unexpected_in("grouping opts", "label")),
-            };
-            self.next()?;
-            if label.is_empty() {
-                let message = format!("invalid label name for grouping: {}", quote(&label));
-                return Err(self.error(token.place(), message));
-            }
-            labels.push(label);
-            match self.peek()?.kind {
-                Kind::Comma => {
-                    self.next()?;
-                }
-                Kind::RightParen => {}
-                _ => return Err(self.unexpected_in("grouping opts", "\",\" or \")\"")),
-            }
-        }
-        Ok(labels)
-    }
-
-    /// A selector of which the name, or the opening brace, has been taken.
-    fn selector(&mut self, name: Option<Token<'a>>, first: Token<'a>) -> Parsed<Selector> {
-        let mut selector = Selector { place: first.place(), ..Selector::default() };
-        let braces = name.is_none() || self.take(Kind::LeftBrace)?.is_some();
-        if braces {
-            selector.place.end = self.matchers(&mut selector.matchers)?;
-        }
-        if let Some(name) = name {
-            name.text.clone_into(&mut selector.name);
-            selector.matchers.push(Matcher::equal(NAME, name.text));
-        }
-        Ok(selector)
-    }
-
-    /// Conditions up to the closing brace, behind which they end.
-    fn matchers(&mut self, matchers: &mut Vec<Matcher>) -> Parsed<usize> {
-        const CONTEXT: &str = "label matching";
-        loop {
-            let token = self.peek()?;
-            match token.kind {
-                Kind::RightBrace => return Ok(self.next()?.place().end),
-                Kind::Identifier | Kind::Text => {}
-                _ => return Err(self.unexpected_in(CONTEXT, "identifier or \"}\"")),
-            }
-            self.next()?;
-            let quoted = token.kind == Kind::Text;
-            let name = if quoted { unquote(token.text) } else { token.text.to_owned() };
-            let comparison = match self.peek()?.kind {
-                Kind::Equal => Some(Comparison::Equal),
-                Kind::Operator(Op::NotEqual) => Some(Comparison::NotEqual),
-                Kind::EqualRegex => Some(Comparison::Matches),
-                Kind::NotEqualRegex => Some(Comparison::MatchesNot),
-                _ if quoted => None,
-                _ => return Err(self.unexpected_in(CONTEXT, "label matching operator")),
-            };
-            match comparison {
-                None => matchers.push(Matcher::equal(NAME, &name)),
-                Some(comparison) => {
-                    self.next()?;
-                    let value = self.peek()?;
-                    if value.kind != Kind::Text {
-                        return Err(self.unexpected_in(CONTEXT, "string"));
-                    }
-                    self.next()?;
-                    let place = token.place().to(value.place());
-                    let matcher = Matcher::new(&name, comparison, &unquote(value.text));
-                    matchers.push(matcher.map_err(|message| self.error(place, message))?);
-                }
-            }
-            match self.peek()?.kind {
-                Kind::Comma => {
-                    self.next()?;
-                }
-                Kind::RightBrace => {}
-                _ => return Err(self.unexpected_in(CONTEXT, "\",\" or \"}\"")),
-            }
-        }
     }
 
     /// `[5m]` or `[5m:1m]` behind an expression.

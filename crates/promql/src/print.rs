@@ -76,7 +76,7 @@ impl Display for Expr {
             Self::Subquery(subquery) => write!(f, "{}{}", subquery.expr, Suffix(subquery)),
             Self::Number(number) => number_text(number, f),
             Self::Paren(paren) => write!(f, "({})", paren.expr),
-            Self::Text(text) => f.write_str(&quote(&text.value)),
+            Self::Text(text) => f.write_str(&text.quoted()),
             Self::Unary(unary) => write!(f, "{}{}", if unary.negative { '-' } else { '+' }, unary.expr),
             Self::Selector(selector) => Display::fmt(selector, f),
         }

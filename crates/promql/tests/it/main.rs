@@ -1,0 +1,7 @@
+//! Upstream's evaluation files, run against the evaluator over samples in memory.
+
+mod compare;
+
+mod memory;
+
+mod suite;
