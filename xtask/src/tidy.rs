@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["task", "serve", "store", "oci", "image", "container", "network", "dns", "runtime", "tsdb", "promql"],
     &["api"],
     &["apiserver", "client", "access"],
-    &["scheduler", "controllers", "node"],
+    &["scheduler", "controllers", "node", "registry"],
     &["madang"],
 ];
 
@@ -48,8 +48,10 @@ const FORBIDDEN_EDGES: &[(&str, &str)] = &[
     ("controllers", "store"),
     ("node", "store"),
     ("scheduler", "apiserver"),
+    ("registry", "store"),
     ("controllers", "apiserver"),
     ("node", "apiserver"),
+    ("registry", "apiserver"),
 ];
 
 const LINES: usize = 800;

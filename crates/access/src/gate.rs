@@ -62,6 +62,11 @@ impl Refusal {
 /// Groups that may do everything, as on the API server.
 const MASTERS: &str = "system:masters";
 
+/// Who shows this certificate, which TLS has verified.
+pub fn shown(peer: &Peer) -> Option<User> {
+    peer.certificates.first().and_then(|der| certificate::user(der))
+}
+
 /// The gate of one listener.
 #[derive(Clone)]
 pub struct Gate {
@@ -82,11 +87,14 @@ impl Gate {
 
     /// Who asks: a verified certificate goes before a token.
     pub async fn who(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<User, Refusal> {
-        let shown = peer.and_then(|peer| peer.certificates.first()).and_then(|der| certificate::user(der));
-        if let Some(user) = shown {
+        if let Some(user) = peer.and_then(shown) {
             return Ok(user);
         }
-        let token = bearer(headers).ok_or(Refusal::Unauthorized)?;
+        self.who_has(bearer(headers).ok_or(Refusal::Unauthorized)?).await
+    }
+
+    /// Who has the token `token`.
+    pub async fn who_has(&self, token: &str) -> Result<User, Refusal> {
         let review = TokenReview {
             spec: TokenReviewSpec { token: token.to_owned(), audiences: None },
             ..TokenReview::default()
@@ -113,9 +121,6 @@ impl Gate {
         name: &str,
         subresource: &str,
     ) -> Result<(), Refusal> {
-        if user.groups.iter().any(|group| group == MASTERS) {
-            return Ok(());
-        }
         let attributes = ResourceAttributes {
             verb: Some(verb.to_owned()),
             version: Some("v1".into()),
@@ -123,6 +128,21 @@ impl Gate {
             name: Some(name.to_owned()),
             subresource: Some(subresource.to_owned()),
             ..ResourceAttributes::default()
+        };
+        self.may_do(user, attributes).await
+    }
+
+    /// Whether `user` may do what `attributes` say.
+    pub async fn may_do(&self, user: &User, attributes: ResourceAttributes) -> Result<(), Refusal> {
+        if user.groups.iter().any(|group| group == MASTERS) {
+            return Ok(());
+        }
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let refusal = Refusal::Forbidden {
+            user: user.name.clone(),
+            verb: text(&attributes.verb),
+            resource: text(&attributes.resource),
+            subresource: text(&attributes.subresource),
         };
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -141,12 +161,7 @@ impl Gate {
         if answer.status.is_some_and(|status| status.allowed) {
             return Ok(());
         }
-        Err(Refusal::Forbidden {
-            user: user.name.clone(),
-            verb: verb.to_owned(),
-            resource: resource.to_owned(),
-            subresource: subresource.to_owned(),
-        })
+        Err(refusal)
     }
 }
 

@@ -139,11 +139,13 @@ impl Answers {
         for _ in 0..ALIASES {
             let whole = labels(&owner);
             let parts = texts(&whole);
-            let Some(front) = self.zone.inside(&parts) else {
-                return self.outside(owner, question.query_type, request, reply).await;
+            let found = match (self.zone.inside(&parts), self.zone.part(&parts)) {
+                (Some(front), _) => self.zone.look_up(front, kind(question.query_type)),
+                (None, Some(service)) => Found::Alias(service),
+                (None, None) => return self.outside(owner, question.query_type, request, reply).await,
             };
             reply.authoritative = true;
-            match self.zone.look_up(front, kind(question.query_type)) {
+            match found {
                 Found::Nothing => {
                     reply.code = ResponseCode::NXDomain;
                     reply.authorities = self.soa().into_iter().collect();

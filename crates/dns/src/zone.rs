@@ -168,6 +168,8 @@ impl Found {
     const EMPTY: Self = Self::Records(Vec::new(), Vec::new());
 }
 
+/// The namespace of the cluster's own parts.
+const OWN: &str = "madang-system";
 /// Version of the specification that names follow.
 const VERSION: &str = "1.1.0";
 
@@ -264,6 +266,15 @@ impl Zone {
     pub(crate) fn inside<'n, 's>(&self, name: &'n [&'s str]) -> Option<&'n [&'s str]> {
         let (front, back) = name.split_at(name.len().checked_sub(self.domain.len())?);
         back.iter().zip(&self.domain).all(|(label, domain)| label == domain).then_some(front)
+    }
+
+    /// The Service that `NAME.madang.internal` stands for: one of the cluster's own parts, under a name that is the same
+    /// in every cluster. Nothing where there is no such Service.
+    pub(crate) fn part(&self, name: &[&str]) -> Option<String> {
+        let [part, "madang", "internal"] = name else { return None };
+        let records = self.read();
+        let known = records.namespaces.get(OWN)?.services.contains_key(*part);
+        known.then(|| self.name(&[part, OWN, "svc"]))
     }
 
     fn name(&self, labels: &[&str]) -> String {

@@ -14,6 +14,8 @@
 pub mod image;
 pub mod store;
 
+pub mod content;
+
 mod load;
 pub mod names;
 pub mod pull;

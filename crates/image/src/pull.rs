@@ -40,6 +40,7 @@ mod proxy;
 pub mod registries;
 mod session;
 pub mod tls;
+pub mod upstream;
 
 pub use credentials::{Credentials, Keyring};
 pub use registries::Registries;

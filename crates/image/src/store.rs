@@ -41,7 +41,7 @@ mod snapshots;
 mod state;
 mod turns;
 
-pub(crate) use files::{BlobWriter, Files, TemporaryFile};
+pub(crate) use files::{BlobWriter, Files, TemporaryFile, lock_directory};
 pub(crate) use layers::{LayerPlan, Source};
 pub(crate) use records::ImageRecord;
 use records::NameRecord;
@@ -58,12 +58,23 @@ pub struct Options {
     pub limits: Limits,
     /// Layers fetched or unpacked at a time.
     pub parallel: usize,
+    /// The registry on this machine.
+    pub twin: Option<Twin>,
+}
+
+/// A registry whose content is on the same file system: blobs of its images are linked instead of fetched.
+#[derive(Clone, Debug)]
+pub struct Twin {
+    /// What it is called in image names.
+    pub registry: String,
+    /// The directory of its content store.
+    pub content: PathBuf,
 }
 
 impl Options {
     /// The usual bounds.
     pub fn new(unpacker: Unpacker) -> Self {
-        Self { unpacker, limits: Limits::default(), parallel: 4 }
+        Self { unpacker, limits: Limits::default(), parallel: 4, twin: None }
     }
 }
 
@@ -215,6 +226,15 @@ impl Store {
 
     pub(crate) fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    /// A blob of the image `reference`, which its registry has let us see, from that registry's own store.
+    pub(crate) async fn link_twin(&self, reference: &Reference, digest: &Digest) -> anyhow::Result<Option<PathBuf>> {
+        let Some(twin) = self.0.options.twin.as_ref().filter(|twin| twin.registry == reference.domain()) else {
+            return Ok(None);
+        };
+        let (theirs, ours) = (crate::content::path(&twin.content, digest), self.0.files.blob(digest));
+        blocking(move || Ok(crate::content::link(&theirs, &ours)?.then_some(ours))).await
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {

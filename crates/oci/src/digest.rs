@@ -63,7 +63,12 @@ pub enum ParseError {
 impl Digest {
     /// The SHA-256 digest of `bytes`.
     pub fn sha256(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        Self::of(Algorithm::Sha256, bytes)
+    }
+
+    /// The digest of `bytes` by `algorithm`.
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
         hasher.update(bytes);
         hasher.finish()
     }
@@ -85,9 +90,7 @@ impl Digest {
 
     /// Whether `bytes` have this digest.
     pub fn matches(&self, bytes: &[u8]) -> bool {
-        let mut hasher = Hasher::new(self.algorithm);
-        hasher.update(bytes);
-        hasher.finish() == *self
+        Self::of(self.algorithm, bytes) == *self
     }
 
     /// The chain id of a layer on top of `parent`: the name of the layer together with everything below it.

@@ -39,6 +39,26 @@ pub const UNAUTHORIZED: &str = "UNAUTHORIZED";
 pub const DENIED: &str = "DENIED";
 /// Come back later.
 pub const TOO_MANY_REQUESTS: &str = "TOOMANYREQUESTS";
+/// A blob that the repository does not have.
+pub const BLOB_UNKNOWN: &str = "BLOB_UNKNOWN";
+/// An upload that does not go on like this.
+pub const BLOB_UPLOAD_INVALID: &str = "BLOB_UPLOAD_INVALID";
+/// An upload that there is not, or no longer.
+pub const BLOB_UPLOAD_UNKNOWN: &str = "BLOB_UPLOAD_UNKNOWN";
+/// Content has another digest, or the digest is none.
+pub const DIGEST_INVALID: &str = "DIGEST_INVALID";
+/// A manifest refers to what the repository does not have.
+pub const MANIFEST_BLOB_UNKNOWN: &str = "MANIFEST_BLOB_UNKNOWN";
+/// A manifest that is none.
+pub const MANIFEST_INVALID: &str = "MANIFEST_INVALID";
+/// A repository's name, or a tag, outside the grammar.
+pub const NAME_INVALID: &str = "NAME_INVALID";
+/// Content is longer or shorter than was said.
+pub const SIZE_INVALID: &str = "SIZE_INVALID";
+/// What this registry does not do.
+pub const UNSUPPORTED: &str = "UNSUPPORTED";
+/// Not the client's fault.
+pub const UNKNOWN: &str = "UNKNOWN";
 
 impl Errors {
     /// Reads a body; nothing where it is not of this form.

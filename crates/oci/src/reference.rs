@@ -220,6 +220,11 @@ fn is_domain(domain: &str) -> bool {
     port_fits && host_fits
 }
 
+/// Whether `path` is a repository within a registry: `team/app`.
+pub fn is_repository(path: &str) -> bool {
+    path.len() <= PATH_LIMIT && path.split('/').all(is_component)
+}
+
 /// Lowercase letters and digits, separated by one dot, one or two underscores, or any number of dashes.
 fn is_component(component: &str) -> bool {
     let mut rest = component.as_bytes();
@@ -242,7 +247,8 @@ fn is_component(component: &str) -> bool {
     }
 }
 
-fn is_tag(tag: &str) -> bool {
+/// Whether `tag` is a tag.
+pub fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= TAG_LIMIT
         && tag.bytes().next().is_some_and(word)

@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 
 use ::http::HeaderMap;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
-use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited, StreamBody, combinators::UnsyncBoxBody};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
@@ -56,12 +57,20 @@ pub enum ReadError {
 }
 
 /// Reads a body whole, at most `limit` bytes of it.
-pub async fn read(body: Body, limit: usize) -> Result<Bytes, ReadError> {
-    match Limited::new(body, limit).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ReadError::TooLarge { limit }),
-        Err(error) => Err(ReadError::Broken(error)),
+pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, ReadError> {
+    // Not `Limited` and `collect`: the compiler cannot see that such a future may be sent (rust-lang/rust#100013).
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(ReadError::Broken)?.into_data() else { continue };
+        if piece.len() > limit - whole.len() {
+            return Err(ReadError::TooLarge { limit });
+        }
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(piece);
+        }
+        whole.extend_from_slice(&piece);
     }
+    Ok(whole.freeze())
 }
 
 /// Whether `header` holds `token` in its comma-separated lists, whatever its case.

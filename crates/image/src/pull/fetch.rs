@@ -51,6 +51,11 @@ impl<'a> Fetcher<'a> {
         }
     }
 
+    /// The image.
+    pub fn reference(&self) -> &Reference {
+        self.reference
+    }
+
     /// The digest that a tag has at present; nothing where the registry does not say.
     pub async fn current_digest(&self, target: &str) -> Result<Option<Digest>, Error> {
         let ask = Ask {

@@ -39,6 +39,10 @@ pub struct Registries {
 struct Mirror {
     endpoints: Vec<Base>,
     rewrites: Vec<(Regex, String)>,
+    /// There is nothing else to ask.
+    only: bool,
+    /// The registry of this cluster, if it keeps copies.
+    copies: Option<Base>,
 }
 
 /// What is configured for one host.
@@ -134,6 +138,7 @@ impl Registries {
                 Ok(Mirror {
                     endpoints: endpoints.collect::<anyhow::Result<_>>()?,
                     rewrites: rewrites.collect::<anyhow::Result<_>>()?,
+                    ..Mirror::default()
                 })
             };
             let mirror = read().with_context(|| format!("read registries: mirror {name}"))?;
@@ -157,12 +162,40 @@ impl Registries {
         Ok(registries)
     }
 
+    /// Takes `name` to be the registry at `authority` (host and port), to be trusted by the authority in `ca_file` and
+    /// shown the certificate and key in `cert_file` and `key_file`. What the file says of it has no effect.
+    pub fn built_in(&mut self, name: &str, authority: &str, [ca_file, cert_file, key_file]: [PathBuf; 3]) {
+        let base = Base { scheme: Scheme::Https, authority: authority.to_owned(), path: "/v2".to_owned() };
+        self.mirrors.insert(name.to_owned(), Mirror { endpoints: vec![base], only: true, ..Mirror::default() });
+        let tls = Tls {
+            ca_file: Some(ca_file),
+            cert_file: Some(cert_file),
+            key_file: Some(key_file),
+            insecure_skip_verify: false,
+        };
+        self.hosts.insert(authority.to_owned(), Host { credentials: None, tls });
+    }
+
+    /// Asks the registry at `authority`, which is known as built in, for images of `origin` before any other.
+    pub fn copied(&mut self, origin: &str, authority: &str) {
+        let base = Base { scheme: Scheme::Https, authority: authority.to_owned(), path: "/v2".to_owned() };
+        let mut mirror = self.mirrors.get(origin).or_else(|| self.mirrors.get("*")).cloned().unwrap_or_default();
+        mirror.copies = Some(base);
+        self.mirrors.insert(origin.to_owned(), mirror);
+    }
+
     /// Where `reference` may be had, in the order to try.
     pub(super) fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
         let domain = reference.domain();
         let mirror = self.mirrors.get(domain).or_else(|| self.mirrors.get("*"));
         let mut endpoints: Vec<Endpoint> = Vec::new();
         if let Some(mirror) = mirror {
+            endpoints.extend(mirror.copies.iter().map(|base| Endpoint {
+                base: base.clone(),
+                repository: reference.path().to_owned(),
+                mirror_of: Some(domain.to_owned()),
+                credentials: None,
+            }));
             let repository = mirror.rewrite(reference.path());
             for base in &mirror.endpoints {
                 endpoints.push(Endpoint {
@@ -172,6 +205,9 @@ impl Registries {
                     credentials: self.host(&base.authority).and_then(|host| host.credentials.clone()),
                 });
             }
+        }
+        if mirror.is_some_and(|mirror| mirror.only) {
+            return endpoints;
         }
         let authority = if domain == "docker.io" { DOCKER_HUB } else { domain };
         let host = self.host(authority).or_else(|| self.host(domain));
@@ -319,6 +355,21 @@ configs:
         assert_eq!(urls(&empty, "localhost/a"), ["Either localhost/v2/a"]);
         assert_eq!(urls(&empty, "[::1]:5000/a"), ["Either [::1]:5000/v2/a"]);
         assert_eq!(urls(&registries, "127.0.0.1:5001/a")[1], "Https 127.0.0.1:5001/v2/a");
+    }
+
+    #[test]
+    fn the_built_in_registry_is_the_only_one_of_its_name_and_copies_come_first() {
+        let mut registries = Registries::parse("mirrors: {\"*\": {endpoint: [https://all.io]}}").unwrap();
+        registries.built_in("own.internal", "10.0.0.1:5000", ["/ca", "/crt", "/key"].map(PathBuf::from));
+        registries.copied("docker.io", "10.0.0.1:5000");
+        assert_eq!(urls(&registries, "own.internal/team/app"), ["Https 10.0.0.1:5000/v2/team/app"]);
+        assert_eq!(registries.host("10.0.0.1:5000").unwrap().tls.ca_file, Some("/ca".into()));
+        let expected = [
+            "Https 10.0.0.1:5000/v2/library/nginx",
+            "Https all.io/v2/library/nginx",
+            "Https registry-1.docker.io/v2/library/nginx",
+        ];
+        assert_eq!(urls(&registries, "nginx"), expected);
     }
 
     #[test]

@@ -54,14 +54,7 @@ impl Files {
         std::fs::set_permissions(root, PermissionsExt::from_mode(0o700))?;
         let root = root.canonicalize()?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
-        // A process that was killed while it started another one leaves the lock to that one for a moment.
-        let patience = Instant::now() + LOCK_PATIENCE;
-        while let Err(error) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            if Instant::now() > patience {
-                bail!("it is in use by another process: {error}");
-            }
-            std::thread::sleep(LOCK_PATIENCE / 50);
-        }
+        lock_directory(&lock)?;
         let files = Self { root, next: AtomicU64::new(0), sweeping: Arc::default() };
         match std::fs::read_to_string(files.root.join(FORMAT)) {
             Ok(version) if version.trim() == FORMAT_VERSION => {}
@@ -274,6 +267,19 @@ impl Files {
             self.sweeping.store(false, Ordering::Release);
         }
     }
+}
+
+/// Locks a directory for this process.
+pub(crate) fn lock_directory(lock: &File) -> anyhow::Result<()> {
+    // A process that was killed while it started another one leaves the lock to that one for a moment.
+    let patience = Instant::now() + LOCK_PATIENCE;
+    while let Err(error) = rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+        if Instant::now() > patience {
+            bail!("it is in use by another process: {error}");
+        }
+        std::thread::sleep(LOCK_PATIENCE / 50);
+    }
+    Ok(())
 }
 
 /// Puts the names in a directory onto the disk.

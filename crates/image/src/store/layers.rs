@@ -109,7 +109,11 @@ impl Store {
             let _permit = self.0.permits.acquire().await.map_err(|error| anyhow!(error))?;
             let _blob_turn = self.0.turns.take(format!("blob {}", plan.blob)).await;
             let staged = if present { None } else { Some(self.stage().await?) };
-            match (self.blob(&plan.blob), source) {
+            let here = match (self.blob(&plan.blob), source) {
+                (None, Source::Registry(fetcher)) => self.link_twin(fetcher.reference(), &plan.blob).await?,
+                (here, _) => here,
+            };
+            match (here, source) {
                 (Some(path), _) => self.unpack_stored(plan, path, staged).await?,
                 (None, Source::Registry(fetcher)) => self.unpack_fetched(plan, fetcher, staged).await?,
                 (None, Source::Stored) => return Err(anyhow!("blob {} is missing", plan.blob).into()),

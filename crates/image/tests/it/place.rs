@@ -30,7 +30,7 @@ pub fn child() -> Unpacker {
 }
 
 pub fn options(unpacker: Unpacker) -> Options {
-    Options { unpacker, limits: Limits { ratio_floor: 64 << 20, ..Limits::default() }, parallel: 3 }
+    Options { unpacker, limits: Limits { ratio_floor: 64 << 20, ..Limits::default() }, parallel: 3, twin: None }
 }
 
 /// A directory for one test.

@@ -1,0 +1,119 @@
+//! Where content is: in a directory of the registry's own, or in the node's, which only the node writes.
+//!
+//! ```text
+//! Own    registry ── writes, reads ──► directory
+//! Node   registry ── socket: streams uploads ──► door (in the node's process) ── writes ──► directory
+//!            └─────────────────────── reads ───────────────────────────────────────────────────┘
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures::Stream;
+use image::content::{self, Content, Error};
+use oci::{Digest, digest::Algorithm};
+
+pub mod door;
+mod remote;
+
+/// Who writes content.
+#[derive(Clone, Debug)]
+pub enum Blobs {
+    /// This process.
+    Own(Content),
+    /// The node.
+    Node(Node),
+}
+
+/// The node's content store, seen from outside.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its directory: published blobs are read there.
+    dir: PathBuf,
+    client: remote::Client,
+}
+
+impl Node {
+    /// The store in `dir`, whose owner serves [`door::serve`] on `socket`.
+    pub fn new(dir: &Path, socket: &Path) -> Self {
+        Self { dir: dir.to_owned(), client: remote::Client::new(socket) }
+    }
+}
+
+impl Blobs {
+    /// Where a blob is or would be.
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+        match self {
+            Self::Own(content) => content.path(digest),
+            Self::Node(node) => content::path(&node.dir, digest),
+        }
+    }
+
+    pub(crate) async fn begin(&self, algorithm: Algorithm) -> Result<String, Error> {
+        match self {
+            Self::Own(content) => content.begin(algorithm).await,
+            Self::Node(node) => node.client.begin(algorithm).await,
+        }
+    }
+
+    pub(crate) async fn received(&self, id: &str) -> Result<u64, Error> {
+        match self {
+            Self::Own(content) => content.received(id).await,
+            Self::Node(node) => node.client.received(id).await,
+        }
+    }
+
+    pub(crate) async fn append<S, E>(&self, id: &str, from: Option<u64>, body: S) -> Result<u64, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
+        E: std::fmt::Display + Into<serve::body::Error>,
+    {
+        match self {
+            Self::Own(content) => content.append(id, from, body).await,
+            Self::Node(node) => node.client.append(id, from, body).await,
+        }
+    }
+
+    pub(crate) async fn finish(&self, id: &str, digest: &Digest) -> Result<u64, Error> {
+        match self {
+            Self::Own(content) => content.finish(id, digest).await,
+            Self::Node(node) => node.client.finish(id, digest).await,
+        }
+    }
+
+    pub(crate) async fn cancel(&self, id: &str) -> Result<(), Error> {
+        match self {
+            Self::Own(content) => content.cancel(id).await,
+            Self::Node(node) => node.client.cancel(id).await,
+        }
+    }
+
+    pub(crate) async fn put(&self, digest: &Digest, bytes: Bytes) -> Result<(), Error> {
+        match self {
+            Self::Own(content) => content.put(digest, bytes).await,
+            Self::Node(node) => node.client.put(digest, bytes).await,
+        }
+    }
+
+    pub(crate) async fn remove(&self, digest: &Digest) -> Result<(), Error> {
+        match self {
+            Self::Own(content) => content.remove(digest).await,
+            Self::Node(node) => node.client.remove(digest).await,
+        }
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<Digest>, Error> {
+        match self {
+            Self::Own(content) => content.list().await,
+            Self::Node(node) => node.client.list().await,
+        }
+    }
+
+    /// Uploads that nobody goes on with are removed. The node does this by itself.
+    pub(crate) async fn expire(&self) -> Result<(), Error> {
+        match self {
+            Self::Own(content) => content.expire().await,
+            Self::Node(node) => node.client.expire().await,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Requests that no honest client sends.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use oci::Digest;
+use serde_json::json;
+use serve::body;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::server::{Server, ask, manifest};
+
+/// Sends bytes as they are; returns the first line of what comes back.
+async fn raw(server: &Server, text: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let length = stream.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..length]).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_registry() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    std::fs::write(dir.path().join("secret"), "secret").unwrap();
+    for path in [
+        "/v2/../../secret",
+        "/v2/a/blobs/../../../secret",
+        "/v2/a/blobs/sha256:../../../secret",
+        "/v2/%2e%2e/%2e%2e/secret/manifests/x",
+        "/v2/a/manifests/..%2f..%2f..%2fsecret",
+        "/v2/a/blobs/uploads/..%2f..%2findex%2findex.journal",
+        "/v2/a/blobs/uploads/../../lock",
+        "//v2/a/tags/list",
+        "/v2/a\\..\\b/tags/list",
+    ] {
+        for method in ["GET", "PUT", "PATCH", "DELETE"] {
+            let line = raw(&server, &format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")).await;
+            let status: u16 = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+            assert!((400..500).contains(&status), "{method} {path}: {line}");
+        }
+    }
+    assert_eq!(std::fs::read(dir.path().join("secret")).unwrap(), b"secret");
+    let tag = server.put_manifest("a", "..", "{}").await;
+    assert_eq!(tag.status, StatusCode::BAD_REQUEST);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn manifests_that_lie_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    server.push_image("a", "good", b"layer").await;
+    let mut size = manifest(&[b"layer"]);
+    size["layers"][0]["size"] = json!(4);
+    let mut huge = manifest(&[b"layer"]);
+    huge["layers"][0]["size"] = json!(u64::MAX);
+    let mut both = manifest(&[b"layer"]);
+    both["manifests"] = json!([]);
+    let itself = {
+        // An index cannot hold its own digest; the closest is one that is not there.
+        let entry = json!({"mediaType": oci::media::OCI_INDEX, "digest": Digest::sha256(b"self"), "size": 100});
+        json!({"schemaVersion": 2, "mediaType": oci::media::OCI_INDEX, "manifests": [entry]})
+    };
+    for (what, document, code) in [
+        ("size", size, "MANIFEST_INVALID"),
+        ("huge size", huge, "MANIFEST_INVALID"),
+        ("image and index", both, "MANIFEST_INVALID"),
+        ("index of what is not there", itself, "MANIFEST_BLOB_UNKNOWN"),
+        ("list", json!([]), "MANIFEST_INVALID"),
+    ] {
+        let reply = server.put_manifest("a", "bad", &document.to_string()).await;
+        assert_eq!((reply.status, reply.code().as_str()), (StatusCode::BAD_REQUEST, code), "{what}");
+    }
+    let other = server.put_manifest("a", Digest::sha256(b"x").as_str(), &manifest(&[b"layer"]).to_string()).await;
+    assert_eq!(other.code(), "DIGEST_INVALID");
+    let kind = [("content-type", oci::media::DOCKER_MANIFEST)];
+    let text = manifest(&[b"layer"]).to_string();
+    assert_eq!(server.ask(Method::PUT, "/v2/a/manifests/bad", &kind, text).await.code(), "MANIFEST_INVALID");
+    assert_eq!(server.get("/v2/a/manifests/bad").await.status, StatusCode::NOT_FOUND);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn deep_and_endless_documents_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let deep = format!("{{\"layers\":{}", "[".repeat(1_000_000));
+    assert_eq!(server.put_manifest("a", "v1", &deep).await.code(), "MANIFEST_INVALID");
+    let large = server.put_manifest("a", "v1", &" ".repeat((4 << 20) + 1)).await;
+    assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
+    // 100 MB of JSON, sent as long as anybody takes it.
+    let endless = futures::stream::iter((0..100).map(|_| Ok(Bytes::from(vec![b' '; 1 << 20]))));
+    let reply = ask(server.address, Method::PUT, "/v2/a/manifests/v1", &[], body::stream(endless)).await;
+    assert!(reply.is_err() || reply.is_ok_and(|reply| reply.status == StatusCode::PAYLOAD_TOO_LARGE));
+    // A client that says nothing more is not waited for.
+    let silent = body::stream(futures::stream::pending());
+    let reply = ask(server.address, Method::PUT, "/v2/a/manifests/v1", &[], silent).await.unwrap();
+    assert_eq!(reply.code(), "MANIFEST_INVALID");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn content_with_another_digest_is_never_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::beside_node(dir.path()).await;
+    let digest = Digest::sha256(b"other");
+    let whole = server.ask(Method::POST, &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], "content").await;
+    assert_eq!((whole.status, whole.code().as_str()), (StatusCode::BAD_REQUEST, "DIGEST_INVALID"));
+    let begun = server.ask(Method::POST, "/v2/a/blobs/uploads/", &[], "").await;
+    let end = format!("{}?digest={digest}", begun.header("location"));
+    assert_eq!(server.ask(Method::PUT, &end, &[], "content").await.code(), "DIGEST_INVALID");
+    assert_eq!(server.get(&format!("/v2/a/blobs/{digest}")).await.status, StatusCode::NOT_FOUND);
+    for place in ["/v2/a/blobs/uploads/00", "/v2/a/blobs/uploads/00000000000000000000000000000000"] {
+        assert_eq!(server.ask(Method::PATCH, place, &[], "x").await.code(), "BLOB_UPLOAD_UNKNOWN");
+    }
+    for range in ["5", "5-", "9-5", "a-b", "18446744073709551615-18446744073709551615"] {
+        let begun = server.ask(Method::POST, "/v2/a/blobs/uploads/", &[], "").await;
+        let reply = server.ask(Method::PATCH, begun.header("location"), &[("content-range", range)], "x").await;
+        assert!(reply.status.is_client_error(), "{range}: {}", reply.status);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_push_that_breaks_off_leaves_what_came_and_can_go_on() {
+    for beside_node in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = match beside_node {
+            true => Server::beside_node(dir.path()).await,
+            false => Server::start(dir.path()).await,
+        };
+        let begun = server.ask(Method::POST, "/v2/a/blobs/uploads/", &[], "").await;
+        let place = begun.header("location").to_owned();
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let head = format!("PATCH {place} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&[b'x'; 600_000]).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        drop(stream);
+        let mut here = 0;
+        for _ in 0..50 {
+            let told = server.get(&place).await;
+            here = told.header("range").rsplit('-').next().unwrap().parse::<usize>().unwrap_or(0);
+            if told.status == StatusCode::NO_CONTENT && here > 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(here > 0 && here < 600_000, "{here}");
+        let rest = vec![b'x'; 1_000_000 - here - 1];
+        let digest = Digest::sha256(&vec![b'x'; 1_000_000]);
+        let done = server.ask(Method::PUT, &format!("{place}?digest={digest}"), &[], rest).await;
+        assert_eq!(done.status, StatusCode::CREATED, "beside node: {beside_node}, {here}: {:?}", done.body);
+        server.stop().await;
+    }
+}

@@ -1,0 +1,8 @@
+//! The registry as its clients see it.
+
+mod cache;
+mod conformance;
+mod crash;
+mod hostile;
+mod protocol;
+mod server;
