@@ -14,6 +14,7 @@
 pub mod image;
 pub mod store;
 
+pub mod commit;
 pub mod content;
 
 mod load;

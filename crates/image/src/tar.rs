@@ -17,6 +17,7 @@ use std::io::{self, BufRead};
 mod header;
 mod pax;
 mod sparse;
+pub mod tree;
 pub mod write;
 
 use header::Header;

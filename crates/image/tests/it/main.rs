@@ -1,6 +1,7 @@
 //! The store against real directories, archives and registries.
 
 mod archive;
+mod commit;
 mod confined;
 mod crash;
 mod hostile;
