@@ -194,7 +194,7 @@ impl Registration {
                 json!({"names": names, "sizeBytes": image.size})
             })
             .collect();
-        let features = json!({"recursiveReadOnlyMounts": true, "userNamespaces": false});
+        let features = json!({"recursiveReadOnlyMounts": true, "userNamespaces": true});
         let handlers: Vec<Value> =
             sandbox::HANDLERS.iter().map(|name| json!({"name": name, "features": features})).collect();
         json!({

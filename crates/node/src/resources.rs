@@ -116,6 +116,58 @@ pub fn pod_requests(spec: &PodSpec) -> Amount {
     add(total, Amount { cpu: milli(get(overhead, "cpu")), memory: units(get(overhead, "memory")) })
 }
 
+/// Requests or limits, whichever is meant.
+pub type Which = fn(&ResourceRequirements) -> Option<&BTreeMap<String, Text>>;
+
+/// What a pod asks for or is limited to as a whole, by name, as the API writes it: see [`pod_requests`]. Resources of the pod
+/// itself stand for those of its containers.
+pub fn whole(spec: &PodSpec, which: Which) -> BTreeMap<String, Text> {
+    type Amounts = BTreeMap<String, Quantity>;
+    let of = |list: Option<&BTreeMap<String, Text>>| -> Amounts {
+        let parsed = |(name, text): (&String, &Text)| Some((name.clone(), Quantity::parse(&text.0).ok()?));
+        list.into_iter().flatten().filter_map(parsed).collect()
+    };
+    let own = |container: &Container| of(container.resources.as_ref().and_then(which));
+    let add = |mut sum: Amounts, more: &Amounts| {
+        for (name, amount) in more {
+            match sum.get_mut(name) {
+                Some(sum) => sum.add(amount),
+                None => drop(sum.insert(name.clone(), amount.clone())),
+            }
+        }
+        sum
+    };
+    let max = |mut most: Amounts, other: Amounts| {
+        for (name, amount) in other {
+            if most.get(&name).is_none_or(|known| *known < amount) {
+                most.insert(name, amount);
+            }
+        }
+        most
+    };
+    let mut sum = spec.containers.iter().fold(Amounts::new(), |sum, container| add(sum, &own(container)));
+    let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
+    for container in spec.init_containers.iter().flatten() {
+        let amounts = own(container);
+        if container.restart_policy.as_deref() == Some("Always") {
+            sum = add(sum, &amounts);
+            sidecars = add(sidecars, &amounts);
+            peak = max(peak, sidecars.clone());
+        } else {
+            peak = max(peak, add(sidecars.clone(), &amounts));
+        }
+    }
+    let mut total = max(sum, peak);
+    total.extend(of(spec.resources.as_ref().and_then(which)));
+    for (name, more) in of(spec.overhead.as_ref()) {
+        // What is unlimited stays so.
+        if let Some(amount) = total.get_mut(&name) {
+            amount.add(&more);
+        }
+    }
+    total.into_iter().map(|(name, amount)| (name, Text(amount.to_string()))).collect()
+}
+
 /// The quality of service of a pod: as its status has it, else computed.
 pub fn qos(pod: &Pod) -> Qos {
     match pod.status.as_ref().and_then(|status| status.qos_class.as_deref()) {
@@ -156,7 +208,17 @@ fn quota(milli: i64) -> i64 {
 /// The limits of a container's control group, and its score with the OOM killer. `node_memory` is the machine's, bytes.
 pub fn container(pod: &Pod, container: &Container, node_memory: i64) -> Resources {
     let resources = container.resources.as_ref();
-    let (request, limit) = (requests(resources), limits(resources));
+    let (mut request, mut limit) = (requests(resources), limits(resources));
+    // A container without a limit of its own has the pod's, and without a request its limit.
+    let whole = limits(pod.spec.as_ref().and_then(|spec| spec.resources.as_ref()));
+    limit = Amount {
+        cpu: if limit.cpu > 0 { limit.cpu } else { whole.cpu },
+        memory: if limit.memory > 0 { limit.memory } else { whole.memory },
+    };
+    let asks = resources.and_then(|resources| resources.requests.as_ref()).is_some_and(|list| list.contains_key("cpu"));
+    if !asks {
+        request.cpu = limit.cpu;
+    }
     Resources {
         cpu_shares: Some(shares(request.cpu)),
         cpu_quota: (limit.cpu > 0).then(|| quota(limit.cpu)),
@@ -271,6 +333,33 @@ mod tests {
         assert_eq!(resources.memory, Some(128 << 20));
         assert_eq!(resources.oom_score_adj, Some(993));
         assert_eq!(super::pod(pod.spec.as_ref().unwrap()).memory, Some(128 << 20));
+    }
+
+    #[test]
+    fn containers_without_limits_of_their_own_have_the_pods() {
+        let mut pod = pod_of(json!([{"name": "a"}, with(json!({"cpu": "50m"}), json!({"memory": "8Mi"}))]), json!([]));
+        let whole = json!({"requests": {"cpu": "60m"}, "limits": {"cpu": "80m", "memory": "95Mi"}});
+        pod.spec.as_mut().unwrap().resources = Some(serde_json::from_value(whole).unwrap());
+        let spec = pod.spec.as_ref().unwrap();
+        let (first, second) = (container(&pod, &spec.containers[0], 1), container(&pod, &spec.containers[1], 1));
+        assert_eq!((first.cpu_quota, first.cpu_shares, first.memory), (Some(8000), Some(81), Some(95 << 20)));
+        assert_eq!((second.cpu_quota, second.cpu_shares, second.memory), (Some(8000), Some(51), Some(8 << 20)));
+    }
+
+    #[test]
+    fn resources_of_a_pod_as_a_whole_are_summed_by_name() {
+        let init = json!({"name": "i", "resources": {"requests": {"cpu": "2", "example.com/gpu": "1"}}});
+        let main = with(json!({"cpu": "500m", "memory": "1Gi"}), json!({"memory": "2Gi"}));
+        let mut pod = pod_of(json!([main, main]), json!([init]));
+        let requests: Which = |resources| resources.requests.as_ref();
+        let shown = |pod: &Pod, which: Which| -> Vec<String> {
+            let all = whole(pod.spec.as_ref().unwrap(), which);
+            all.iter().map(|(name, amount)| format!("{name}={}", amount.0)).collect()
+        };
+        assert_eq!(shown(&pod, requests), ["cpu=2", "example.com/gpu=1", "memory=2Gi"]);
+        assert_eq!(shown(&pod, |resources| resources.limits.as_ref()), ["memory=4Gi"]);
+        pod.spec.as_mut().unwrap().resources = Some(serde_json::from_value(json!({"requests": {"cpu": "3"}})).unwrap());
+        assert_eq!(shown(&pod, requests)[0], "cpu=3");
     }
 
     #[test]

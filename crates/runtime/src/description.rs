@@ -78,6 +78,9 @@ pub struct SandboxConfig {
     pub pid: Sharing,
     /// System V IPC and `/dev/shm`: `Pod` or `Node`.
     pub ipc: Sharing,
+    /// Whether users and groups are its own: root inside is nobody outside. Not with the machine's network, processes or IPC.
+    #[serde(default)]
+    pub own_users: bool,
     /// Published ports; empty with `host_network`.
     pub host_ports: Vec<HostPort>,
     /// Whether the runtime writes `/etc/hosts`.

@@ -33,6 +33,9 @@ pub struct SandboxRecord {
     pub config: SandboxConfig,
     /// The address that is reserved for it; none in the machine's network.
     pub ip: Option<Ipv4Addr>,
+    /// First of the machine's users and groups that are its own; none where it has the machine's.
+    #[serde(default)]
+    pub users: Option<u32>,
     /// When it was asked for.
     pub created_at: SystemTime,
     /// Boot of the machine that it belongs to.
@@ -180,6 +183,7 @@ mod tests {
         let sandbox = SandboxRecord {
             id: new_id().unwrap(),
             config: SandboxConfig { name: "web".into(), ..Default::default() },
+            users: None,
             ip: Some(Ipv4Addr::new(10, 42, 0, 5)),
             created_at: SystemTime::now(),
             boot_id: boot_id(),

@@ -6,6 +6,7 @@
 //! ```
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::Ipv4Addr,
     path::Path,
@@ -16,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use container::{
     cgroup::Group,
-    shim::{SandboxSpec, Shim},
+    shim::{IdRange, SandboxSpec, Shim, Users},
 };
 use network::SandboxNet;
 use oci_spec::runtime::LinuxResources;
@@ -28,6 +29,9 @@ use crate::{
     record::{self, SandboxRecord},
     service::{Runtime, Sandbox, lock},
 };
+
+/// Users and groups of a sandbox that has its own: as many as programs expect, from root to nobody.
+const USERS: u32 = 65_536;
 
 /// The shim is about as precious as a daemon.
 const SHIM_OOM_SCORE: i32 = -998;
@@ -44,17 +48,35 @@ impl Runtime {
                 Some(pool.as_mut().context("the pod network is not ready")?.take()?)
             }
         };
-        let record = SandboxRecord {
+        let own_users = config.own_users;
+        let mut record = SandboxRecord {
             id: record::new_id()?,
             config,
             ip,
+            users: None,
             created_at: SystemTime::now(),
             boot_id: self.0.boot_id.clone(),
             stopping: false,
             stopped: false,
         };
-        let sandbox = Arc::new(Sandbox::new(record.clone()));
-        self.keep(sandbox.clone());
+        let sandbox = {
+            let _placing = lock(&self.0.placing);
+            if own_users {
+                let taken = self.all().iter().filter_map(|sandbox| lock(&sandbox.record).users).collect();
+                match free_users(&taken) {
+                    Some(users) => record.users = Some(users),
+                    None => {
+                        if let (Some(ip), Some(pool)) = (ip, lock(&self.0.pool).as_mut()) {
+                            pool.release(ip);
+                        }
+                        anyhow::bail!("sandbox of pod {name}: no users are left that no other pod has");
+                    }
+                }
+            }
+            let sandbox = Arc::new(Sandbox::new(record.clone()));
+            self.keep(sandbox.clone());
+            sandbox
+        };
         match self.bring_up(&sandbox, &record).await {
             Ok(()) => Ok(record),
             Err(error) => {
@@ -94,7 +116,10 @@ impl Runtime {
             cgroup: self.cgroup(record)?,
             sysctls,
             oom_score_adj: SHIM_OOM_SCORE,
-            users: None,
+            users: record.users.map(|outside| {
+                let range = vec![IdRange { inside: 0, outside, size: USERS }];
+                Users { uids: range.clone(), gids: range }
+            }),
         };
         let shim = Shim::launch(&self.0.task, &self.0.binary, &spec).await.context("launch shim")?;
         let launched = began.elapsed();
@@ -266,6 +291,11 @@ impl Runtime {
     }
 }
 
+/// The first range of users that nobody has. The very first is the machine's own.
+fn free_users(taken: &BTreeSet<u32>) -> Option<u32> {
+    (1..u32::MAX / USERS).map(|place| place * USERS).find(|first| !taken.contains(first))
+}
+
 /// Unmounts a sandbox's `/dev/shm`, if it is there.
 pub(crate) fn unmount_shm(dir: &Path) {
     let _ = rustix::mount::unmount(dir.join("shm"), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
@@ -291,4 +321,21 @@ fn host_port(port: &HostPort) -> Option<network::HostPort> {
         Protocol::Sctp => network::Protocol::Sctp,
     };
     Some(network::HostPort { host_ip, host_port: port.host_port, container_port: port.container_port, protocol })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_sandboxes_have_the_same_users_and_none_has_the_machines() {
+        let mut taken = BTreeSet::new();
+        for place in 1..4 {
+            let users = free_users(&taken).unwrap();
+            assert_eq!(users, place * USERS);
+            taken.insert(users);
+        }
+        taken.remove(&(2 * USERS));
+        assert_eq!(free_users(&taken), Some(2 * USERS));
+    }
 }

@@ -82,6 +82,8 @@ pub(crate) struct Inner {
     pub network: RwLock<Option<Network>>,
     pub pool: Mutex<Option<Pool>>,
     pub sandboxes: RwLock<HashMap<String, Arc<Sandbox>>>,
+    /// Held while a sandbox is given users of its own.
+    pub placing: Mutex<()>,
     listeners: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
 }
 
@@ -177,6 +179,7 @@ impl Runtime {
             network: RwLock::default(),
             pool: Mutex::default(),
             sandboxes: RwLock::default(),
+            placing: Mutex::default(),
             listeners: Mutex::default(),
             config,
         }));

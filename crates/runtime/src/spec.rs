@@ -272,7 +272,10 @@ fn mounts(input: &Input<'_>) -> Vec<Value> {
         list.push(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
                          "options": ["nosuid", "noexec", "nodev", "relatime", sys]}));
     }
+    // With users of its own, files belong inside to whom they belong outside.
+    let mapped: &[&str] = if sandbox.own_users { &["ridmap"] } else { &[] };
     let mut bind = |source: &Path, target: &str, options: &[&str]| {
+        let options = [options, mapped].concat();
         list.push(json!({"destination": target, "type": "bind", "source": source, "options": options}));
     };
     let covered = |path: &str| container.mounts.iter().any(|mount| mount.target == Path::new(path));
@@ -310,8 +313,8 @@ fn mounts(input: &Input<'_>) -> Vec<Value> {
             (true, false) => "ro",
             (false, false) => "rw",
         };
-        list.push(json!({"destination": mount.target, "type": "bind", "source": mount.source,
-                         "options": ["rbind", propagation, access]}));
+        let options = [&["rbind", propagation, access], mapped].concat();
+        list.push(json!({"destination": mount.target, "type": "bind", "source": mount.source, "options": options}));
     }
     list
 }

@@ -26,8 +26,8 @@ use k8s_openapi::{
 use super::{
     backoff::in_words,
     state::{
-        Admission, ContainerState, Ended, Ending, Image, ImageRef, Kind, Resize, Run, Running, Sandbox, Spec, State,
-        Step, Stop, Why,
+        Admission, ContainerState, Ended, Ending, Image, ImageRef, Kind, Resize, Restart, Run, Running, Sandbox, Spec,
+        State, Step, Stop, WHOLE, Why,
     },
     status,
 };
@@ -318,7 +318,7 @@ fn take(state: &mut State, event: Event, now: Timestamp, out: &mut Vec<Action>) 
         Event::Image(name, result) => image(state, &name, result, now, out),
         Event::Started(name, result) => started(state, &name, result, now, out),
         Event::Hook(name, id, result) => hook(state, &name, &id, result, now, out),
-        Event::Exited(name, ended) => exited(state, &name, ended, out),
+        Event::Exited(name, ended) => exited(state, &name, ended, now, out),
         Event::Probed(name, id, probe, passed) => probed(state, &name, &id, probe, passed, now, out),
         Event::Granted(verdict) => granted(state, verdict, out),
         Event::Resized(name, id, result) => resized(state, &name, &id, result, out),
@@ -452,7 +452,7 @@ fn started(
             let early = container.early.take().filter(|ended| ended.id == running.id);
             container.run = Run::Running(running);
             if let Some(ended) = early {
-                exited(state, name, ended, out);
+                exited(state, name, ended, now, out);
             }
         }
         Err(StartFailure::Create(reason, message)) => {
@@ -493,7 +493,8 @@ fn hook(state: &mut State, name: &str, id: &str, result: Result<(), String>, now
     }
 }
 
-fn exited(state: &mut State, name: &str, ended: Ended, out: &mut Vec<Action>) {
+fn exited(state: &mut State, name: &str, ended: Ended, now: Timestamp, out: &mut Vec<Action>) {
+    let wanted = state.ending.is_none() && state.restarting.is_none() && restarts_all(&state.pod, name, ended.code);
     let Some(container) = state.container_mut(name) else { return };
     let replace = match &container.run {
         Run::Running(running) if running.id == ended.id => false,
@@ -510,6 +511,52 @@ fn exited(state: &mut State, name: &str, ended: Ended, out: &mut Vec<Action>) {
     container.started = false;
     container.image = Image::Unknown;
     container.run = Run::Ended(Ended { replace, ..ended });
+    // What was being stopped anyway does not decide over the others.
+    if wanted && !replace {
+        restart_all(state, name, now, out);
+    }
+}
+
+/// Stops all containers, so that the pod begins once more from its init containers, in its sandbox and with its volumes.
+fn restart_all(state: &mut State, by: &str, now: Timestamp, out: &mut Vec<Action>) {
+    let grace = state.spec_grace();
+    state.restarting = Some(Restart::Rule);
+    for container in state.containers.iter_mut().filter(|container| container.kind != Kind::Ephemeral) {
+        match &mut container.run {
+            Run::Ended(ended) => ended.replace = true,
+            Run::Stopping(_, stop) => stop.replace = true,
+            Run::Running(_) => {
+                let message = format!("Container {by} exited, all containers of the pod will be restarted");
+                stop(container, grace, true, true, message, now, out);
+            }
+            Run::Idle | Run::Starting | Run::Unable { .. } => {}
+        }
+    }
+}
+
+/// Whether the rules of a container want all containers restarted after this exit code: the first rule that matches decides.
+fn restarts_all(pod: &Pod, name: &str, code: i32) -> bool {
+    matching_rule(plain(pod, name), code).is_some_and(|action| action == "RestartAllContainers")
+}
+
+/// Whether a container of the pod can make all of them begin once more.
+pub fn may_restart_all(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    all.flat_map(|container| container.restart_policy_rules.iter().flatten())
+        .any(|rule| rule.action == "RestartAllContainers")
+}
+
+/// The action of the first restart rule that matches an exit code.
+fn matching_rule(spec: Option<&Container>, code: i32) -> Option<&str> {
+    let rules = spec?.restart_policy_rules.as_deref().unwrap_or_default();
+    let matching = rules.iter().find(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let listed = codes.values.as_deref().unwrap_or_default().contains(&code);
+            listed == (codes.operator == "In")
+        })
+    });
+    matching.map(|rule| rule.action.as_str())
 }
 
 fn probed(state: &mut State, name: &str, id: &str, probe: Probe, passed: bool, now: Timestamp, out: &mut Vec<Action>) {
@@ -586,6 +633,7 @@ fn sandbox_died(state: &mut State, id: &str, now: Timestamp, out: &mut Vec<Actio
             None,
         ));
         // A new sandbox is a new start: init containers run once more.
+        state.restarting = Some(Restart::Sandbox);
         for container in &mut state.containers {
             if let (Kind::Init, Run::Ended(ended)) = (container.kind, &mut container.run) {
                 ended.replace = true;
@@ -668,6 +716,16 @@ fn plan_run(state: &mut State, now: Timestamp, out: &mut Vec<Action>) {
         out.push(Action::CreateSandbox(state.sandboxes));
     }
     let ready = state.volumes == Step::Done && matches!(state.sandbox, Sandbox::Ready { .. });
+    if state.restarting.is_some() {
+        let regular = || state.containers.iter().filter(|container| container.kind != Kind::Ephemeral);
+        if regular().any(|container| matches!(container.run, Run::Stopping(..))) {
+            return;
+        }
+        let waits = |container: &ContainerState| matches!(&container.run, Run::Ended(ended) if ended.replace);
+        if !regular().any(waits) {
+            state.restarting = None;
+        }
+    }
     replace_changed(state, now, out);
     plan_resize(state, now, out);
     for index in startable(state) {
@@ -869,13 +927,8 @@ pub fn restarts(pod: &Pod, policy: &str, container: &ContainerState, ended: &End
     }
     let spec = plain(pod, &container.name);
     let own = spec.and_then(|spec| spec.restart_policy.as_deref());
-    let rules = spec.and_then(|spec| spec.restart_policy_rules.as_deref()).unwrap_or_default();
-    for rule in rules {
-        let Some(codes) = &rule.exit_codes else { continue };
-        let listed = codes.values.as_deref().unwrap_or_default().contains(&ended.code);
-        if listed == (codes.operator == "In") && rule.action.starts_with("Restart") {
-            return true;
-        }
+    if matching_rule(spec, ended.code).is_some_and(|action| action.starts_with("Restart")) {
+        return true;
     }
     let policy = match container.kind {
         Kind::Ephemeral => return false,

@@ -39,6 +39,7 @@ pub fn user_of(record: &ContainerRecord) -> Option<(i64, i64, Vec<i64>)> {
 /// A running container, as its record tells.
 pub fn running_of(record: &ContainerRecord) -> Running {
     Running {
+        stale: false,
         id: record.id.clone(),
         started_at: record.started_at.map(timestamp).unwrap_or_default(),
         image: image_of(record),
@@ -212,6 +213,7 @@ mod tests {
 
     fn sandbox(alive: bool) -> SandboxStatus {
         let record = SandboxRecord {
+            users: None,
             id: "s".into(),
             config: Default::default(),
             ip: Some("10.42.0.5".parse().unwrap()),

@@ -46,6 +46,8 @@ pub struct State {
     pub asked: BTreeMap<String, ResourceRequirements>,
     /// A change of resources that is not in force.
     pub resize: Option<Resize>,
+    /// Whether the pod begins once more from its init containers.
+    pub restarting: Option<Restart>,
 }
 
 /// Whether the node took the pod.
@@ -223,6 +225,8 @@ pub struct Running {
     pub image: ImageRef,
     /// Whether its limits are being changed.
     pub resizing: bool,
+    /// Whether those of its pod were changed since.
+    pub stale: bool,
     /// Whether its postStart hook is still running.
     pub hook: bool,
     /// User, group, further groups of its first process.
@@ -294,6 +298,15 @@ pub enum Why {
     },
 }
 
+/// Why a pod begins once more from its init containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Its sandbox is a new one.
+    Sandbox,
+    /// A container has ended with a code for which its rules want that.
+    Rule,
+}
+
 /// A resize that is not in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resize {
@@ -304,6 +317,9 @@ pub enum Resize {
     /// Is being applied; with what went wrong.
     InProgress(Option<String>),
 }
+
+/// Stands for the pod itself where resources are kept by container: no container has this name.
+pub const WHOLE: &str = "";
 
 /// Fields that all three kinds of containers in a pod share.
 #[derive(Clone, Copy, Debug)]
@@ -338,6 +354,7 @@ impl State {
             granted: BTreeMap::new(),
             asked: BTreeMap::new(),
             resize: None,
+            restarting: None,
         };
         state.follow_spec();
         state.granted = state.wanted_resources();
@@ -361,11 +378,12 @@ impl State {
         }
     }
 
-    /// The resources that the spec asks for, by container.
+    /// The resources that the spec asks for, by container; those of the pod itself under [`WHOLE`].
     pub fn wanted_resources(&self) -> BTreeMap<String, ResourceRequirements> {
         let Some(spec) = &self.pod.spec else { return BTreeMap::new() };
         let all = spec.init_containers.iter().flatten().chain(&spec.containers);
-        all.map(|container| (container.name.clone(), container.resources.clone().unwrap_or_default())).collect()
+        let own = all.map(|container| (container.name.clone(), container.resources.clone().unwrap_or_default()));
+        own.chain(spec.resources.clone().map(|whole| (WHOLE.to_owned(), whole))).collect()
     }
 
     /// The pod with the resources that the node has granted in place of those of the spec.
@@ -375,6 +393,9 @@ impl State {
         }
         let mut pod = (*self.pod).clone();
         if let Some(spec) = &mut pod.spec {
+            if let Some(granted) = self.granted.get(WHOLE) {
+                spec.resources = Some(granted.clone());
+            }
             for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
                 if let Some(granted) = self.granted.get(&container.name) {
                     container.resources = Some(granted.clone());
@@ -419,8 +440,8 @@ impl State {
 
     /// Whether every init container has done its part: regular ones succeeded, sidecars started.
     pub fn initialized(&self) -> bool {
-        self.containers.iter().all(ContainerState::init_done)
-            || self.containers.iter().any(|container| container.kind == Kind::Main && container.attempts > 0)
+        let begun = || self.containers.iter().any(|container| container.kind == Kind::Main && container.attempts > 0);
+        self.containers.iter().all(ContainerState::init_done) || (self.restarting.is_none() && begun())
     }
 }
 

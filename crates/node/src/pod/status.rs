@@ -5,14 +5,17 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
         ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-        ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, PodCondition, PodIP, PodStatus, VolumeMountStatus,
+        ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, PodCondition, PodIP, PodStatus,
+        ResourceRequirements, VolumeMountStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
+use crate::resources;
+
 use super::{
-    decide::{backoff_message, restarts},
-    state::{Admission, ContainerState, Ended, Image, ImageRef, Kind, Resize, Run, Sandbox, Spec, State, Why},
+    decide::{backoff_message, may_restart_all, restarts},
+    state::{Admission, ContainerState, Ended, Image, ImageRef, Kind, Resize, Restart, Run, Sandbox, Spec, State, Why},
 };
 
 /// What stands before the id of a container in a status.
@@ -27,6 +30,7 @@ pub const OWN_CONDITIONS: &[&str] = &[
     "PodScheduled",
     "PodResizePending",
     "PodResizeInProgress",
+    "AllContainersRestarting",
 ];
 
 const LOST: &str = "The container could not be located when the pod was terminated";
@@ -84,6 +88,17 @@ pub fn compute(state: &State, now: Timestamp) -> PodStatus {
         (status.reason, status.message) = (api.reason.clone(), api.message.clone());
     }
     status.phase = Some(phase.into());
+    let granted = state.granted_pod();
+    if let Some(spec) = &granted.spec {
+        let whole = |which| Some(resources::whole(spec, which)).filter(|list| !list.is_empty());
+        let (requests, limits) = (whole(|own| own.requests.as_ref()), whole(|own| own.limits.as_ref()));
+        status.allocated_resources.clone_from(&requests);
+        status.resources = (requests.is_some() || limits.is_some()).then(|| ResourceRequirements {
+            requests,
+            limits,
+            ..Default::default()
+        });
+    }
     status.conditions = Some(conditions(state, phase, &init, &main, now));
     status.init_container_statuses = (!init.is_empty()).then_some(init);
     status.container_statuses = Some(main);
@@ -375,6 +390,17 @@ fn conditions(
             verdicts.push(verdict("PodResizeInProgress", true, reason, error.clone().unwrap_or_default()));
         }
         None => {}
+    }
+    if may_restart_all(&state.pod) {
+        let kind = "AllContainersRestarting";
+        verdicts.push(match (phase, state.restarting) {
+            ("Succeeded", _) => verdict(kind, false, "PodCompleted", String::new()),
+            ("Failed", _) => verdict(kind, false, "PodFailed", String::new()),
+            (_, Some(Restart::Rule)) => {
+                verdict(kind, true, "RestartAllContainersStarted", "container exited with restart policy rule".into())
+            }
+            _ => verdict(kind, false, "", String::new()),
+        });
     }
     if let Some(Why::Failed { message, disrupted: true, .. }) = state.ending.as_ref().map(|ending| &ending.why) {
         list.retain(|condition| condition.type_ != "DisruptionTarget");

@@ -142,3 +142,15 @@ fn limits_reach_the_specification() {
     assert_eq!(limits["memory"]["limit"], 1 << 20);
     assert_eq!(spec["process"]["oomScoreAdj"], -997);
 }
+
+#[test]
+fn files_belong_inside_to_whom_they_belong_outside_where_users_are_the_pods_own() {
+    let config = ContainerConfig { mounts: vec![Mount::bind("/data", "/data")], ..Default::default() };
+    for own_users in [false, true] {
+        let spec = built(&config, &SandboxConfig { own_users, ..Default::default() });
+        for target in ["/data", "/etc/hosts", "/dev/shm"] {
+            let options = mount(&spec, target).unwrap()["options"].as_array().unwrap().clone();
+            assert_eq!(options.contains(&json!("ridmap")), own_users, "{target}");
+        }
+    }
+}

@@ -5,6 +5,13 @@ use super::*;
 pub(super) fn granted(state: &mut State, verdict: Result<(), Resize>, out: &mut Vec<Action>) {
     match verdict {
         Ok(()) => {
+            if state.granted.get(WHOLE) != state.asked.get(WHOLE) {
+                for container in &mut state.containers {
+                    if let Run::Running(running) = &mut container.run {
+                        running.stale = true;
+                    }
+                }
+            }
             state.granted.clone_from(&state.asked);
             state.resize = Some(Resize::InProgress(None));
             out.push(record(false, "ResizeStarted", "Pod resize started".into(), None));
@@ -30,7 +37,7 @@ pub(super) fn resized(state: &mut State, name: &str, id: &str, result: Result<()
     if running.id != id {
         return;
     }
-    running.resizing = false;
+    (running.resizing, running.stale) = (false, false);
     running.resources = granted;
     if let Err(message) = result {
         out.push(record(true, "ResizeError", format!("Pod resize error: {message}"), Some(name)));
@@ -58,7 +65,7 @@ pub(super) fn plan_resize(state: &mut State, now: Timestamp, out: &mut Vec<Actio
         let Some(granted) = granted.get(&container.name) else { continue };
         let restart = plain(&pod, &container.name);
         match &mut container.run {
-            Run::Running(running) if running.resources.as_ref() != Some(granted) => {
+            Run::Running(running) if running.stale || running.resources.as_ref() != Some(granted) => {
                 busy = true;
                 let old = running.resources.clone().unwrap_or_default();
                 if restart.is_some_and(|spec| needs_restart(spec, &old, granted)) {

@@ -510,3 +510,81 @@ fn a_resize_without_room_waits_and_is_tried_when_there_is_some() {
     );
     assert!(script.on(Event::Room).contains(&Action::AskForRoom));
 }
+
+#[test]
+fn containers_that_have_the_pods_limits_are_resized_with_it() {
+    let spec = json!({"containers": [container("a")], "resources": {"limits": {"cpu": "100m"}}});
+    let mut script = Script::new(spec);
+    script.up();
+    script.run("a");
+    if let Run::Running(running) = &mut script.state.container_mut("a").unwrap().run {
+        running.resources = Some(ResourceRequirements::default());
+    }
+    let mut pod = (*script.state.pod).clone();
+    let whole = json!({"limits": {"cpu": "200m"}});
+    pod.spec.as_mut().unwrap().resources = Some(serde_json::from_value(whole).unwrap());
+    assert!(script.on(Event::Changed(Arc::new(pod))).contains(&Action::AskForRoom));
+    let out = script.on(Event::Granted(Ok(())));
+    assert!(out.contains(&Action::Resize("a".into(), "a-0".into())));
+    script.on(Event::Resized("a".into(), "a-0".into(), Ok(())));
+    assert!(script.state.resize.is_none());
+    let limits = script.state.status.resources.clone().unwrap().limits.unwrap();
+    assert_eq!(limits["cpu"].0, "200m");
+}
+
+#[test]
+fn a_rule_may_begin_the_whole_pod_once_more() {
+    let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let mut script = Script::new(json!({
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 5,
+        "initContainers": [container("i")],
+        "containers": [{"name": "a", "image": "app", "restartPolicy": "Never", "restartPolicyRules": rule}, container("b")],
+    }));
+    script.up();
+    script.run("i");
+    script.exited("i", 0);
+    script.run("a");
+    script.run("b");
+    let out = script.exited("a", 42);
+    assert_eq!(stops(&out), [("b".to_owned(), 5, true)]);
+    assert!(starts(&out).is_empty());
+    let restarting = |script: &Script| {
+        let list = script.state.status.conditions.clone().unwrap();
+        list.into_iter().find(|one| one.type_ == "AllContainersRestarting").unwrap().status
+    };
+    assert_eq!(restarting(&script), "True");
+    // First what ran before the others, and only once all have ended.
+    let out = script.exited("b", 143);
+    assert!(out.contains(&Action::FetchImage("i".into())) && !out.contains(&Action::FetchImage("a".into())));
+    script.run("i");
+    script.exited("i", 0);
+    script.run("a");
+    script.run("b");
+    assert_eq!(restarting(&script), "False");
+    assert_eq!(script.phase(), "Running");
+    let counts: Vec<u32> = script.state.containers.iter().map(|container| container.attempts).collect();
+    assert_eq!(counts, [2, 2, 2]);
+    // Another code ends the pod as ever.
+    script.exited("a", 1);
+    script.exited("b", 0);
+    assert_eq!(script.phase(), "Failed");
+}
+
+#[test]
+fn a_new_sandbox_begins_with_the_init_containers() {
+    let mut script = Script::new(json!({"initContainers": [container("i")], "containers": [container("a")]}));
+    script.up();
+    script.run("i");
+    script.exited("i", 0);
+    script.run("a");
+    let out = script.on(Event::SandboxDied("s1".into()));
+    assert!(out.contains(&Action::CreateSandbox(1)), "{out:?}");
+    let out = script.on(Event::SandboxReady("s2".into(), None));
+    let fetched = script.log.iter().filter(|action| **action == Action::FetchImage("i".into())).count();
+    assert_eq!(fetched, 2, "{out:?}");
+    script.run("i");
+    script.exited("i", 0);
+    script.after(20);
+    script.run("a");
+    assert_eq!(script.phase(), "Running");
+}
