@@ -45,24 +45,24 @@ pub struct Structural {
 
 /// The schema of one value.
 #[derive(Debug, Default)]
-struct Node {
-    types: Types,
+pub(crate) struct Node {
+    pub(crate) types: Types,
     nullable: bool,
-    preserve: bool,
-    embedded: bool,
-    atomic_map: bool,
-    list_type: Option<ListType>,
-    items: Option<Box<Node>>,
+    pub(crate) preserve: bool,
+    pub(crate) embedded: bool,
+    pub(crate) atomic_map: bool,
+    pub(crate) list_type: Option<ListType>,
+    pub(crate) items: Option<Box<Node>>,
     /// Sorted by name.
-    properties: Box<[(Box<str>, Node)]>,
-    additional: Additional,
-    default: Option<Box<Value>>,
+    pub(crate) properties: Box<[(Box<str>, Node)]>,
+    pub(crate) additional: Additional,
+    pub(crate) default: Option<Box<Value>>,
     checks: Option<Box<Checks>>,
 }
 
 /// `additionalProperties`.
 #[derive(Debug, Default)]
-enum Additional {
+pub(crate) enum Additional {
     #[default]
     Unset,
     Allowed,
@@ -72,7 +72,7 @@ enum Additional {
 
 /// The types that a value may have; none means any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Types {
+pub(crate) enum Types {
     #[default]
     Any,
     One(JsonType),
@@ -80,7 +80,7 @@ enum Types {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum JsonType {
+pub(crate) enum JsonType {
     Array,
     Boolean,
     Integer,
@@ -116,7 +116,7 @@ struct Checks {
 }
 
 impl Node {
-    fn property(&self, name: &str) -> Option<&Node> {
+    pub(crate) fn property(&self, name: &str) -> Option<&Node> {
         let at = self.properties.binary_search_by(|(k, _)| k.as_ref().cmp(name)).ok()?;
         Some(&self.properties[at].1)
     }
@@ -126,6 +126,16 @@ impl Node {
             Additional::Schema(node) => Some(node),
             _ => None,
         }
+    }
+
+    /// Keys of a list of type map.
+    pub(crate) fn list_map_keys(&self) -> &[Box<str>] {
+        self.checks.as_ref().map_or(&[], |checks| &checks.list_map_keys)
+    }
+
+    /// Whether a format is named that is checked.
+    pub(crate) fn has_format(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.format.is_some())
     }
 
     /// The schema of a member: its property's, else that of additional properties.
@@ -148,6 +158,11 @@ impl Structural {
     /// Compiles a schema that was checked when its definition was stored.
     pub fn of_checked(schema: &Value) -> Structural {
         Structural { root: compile::node(schema) }
+    }
+
+    /// The schema of the object itself.
+    pub(crate) fn root(&self) -> &Node {
+        &self.root
     }
 
     /// Drops what the schema does not have; metadata of the root and of embedded resources stays. Returns the paths of

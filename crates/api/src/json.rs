@@ -39,7 +39,16 @@ const METADATA: &[u8] = b"\"metadata\":{";
 
 /// The canonical encoding of an object, as stored.
 pub fn to_canonical(object: &Value) -> Bytes {
-    let mut out = Vec::with_capacity(1024);
+    canonical(object, None)
+}
+
+/// The same with these bytes as `metadata.managedFields`, whatever the object has there; none for no bytes.
+pub fn to_canonical_with(object: &Value, managed_fields: &[u8]) -> Bytes {
+    canonical(object, Some(managed_fields))
+}
+
+fn canonical(object: &Value, managed_fields: Option<&[u8]>) -> Bytes {
+    let mut out = Vec::with_capacity(1024 + managed_fields.map_or(0, <[u8]>::len));
     out.push(b'{');
     if let Value::Object(map) = object {
         for key in ["kind", "apiVersion"] {
@@ -50,7 +59,10 @@ pub fn to_canonical(object: &Value) -> Bytes {
         }
         out.extend(METADATA);
         if let Some(Value::Object(metadata)) = map.get("metadata") {
-            write::entries(&mut out, metadata, |k| k != "resourceVersion");
+            match managed_fields {
+                None => write::entries(&mut out, metadata, |k| k != "resourceVersion"),
+                Some(bytes) => write_metadata(&mut out, metadata, bytes),
+            }
         }
         out.push(b'}');
         let start = out.len();
@@ -65,6 +77,27 @@ pub fn to_canonical(object: &Value) -> Bytes {
     }
     out.push(b'}');
     Bytes::from(out)
+}
+
+/// Appends the members of metadata, sorted, with `managedFields` from bytes.
+fn write_metadata(out: &mut Vec<u8>, metadata: &serde_json::Map<String, Value>, managed_fields: &[u8]) {
+    const OWN: &str = "managedFields";
+    let start = out.len();
+    write::entries(out, metadata, |k| k < OWN);
+    let comma = |out: &mut Vec<u8>| {
+        if out.len() > start && out.last() != Some(&b',') {
+            out.push(b',');
+        }
+    };
+    if !managed_fields.is_empty() {
+        comma(out);
+        out.extend(b"\"managedFields\":");
+        out.extend(managed_fields);
+    }
+    if metadata.keys().any(|k| k.as_str() > OWN && k != "resourceVersion") {
+        comma(out);
+        write::entries(out, metadata, |k| k > OWN && k != "resourceVersion");
+    }
 }
 
 /// Offsets within canonical bytes.

@@ -11,6 +11,7 @@ pub mod schema;
 pub mod status;
 
 pub mod admit;
+pub mod apply;
 pub mod crd;
 pub mod defaults;
 pub mod json;

@@ -228,6 +228,11 @@ impl Type {
         (low < number32(8)).then_some(Type(low as u16))
     }
 
+    /// Its place among [`Type::all`].
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+
     /// Every type, by name.
     pub fn all() -> impl Iterator<Item = Type> {
         (0..number32(8)).map(|i| Type(i as u16))

@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::schema::{Field, Kind, Shape, Type};
 
 pub use complete::complete;
+pub(crate) use complete::printed_zero;
 pub(crate) use scalar::{bytes, number, print_time, quantity};
 
 /// What happens to fields that the schema does not have, and to duplicate keys: `fieldValidation` of requests.
@@ -297,7 +298,8 @@ pub(crate) fn omitted(field: Field, value: &Value) -> bool {
         (Kind::String | Kind::Bytes, Value::String(s)) => s.is_empty(),
         (Kind::Bool, Value::Bool(b)) => !b,
         (Kind::Int32 | Kind::Int64 | Kind::Double, Value::Number(n)) => n.as_f64() == Some(0.0),
-        (Kind::List, Value::Array(items)) => items.is_empty(),
+        // An empty list of managed fields is a request to forget them.
+        (Kind::List, Value::Array(items)) => items.is_empty() && field.name() != "managedFields",
         (Kind::Map, Value::Object(map)) => map.is_empty(),
         _ => false,
     }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use store::{Compare, Op, Outcome, Revision, Txn};
 
 use crate::{
+    apply::Tracked,
     object::Object,
     server::{Server, store_failed},
     write::Target,
@@ -47,6 +48,8 @@ pub struct Step<'a> {
     pub seen: Option<&'a Arc<Object>>,
     /// Where it leads.
     pub next: Next,
+    /// Who owns its fields then; where that is not said, the state says it itself.
+    pub tracked: Option<&'a Tracked>,
     /// What goes with it.
     pub extra: Extra,
     /// Whether nothing is stored.
@@ -66,13 +69,20 @@ pub enum Stored {
 
 /// Takes a step.
 pub async fn store(server: &Server, step: Step<'_>) -> Result<Stored, Status> {
-    let Step { target, seen, next, extra, dry_run } = step;
+    let Step { target, seen, next, tracked, extra, dry_run } = step;
     let kind = &target.served().kind;
     let key: Arc<str> = target.key().into();
+    let stored_form = async |value: Value| {
+        let value = crate::convert::to_storage(server, target.resource, target.served(), value).await?;
+        Ok::<_, Status>(match tracked {
+            Some(tracked) => tracked.stored(&value, seen.map(|object| object.bytes())),
+            None => json::to_canonical(&value),
+        })
+    };
     let (bytes, gone) = match next {
-        Next::Put(value) => (Some(stored_form(server, target, value).await?), false),
+        Next::Put(value) => (Some(stored_form(value).await?), false),
         Next::Remove(None) => (None, true),
-        Next::Remove(Some(last)) => (Some(stored_form(server, target, last).await?), true),
+        Next::Remove(Some(last)) => (Some(stored_form(last).await?), true),
     };
     let unchanged = |object: &Arc<Object>| bytes.as_ref().is_none_or(|bytes| bytes == object.bytes());
     if let Some(object) = seen.filter(|object| !gone && unchanged(object)) {
@@ -113,9 +123,4 @@ pub async fn store(server: &Server, step: Step<'_>) -> Result<Stored, Status> {
         }
         Err(error) => Err(store_failed(kind.resource(), &error)),
     }
-}
-
-async fn stored_form(server: &Server, target: Target<'_>, value: Value) -> Result<bytes::Bytes, Status> {
-    let stored = crate::convert::to_storage(server, target.resource, target.served(), value).await?;
-    Ok(json::to_canonical(&stored))
 }

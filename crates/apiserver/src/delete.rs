@@ -136,7 +136,8 @@ pub async fn remove(
             Fate::Mark(new) => (Next::Put(new), Extra::default(), false),
             Fate::Remove => (Next::Remove(None), server.allocate(&attributes, None, Some(&old))?, true),
         };
-        let step = Step { target, seen: Some(&current), next, extra, dry_run: options.dry_run };
+        let (seen, dry_run) = (Some(&current), options.dry_run);
+        let step = Step { target, seen, next, tracked: None, extra, dry_run };
         match commit::store(server, step).await? {
             Stored::Done(object) => return Ok(Deleted { object, gone }),
             Stored::Same(object) => return Ok(Deleted { object, gone: false }),

@@ -1,4 +1,4 @@
-//! PATCH: JSON patch, merge patch, strategic merge patch; server-side apply is refused for now.
+//! PATCH: JSON patch, merge patch, strategic merge patch. Server-side apply has a module of its own.
 //!
 //! A patch is applied to the present object and again if someone else was faster, so that it fails only where it contradicts
 //! what is there.
@@ -21,6 +21,7 @@ use serde_json::Value;
 use serve::body::Body;
 
 use crate::{
+    apply,
     call::Call,
     decode,
     options::{FieldValidation, WriteOptions},
@@ -51,14 +52,19 @@ pub struct Patch {
 impl Patch {
     /// Reads the patch of a call. Custom resources have no strategic merge.
     pub async fn read(call: &Call, strategic: bool) -> Result<Self, Status> {
-        const ALL: [&str; 3] =
-            ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+        const ALL: [&str; 4] = [
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/strategic-merge-patch+json",
+            apply::MEDIA,
+        ];
+        const CUSTOM: [&str; 3] = [ALL[0], ALL[1], ALL[3]];
         let media = call.header(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_owned();
         let kind = match media.as_str() {
             "application/json-patch+json" => Kind::Json,
             "application/merge-patch+json" => Kind::Merge,
             "application/strategic-merge-patch+json" if strategic => Kind::Strategic,
-            _ => return Err(Status::unsupported_media_type(if strategic { &ALL } else { &ALL[..2] })),
+            _ => return Err(Status::unsupported_media_type(if strategic { &ALL } else { &CUSTOM })),
         };
         let bytes = call.read_body().await?;
         Ok(Self { kind, value: parse(kind, &bytes)? })
@@ -128,6 +134,9 @@ pub async fn patch_object(
     resource: &Arc<Resource>,
     version: usize,
 ) -> Result<Response<Body>, Status> {
+    if apply::is_apply(call) {
+        return apply::patch(server, call, resource, version).await;
+    }
     let served = &resource.versions[version];
     read::wire(call, served, version)?;
     let patch = Patch::read(call, served.schema.is_some()).await?;
@@ -143,7 +152,7 @@ pub async fn patch_object(
 }
 
 /// What a patch made is checked against the schema and completed with defaults, as a body would be.
-fn complete(
+pub fn complete(
     call: &Call,
     resource: &Resource,
     served: &Served,

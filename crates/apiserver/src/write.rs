@@ -24,6 +24,7 @@ use serve::body::Body;
 
 use crate::{
     admission::{self, Attributes, Operation, quota},
+    apply::{self, Tracked},
     call::Call,
     certificate,
     commit::{self, Extra, Next, Step, Stored},
@@ -112,17 +113,27 @@ pub async fn insert(
     server: &Server,
     call: &Call,
     target: Target<'_>,
+    value: Value,
+    options: &WriteOptions,
+) -> Result<Arc<Object>, Status> {
+    insert_as(server, call, target, value, options, Manner::default()).await
+}
+
+async fn insert_as(
+    server: &Server,
+    call: &Call,
+    target: Target<'_>,
     mut value: Value,
     options: &WriteOptions,
+    manner: Manner,
 ) -> Result<Arc<Object>, Status> {
     let kind = &target.served().kind;
     fit_namespace(target.namespace, &mut value)?;
     let metadata = meta::metadata_mut(&mut value);
-    for field in
-        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"]
-    {
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(field);
     }
+    let sent = metadata.remove("managedFields");
     if !matches!(meta::resource_version(&value), "" | "0") {
         let text = "resourceVersion should not be set on objects to be created";
         return Err(Status::new(500, Reason::Unknown, text, None));
@@ -133,6 +144,7 @@ pub async fn insert(
         let text = "create not allowed while custom resource definition is terminating";
         return Err(Status::new(405, Reason::MethodNotAllowed, text, None));
     }
+    let tracked = apply::created(call, target, &value, sent, options, manner, server.now());
     let generated = meta::name(&value).is_empty() && !meta::generate_name(&value).is_empty();
     let before = generated.then(|| value.clone());
     let mut tries = 0;
@@ -145,7 +157,7 @@ pub async fn insert(
         }
         let name = meta::name(&value).to_owned();
         let target = Target { name: &name, ..target };
-        match insert_named(server, call, target, value, options).await {
+        match insert_named(server, call, target, value, &tracked, options).await {
             Err(status) if generated && status.reason() == Reason::AlreadyExists => {
                 tries += 1;
                 if tries == GENERATE {
@@ -162,6 +174,7 @@ async fn insert_named(
     call: &Call,
     target: Target<'_>,
     mut value: Value,
+    tracked: &Tracked,
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     let kind = &target.served().kind;
@@ -182,7 +195,8 @@ async fn insert_named(
             validate(server, &attributes, target, &value, None).await?;
         }
         quota::charge(server, &attributes, &value, None, &mut extra)?;
-        let step = Step { target, seen: None, next: Next::Put(value), extra, dry_run: options.dry_run };
+        let (next, dry_run) = (Next::Put(value), options.dry_run);
+        let step = Step { target, seen: None, next, tracked: Some(tracked), extra, dry_run };
         match commit::store(server, step).await? {
             Stored::Done(object) | Stored::Same(object) => return Ok(object),
             Stored::Lost(true) => return Err(Status::already_exists(kind.resource(), target.name)),
@@ -253,7 +267,7 @@ async fn validate(
 }
 
 /// Checks the namespace of a body against that of the path, and fills it in.
-fn fit_namespace(namespace: &str, value: &mut Value) -> Result<(), Status> {
+pub fn fit_namespace(namespace: &str, value: &mut Value) -> Result<(), Status> {
     let own = meta::namespace(value);
     if namespace.is_empty() {
         // Cluster-scoped objects lose what they bring.
@@ -301,6 +315,8 @@ pub struct Manner {
     pub upsert: bool,
     /// The change is made from the present object, so that a conflict is no reason to give up.
     pub retry: bool,
+    /// The change brings the entries of `managedFields` that it comes to.
+    pub tracked: bool,
     /// The change is the server's own: what admission, strategy and validation would do is done already.
     pub plain: bool,
 }
@@ -343,7 +359,7 @@ pub async fn replace_with(
     drop_repeated_owners(call, &mut value);
     let unconditional = meta::resource_version(&value).is_empty();
     let upserts = target.resource.definition.is_none() && strategy::allows_create_on_update(&target.served().kind);
-    let manner = Manner { upsert: target.sub.is_empty() && upserts, retry: unconditional, plain: false };
+    let manner = Manner { upsert: target.sub.is_empty() && upserts, retry: unconditional, ..Manner::default() };
     update(server, call, target, &|_| Ok(value.clone()), options, manner).await
 }
 
@@ -389,22 +405,24 @@ pub async fn update(
                 return Err(Status::not_found(kind.resource(), target.name));
             }
             let value = change(&Value::Null)?;
+            check_name(&value, target)?;
             if !matches!(meta::resource_version(&value), "" | "0") || !meta::uid(&value).is_empty() {
                 return Err(Status::not_found(kind.resource(), target.name));
             }
             server.may(call, "create", target).await?;
             let target = Target { name: "", ..target };
-            let object = insert(server, call, target, value, options).await?;
+            let object = insert_as(server, call, target, value, options, manner).await?;
             return Ok(Updated { object, created: true });
         };
-        let old = crate::convert::read(server, resource, served, &current).await?;
+        let mut old = crate::convert::read(server, resource, served, &current).await?;
         let mut new = change(&old)?;
         check_name(&new, target)?;
         check_version(served, &new, &old, target.name)?;
         // An update that names no version is of whatever there is: validation sees it as one of this version.
         let metadata = meta::metadata_mut(&mut new);
         metadata.insert("resourceVersion".to_owned(), meta::resource_version(&old).into());
-        metadata.remove("managedFields");
+        let managed = (meta::metadata_mut(&mut old).remove("managedFields"), metadata.remove("managedFields"));
+        let tracked = apply::updated(call, target, (&old, &new), managed, options, manner, server.now());
         let attributes = target.attributes(call, Operation::Update, options.dry_run);
         let mut extra = Extra::default();
         let _turn = if manner.plain {
@@ -425,7 +443,8 @@ pub async fn update(
         } else {
             Next::Put(new)
         };
-        let step = Step { target, seen: Some(&current), next, extra, dry_run: options.dry_run };
+        let (seen, tracked, dry_run) = (Some(&current), Some(&tracked), options.dry_run);
+        let step = Step { target, seen, next, tracked, extra, dry_run };
         match commit::store(server, step).await? {
             Stored::Done(object) | Stored::Same(object) => return Ok(Updated { object, created: false }),
             Stored::Lost(true) if !manner.retry => return Err(Status::stale(kind.resource(), target.name)),

@@ -55,6 +55,16 @@ pub enum Error {
 /// A client of the API server at `server` (`https://HOST:PORT`), trusting only `authority` (PEM). Requests share one
 /// HTTP/2 connection, which is made anew when it breaks.
 pub fn https(server: &str, authority: &[u8], credentials: &Credentials) -> Result<kube::Client, Error> {
+    https_as("madang", server, authority, credentials)
+}
+
+/// The same under a name of its own: the user agent, under which objects' fields are owned that the client writes.
+pub fn https_as(
+    agent: &'static str,
+    server: &str,
+    authority: &[u8],
+    credentials: &Credentials,
+) -> Result<kube::Client, Error> {
     let wrong = || Error::Server(server.to_owned());
     let base: Uri = server.parse().map_err(|_| wrong())?;
     let host = base.host().ok_or_else(wrong)?.to_owned();
@@ -85,6 +95,7 @@ pub fn https(server: &str, authority: &[u8], credentials: &Credentials) -> Resul
         if let Ok(target) = Uri::from_parts(parts) {
             *request.uri_mut() = target;
         }
+        request.headers_mut().entry(header::USER_AGENT).or_insert(HeaderValue::from_static(agent));
         if let Some(bearer) = &bearer {
             request.headers_mut().insert(header::AUTHORIZATION, bearer.clone());
         }

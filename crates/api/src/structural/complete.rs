@@ -53,7 +53,7 @@ fn value(shape: Shape, value: &mut Value) {
 }
 
 /// What is printed for a field that is not set, if anything.
-fn printed_zero(field: Field) -> Option<Value> {
+pub(crate) fn printed_zero(field: Field) -> Option<Value> {
     let shape = field.shape();
     if field.omit_zero() || shape.pointer() && field.omit_empty() {
         return None;

@@ -3,6 +3,13 @@
 use std::sync::Arc;
 
 use api::{
+    apply::{
+        Writer,
+        element::Element,
+        entries::{self, Entry},
+        scale as owned,
+        set::Set,
+    },
     meta::{self, Gvk, Qualified},
     status::Status,
     strategy::scale::{self, Places},
@@ -13,6 +20,7 @@ use serde_json::Value;
 use serve::body::Body;
 
 use crate::{
+    apply,
     call::Call,
     convert,
     options::WriteOptions,
@@ -60,12 +68,24 @@ pub async fn answer(
     let updated = if verb == "update" {
         let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
         let wanted = super::body(call, &gvk(), SCHEMA, options.field_validation).await?;
-        let change = |old: &Value| set(&places, &wanted, old, &info.name);
         let retry = meta::resource_version(&wanted).is_empty();
-        write::update(server, call, target, &change, &options, Manner { retry, ..Manner::default() }).await?
+        let owned = Owned::new(server, call, resource, version, &options);
+        let change = |old: &Value| Ok(owned.written(&places, &wanted, old, set(&places, &wanted, old, &info.name)?));
+        let manner = Manner { retry, tracked: true, ..Manner::default() };
+        write::update(server, call, target, &change, &options, manner).await?
+    } else if apply::is_apply(call) {
+        let config = call.read_body().await?;
+        let options = WriteOptions::parse_patch(&call.query, true)?;
+        let config = apply::configuration(call, &config, options.field_validation)?;
+        apply::check_type(&config, &gvk())?;
+        let owned = Owned::new(server, call, resource, version, &options);
+        let change = |old: &Value| owned.applied(&places, &config, old, options.force, &info.name);
+        let manner = Manner { retry: true, tracked: true, ..Manner::default() };
+        write::update(server, call, target, &change, &options, manner).await?
     } else {
         let patch = Patch::read(call, true).await?;
         let options = WriteOptions::parse_patch(&call.query, false)?;
+        let owned = Owned::new(server, call, resource, version, &options);
         let change = |old: &Value| {
             let mut wanted = patch.apply_as(api::schema::Type::named(SCHEMA), &scale::of(&places, old))?;
             if let Some(schema) = api::schema::Type::named(SCHEMA) {
@@ -76,9 +96,10 @@ pub async fn answer(
                     },
                 )?;
             }
-            set(&places, &wanted, old, &info.name)
+            Ok(owned.written(&places, &wanted, old, set(&places, &wanted, old, &info.name)?))
         };
-        write::update(server, call, target, &change, &options, Manner { retry: true, ..Manner::default() }).await?
+        let manner = Manner { retry: true, tracked: true, ..Manner::default() };
+        write::update(server, call, target, &change, &options, manner).await?
     };
     show(&convert::read(server, resource, served, &updated.object).await?)
 }
@@ -104,4 +125,64 @@ fn set(places: &Places, wanted: &Value, old: &Value, name: &str) -> Result<Value
         meta::set_uid(&mut new, meta::uid(wanted));
     }
     Ok(new)
+}
+
+/// Who owns the size of a workload after its Scale was written.
+struct Owned {
+    /// Where the size stands in each version of the workload.
+    sizes: Vec<(String, Option<Vec<Element>>)>,
+    /// The workload's version in the request.
+    version: String,
+    manager: String,
+    now: String,
+}
+
+impl Owned {
+    fn new(server: &Server, call: &Call, resource: &Resource, version: usize, options: &WriteOptions) -> Self {
+        let size = |index: usize| places(resource, index).ok().map(|places| owned::place(&places.spec_replicas));
+        let sizes = resource.versions.iter().enumerate();
+        Self {
+            sizes: sizes.map(|(index, served)| (served.kind.api_version(), size(index))).collect(),
+            version: resource.versions[version].kind.api_version(),
+            manager: apply::manager(call, options),
+            now: meta::rfc3339(server.now()),
+        }
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer { manager: &self.manager, api_version: owned::VERSION, subresource: "scale", now: &self.now }
+    }
+
+    fn entries(old: &Value) -> Vec<Entry> {
+        let stored = old.pointer("/metadata/managedFields").unwrap_or(&Value::Null);
+        entries::parse(stored).unwrap_or_default()
+    }
+
+    /// The workload with the entries that `scale` comes to.
+    fn with(&self, old: &Value, scale: Vec<Entry>, mut new: Value) -> Value {
+        let all = owned::to_workload(&Self::entries(old), scale, &self.sizes, &self.version);
+        meta::metadata_mut(&mut new).insert("managedFields".to_owned(), entries::to_value(&all));
+        new
+    }
+
+    /// After an update or a patch.
+    fn written(&self, places: &Places, wanted: &Value, old: &Value, new: Value) -> Value {
+        let before = owned::to_scale(&Self::entries(old), &self.sizes);
+        let none = Set::default();
+        let versions = apply::scale_versions(&none, &|object, _| object.clone());
+        let after = api::apply::update(&versions, &scale::of(places, old), wanted, before, &self.writer());
+        self.with(old, after, new)
+    }
+
+    /// The workload after a configuration was applied to its Scale.
+    fn applied(&self, places: &Places, config: &Value, old: &Value, force: bool, name: &str) -> Result<Value, Status> {
+        let mut live = scale::of(places, old);
+        let before = owned::to_scale(&Self::entries(old), &self.sizes);
+        meta::metadata_mut(&mut live).insert("managedFields".to_owned(), entries::to_value(&before));
+        let none = Set::default();
+        let versions = apply::scale_versions(&none, &|object, _| object.clone());
+        let (wanted, after) = apply::applied(&versions, &live, config, &self.writer(), force)?;
+        let new = set(places, &wanted, old, name)?;
+        Ok(self.with(old, after, new))
+    }
 }

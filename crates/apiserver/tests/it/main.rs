@@ -3,6 +3,7 @@
 
 mod access;
 mod admission;
+mod apply;
 mod bad_input;
 mod certificates;
 mod connect;

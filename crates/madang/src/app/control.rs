@@ -82,7 +82,10 @@ fn in_process(server: &ApiServer, user: &str, groups: &[&str]) -> kube::Client {
     let groups = groups.iter().copied().chain(["system:authenticated"]).map(str::to_owned).collect();
     let user = User { name: user.to_owned(), groups, ..User::default() };
     let server = server.clone();
+    // Fields are owned under upstream's names, by which tools know what controllers write.
+    let agent = if user.name == "system:kube-scheduler" { "kube-scheduler" } else { "kube-controller-manager" };
     client::connection::in_process(move |mut request: http::Request<kube::client::Body>| {
+        request.headers_mut().insert(http::header::USER_AGENT, http::HeaderValue::from_static(agent));
         request.extensions_mut().insert(user.clone());
         let (server, request) = (server.clone(), request.map(|body| body.map_err(Into::into).boxed_unsync()));
         async move { server.handle(request).await }

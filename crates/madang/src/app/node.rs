@@ -34,7 +34,7 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let credentials =
         Credentials::Certificate { chain: files.read("node/client.crt")?, key: files.read("node/client.key")? };
     let authority = files.read("ca.crt")?;
-    let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
+    let client = client::connection::https_as("kubelet", &config.api_url(), &authority, &credentials)?;
     let settings = node::config::Config {
         name: config.node_name.clone(),
         ip: config.node_ip,

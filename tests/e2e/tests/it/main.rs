@@ -1,5 +1,6 @@
 //! Everything that a user does, on a running cluster. Needs root, a static busybox, and kubectl 1.36 or newer.
 
+mod apply;
 mod bad_input;
 mod kubectl;
 mod machine;
