@@ -13,7 +13,7 @@ use api::{
 use serde_json::{Value, json};
 use store::{Compare, Op, Outcome, Revision, Txn};
 
-use crate::{object::Object, registry::Resource, server::Server};
+use crate::{config::FRONT_PROXY, object::Object, registry::Resource, server::Server};
 
 mod roles;
 
@@ -159,6 +159,18 @@ fn authentication(server: &Server) -> Wanted {
     let mut data = serde_json::Map::new();
     if !server.config.client_ca.is_empty() {
         data.insert("client-ca-file".to_owned(), server.config.client_ca.as_str().into());
+    }
+    if let Some(proxy) = &server.config.front_proxy {
+        data.insert("requestheader-client-ca-file".to_owned(), proxy.authority.as_str().into());
+        for (name, list) in [
+            ("requestheader-allowed-names", FRONT_PROXY),
+            ("requestheader-username-headers", "X-Remote-User"),
+            ("requestheader-uid-headers", "X-Remote-Uid"),
+            ("requestheader-group-headers", "X-Remote-Group"),
+            ("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+        ] {
+            data.insert(name.to_owned(), json!([list]).to_string().into());
+        }
     }
     made(
         "",

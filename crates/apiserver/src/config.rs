@@ -24,6 +24,8 @@ pub struct Config {
     pub server_ca: String,
     /// TLS settings for requests to nodes: the kubelet client certificate and the CA of their serving certificates.
     pub node_tls: Option<Arc<rustls::ClientConfig>>,
+    /// What this server shows to the API servers that it stands before; without it none is reached.
+    pub front_proxy: Option<FrontProxy>,
     /// The address under which pods reach this server, and the port it listens on.
     pub advertise: (Ipv4Addr, u16),
     /// Addresses of ClusterIPs: network and prefix length, such as 10.43.0.0/16.
@@ -38,6 +40,20 @@ pub struct Config {
     pub compaction: Duration,
 }
 
+/// The certificate by which other API servers know that a request comes from this one.
+#[derive(Clone, Debug)]
+pub struct FrontProxy {
+    /// PEM of the CA that it comes from, published for them.
+    pub authority: String,
+    /// PEM of the certificate, whose common name is [`FRONT_PROXY`].
+    pub certificate: Vec<u8>,
+    /// PEM of its key.
+    pub key: Vec<u8>,
+}
+
+/// The only name that other API servers are told to believe.
+pub const FRONT_PROXY: &str = "front-proxy-client";
+
 impl Config {
     /// Settings with everything in `dir` and the project's defaults.
     pub fn in_dir(dir: &std::path::Path) -> Self {
@@ -50,6 +66,7 @@ impl Config {
             client_ca: String::new(),
             server_ca: String::new(),
             node_tls: None,
+            front_proxy: None,
             advertise: (Ipv4Addr::LOCALHOST, 6443),
             service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
             node_ports: (30000, 32767),

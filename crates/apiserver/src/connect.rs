@@ -36,7 +36,7 @@ use crate::{
 
 mod links;
 mod proxy;
-mod trust;
+pub mod trust;
 
 /// Whether a sub-resource is answered here.
 pub fn is_stream(sub: &Sub) -> bool {
@@ -322,7 +322,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// The request as others get it: without what the caller proved its identity to this server with.
-fn outgoing(call: &Call, path: &str) -> Result<Request<Body>, Status> {
+pub fn outgoing(call: &Call, path: &str) -> Result<Request<Body>, Status> {
     let mut parts = call.parts.clone();
     parts.uri = path.parse().map_err(|error| Status::bad_request(format!("path {path:?}: {error}")))?;
     let headers = &mut parts.headers;

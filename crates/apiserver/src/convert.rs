@@ -88,9 +88,10 @@ pub async fn shown(
     Ok(objects)
 }
 
-/// Whether a webhook decides what objects look like in a version.
-pub fn is_foreign(resource: &Resource, served: &Served) -> bool {
-    asks(resource).is_some_and(|(definition, _)| definition.stored_type() != served.kind.gvk())
+/// Whether a webhook decides what objects look like. Even in the version in which they are stored: what was written before
+/// that version became the stored one is of another.
+pub fn is_foreign(resource: &Resource) -> bool {
+    asks(resource).is_some()
 }
 
 fn asks(resource: &Resource) -> Option<(&Definition, &Conversion)> {

@@ -19,7 +19,7 @@ use http::{HeaderValue, Response, header};
 use serde_json::{Map, Value, json};
 use serve::body::{self, Body};
 
-use crate::{call::Call, custom::compare_versions, encode, registry::Registry, server::Server};
+use crate::{aggregate::Api, call::Call, custom::compare_versions, encode, registry::Registry, server::Server};
 
 /// Documents already made, for one generation of the registry.
 #[derive(Debug, Default)]
@@ -27,12 +27,15 @@ pub struct Documents {
     state: Mutex<State>,
 }
 
-/// The generation of the registry, and documents with their ETags by name.
-type State = (u64, HashMap<String, (Bytes, String)>);
+/// What the documents were made of, and the documents with their ETags by name.
+type State = (Generation, HashMap<String, (Bytes, String)>);
+
+/// The generations of the registry, and of what other servers serve.
+type Generation = (u64, u64);
 
 impl Documents {
     /// A document and its ETag.
-    fn get(&self, generation: u64, name: &str, make: impl FnOnce() -> Value) -> (Bytes, String) {
+    fn get(&self, generation: Generation, name: &str, make: impl FnOnce() -> Value) -> (Bytes, String) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0 != generation {
             *state = (generation, HashMap::new());
@@ -99,15 +102,18 @@ pub fn groups(registry: &Registry) -> Vec<(&'static str, Vec<&'static str>)> {
 /// Answers discovery paths; `None` for any other.
 pub fn answer(server: &Server, call: &Call, path: &str) -> Result<Option<Response<Body>>, Status> {
     let registry = server.feed.registry();
-    let generation = registry.generation;
+    let apis = server.aggregator.all(server);
+    let others = Others { server, apis: &apis };
+    let generation = (registry.generation, server.aggregator.generation());
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let documents = &server.discovery;
     if matches!(parts.as_slice(), ["api"] | ["apis"])
         && let Some(version) = aggregated(call)
     {
         let legacy = parts[0] == "api";
-        let (bytes, tag) = documents
-            .get(generation, &format!("aggregated {} {version}", parts[0]), || aggregate(&registry, legacy, version));
+        let (bytes, tag) = documents.get(generation, &format!("aggregated {} {version}", parts[0]), || {
+            aggregate(&registry, &others, legacy, version)
+        });
         let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
         let kind = HeaderValue::from_str(&kind).map_err(Status::internal)?;
         return Ok(Some(tagged(call, kind, bytes, &tag)));
@@ -127,14 +133,19 @@ pub fn answer(server: &Server, call: &Call, path: &str) -> Result<Option<Respons
                 let groups: Vec<Value> = groups
                     .iter()
                     .filter(|(group, _)| !group.is_empty())
-                    .map(|(group, versions)| one_group(group, versions))
+                    .map(|(group, versions)| one_group(group, &others.with(group, versions)))
+                    .chain(others.groups(&registry).into_iter().map(|group| one_group(group, &others.with(group, &[]))))
                     .collect();
                 Some(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups }))
             }
             ["apis", group] => {
                 let groups = groups(&registry);
-                let (group, versions) = groups.iter().find(|(own, _)| own == group && !own.is_empty())?;
-                let mut value = one_group(group, versions);
+                let own = groups.iter().find(|(own, _)| own == group && !own.is_empty());
+                let versions = others.with(group, own.map_or(&[][..], |(_, versions)| versions));
+                if versions.is_empty() {
+                    return None;
+                }
+                let mut value = one_group(group, &versions);
                 value["kind"] = "APIGroup".into();
                 value["apiVersion"] = "v1".into();
                 Some(value)
@@ -256,10 +267,57 @@ fn storage_hash(kind: &Kind) -> String {
     BASE64_STANDARD.encode(&digest.as_ref()[..8])
 }
 
-fn aggregate(registry: &Registry, legacy: bool, discovery: &str) -> Value {
+/// What other servers serve, beside what this one does.
+struct Others<'a> {
+    server: &'a Server,
+    apis: &'a [Api],
+}
+
+impl<'a> Others<'a> {
+    /// Groups of which this server serves nothing, the most important first.
+    fn groups(&self, registry: &Registry) -> Vec<&'a str> {
+        let own = groups(registry);
+        let mut found: Vec<&str> = Vec::new();
+        for api in self.apis {
+            if !own.iter().any(|(group, _)| *group == api.group) && !found.contains(&api.group.as_str()) {
+                found.push(&api.group);
+            }
+        }
+        found
+    }
+
+    /// The versions of a group, this server's own first.
+    fn with<'b>(&self, group: &str, own: &[&'b str]) -> Vec<&'b str>
+    where
+        'a: 'b,
+    {
+        let mut versions = own.to_vec();
+        for api in self.apis.iter().filter(|api| api.group == group) {
+            if !versions.contains(&api.version.as_str()) {
+                versions.push(&api.version);
+            }
+        }
+        versions
+    }
+
+    /// The versions of a group that only others serve, as the aggregated document has them.
+    fn documents(&self, group: &str, own: &[&str]) -> Vec<Value> {
+        let others = self.apis.iter().filter(|api| api.group == group && !own.contains(&api.version.as_str()));
+        let of = |api: &Api| {
+            let freshness = if api.available { "Current" } else { "Stale" };
+            json!({
+                "version": api.version, "resources": self.server.aggregator.resources(&api.name), "freshness": freshness,
+            })
+        };
+        others.map(of).collect()
+    }
+}
+
+fn aggregate(registry: &Registry, others: &Others<'_>, legacy: bool, discovery: &str) -> Value {
     let rows = served(registry);
     let mut items = Vec::new();
     for (group, versions) in groups(registry).iter().filter(|(group, _)| group.is_empty() == legacy) {
+        let foreign = others.documents(group, versions);
         let versions: Vec<Value> = versions
             .iter()
             .map(|version| {
@@ -270,8 +328,15 @@ fn aggregate(registry: &Registry, legacy: bool, discovery: &str) -> Value {
                     .collect();
                 json!({ "version": version, "resources": resources, "freshness": "Current" })
             })
+            .chain(foreign)
             .collect();
         items.push(json!({ "metadata": { "name": group, "creationTimestamp": null }, "versions": versions }));
+    }
+    if !legacy {
+        for group in others.groups(registry) {
+            let versions = others.documents(group, &[]);
+            items.push(json!({ "metadata": { "name": group, "creationTimestamp": null }, "versions": versions }));
+        }
     }
     json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{discovery}"), "metadata": {}, "items": items,

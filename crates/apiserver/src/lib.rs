@@ -45,6 +45,7 @@ pub mod remote;
 pub mod scan;
 pub mod wire;
 
+pub mod aggregate;
 pub mod apply;
 pub mod commit;
 pub mod connect;

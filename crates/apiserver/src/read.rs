@@ -158,7 +158,7 @@ pub async fn collect(
     selection: &Selection,
     options: &ListOptions,
 ) -> Result<(Listed, Option<String>), Status> {
-    if !convert::is_foreign(resource, served) {
+    if !convert::is_foreign(resource) {
         return stored(server, resource, served, selection, options).await;
     }
     let loose = selection.without_fields();

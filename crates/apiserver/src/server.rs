@@ -31,6 +31,7 @@ use task::{Clock, Task};
 
 use crate::{
     admission::{Attributes, quota::Turns},
+    aggregate,
     auth::{self, User, certificate::Certificates, rbac, rbac::Rbac, token::Tokens},
     bootstrap,
     call::Call,
@@ -73,6 +74,8 @@ pub struct Server {
     pub metrics: Metrics,
     /// Discovery documents.
     pub discovery: discovery::Documents,
+    /// API servers behind this one.
+    pub aggregator: aggregate::Aggregator,
     /// Admission webhooks.
     pub hooks: webhook::Hooks,
     /// Who may charge quotas.
@@ -94,6 +97,7 @@ impl ApiServer {
             rbac: Rbac::default(),
             metrics: Metrics::default(),
             discovery: discovery::Documents::default(),
+            aggregator: aggregate::Aggregator::default(),
             hooks: webhook::Hooks::default(),
             turns: Turns::default(),
             random: SystemRandom::new(),
@@ -107,6 +111,7 @@ impl ApiServer {
         auth::aggregation::gather(&server, &roles).await.map_err(|status| anyhow::anyhow!("gather roles: {status}"))?;
         task.spawn("aggregated roles", auth::aggregation::run(server.clone()));
         task.spawn("custom resource definitions", crd::run(server.clone()));
+        task.spawn("api services", aggregate::run(server.clone()));
         task.spawn("old events", expiry::run(server.clone()));
         task.spawn("compaction", compact(server.clone()));
         server.ready.store(true, Ordering::Release);
@@ -372,6 +377,9 @@ impl Server {
         let wanted = rbac::Wanted::of(info);
         if let Err(refusal) = self.authorize(&call.user, &wanted).await {
             return Err(if call.user.name == auth::ANONYMOUS { Status::unauthorized("") } else { refusal });
+        }
+        if let Some((apis, position)) = aggregate::of(self, call.parts.uri.path()) {
+            return aggregate::proxy(self, call, &apis[position]).await;
         }
         if info.is_resource { self.resource_request(call).await } else { plain::answer(self, call).await }
     }

@@ -85,7 +85,7 @@ pub async fn watch(
             Start::After(revision)
         }
     };
-    let foreign = convert::is_foreign(resource, served);
+    let foreign = convert::is_foreign(resource);
     let stored = if foreign { Arc::new(selection.without_fields()) } else { selection.clone() };
     let mut subscription = match resource.cache.watch(stored.clone(), start) {
         Ok(subscription) => subscription,

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! pki/ca.crt, ca.key                           the cluster's authority        root
+//! pki/front-proxy-ca.crt, front-proxy-ca.key   for API servers behind this one  root
 //! pki/control/apiserver.{crt,key}              serves port 6443               control
 //!            kubelet-client.{crt,key}          API server to node             control
+//!            front-proxy-client.{crt,key}      API server to those behind it control
 //!            service-account.key               signs tokens; made by the role control
 //!            encryption.keys                   encrypts Secrets in the store; likewise
 //! pki/node/kubelet.{crt,key}                   serves port 10250              root
@@ -61,7 +63,8 @@ impl Files {
         directory(&self.0, None, 0o755)?;
         directory(&self.path("control"), control, 0o700)?;
         directory(&self.path("node"), None, 0o700)?;
-        let authority = self.authority()?;
+        let authority = self.authority("ca", "madang-ca")?;
+        let proxies = self.authority("front-proxy-ca", "madang-front-proxy-ca")?;
         let node = format!("system:node:{}", config.node_name);
         let mut names = vec![
             "localhost".to_owned(),
@@ -119,14 +122,23 @@ impl Files {
         for leaf in leaves {
             self.leaf(&leaf, &authority)?;
         }
+        let proxy = Leaf {
+            file: "control/front-proxy-client",
+            owner: control,
+            name: apiserver::config::FRONT_PROXY,
+            group: None,
+            names: &[],
+            addresses: &[],
+        };
+        self.leaf(&proxy, &proxies)?;
         Ok(())
     }
 
-    fn authority(&self) -> Result<Issuer<'static, KeyPair>> {
-        let (certificate, key) = (self.path("ca.crt"), self.path("ca.key"));
+    fn authority(&self, file: &str, name: &str) -> Result<Issuer<'static, KeyPair>> {
+        let (certificate, key) = (self.path(&format!("{file}.crt")), self.path(&format!("{file}.key")));
         if !certificate.exists() {
             let pair = KeyPair::generate()?;
-            let mut params = params("madang-ca", None, AUTHORITY_YEARS * 365)?;
+            let mut params = params(name, None, AUTHORITY_YEARS * 365)?;
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params.key_usages =
                 vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
@@ -135,7 +147,7 @@ impl Files {
         }
         let pair = KeyPair::from_pem(&fs::read_to_string(&key).with_context(|| format!("read {}", key.display()))?)
             .with_context(|| format!("use {}", key.display()))?;
-        Issuer::from_ca_cert_pem(&String::from_utf8(self.read("ca.crt")?)?, pair)
+        Issuer::from_ca_cert_pem(&String::from_utf8(self.read(&format!("{file}.crt"))?)?, pair)
             .with_context(|| format!("use {}", certificate.display()))
     }
 

@@ -84,11 +84,22 @@ impl Cluster {
     }
 
     pub async fn start_in(dir: tempfile::TempDir) -> Self {
+        Self::start_as(dir, |_| ()).await
+    }
+
+    /// A new one with other settings.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn start_as(dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         std::fs::write(dir.path().join("tokens"), "alice-token,alice,1,\"readers\"\n").unwrap();
         std::fs::create_dir_all(dir.path().join("store")).unwrap();
         let store = Store::embedded(&dir.path().join("store"), store::embedded::Options::default()).await.unwrap();
         let task = Task::root("test");
-        let server = ApiServer::start(task.clone(), config(dir.path()), store.clone()).await.unwrap();
+        let mut config = config(dir.path());
+        change(&mut config);
+        let server = ApiServer::start(task.clone(), config, store.clone()).await.unwrap();
         assert!(server.ready());
         let cluster = Self { server, store, task, dir };
         // What controllers do elsewhere.

@@ -21,8 +21,16 @@ impl Hook {
         cluster: &Cluster,
         answer: impl Fn(&str, &Value) -> Option<Value> + Clone + Send + Sync + 'static,
     ) -> Self {
+        Self::serve(cluster, "localhost", move |request, question| answer(request.uri.path(), question)).await
+    }
+
+    async fn serve(
+        cluster: &Cluster,
+        name: &str,
+        answer: impl Fn(&http::request::Parts, &Value) -> Option<Value> + Clone + Send + Sync + 'static,
+    ) -> Self {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
         let (chain, key) = (certificate.pem(), key.serialize_pem());
         let tls = serve::tls::server_config(chain.as_bytes(), key.as_bytes(), None).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -32,11 +40,11 @@ impl Hook {
         let handler = move |request: Request<Body>| {
             let (answer, seen) = (answer.clone(), seen.clone());
             async move {
-                let path = request.uri().path().to_owned();
-                let bytes = request.into_body().collect().await.unwrap().to_bytes();
-                let question: Value = serde_json::from_slice(&bytes).unwrap();
+                let (parts, body) = request.into_parts();
+                let bytes = body.collect().await.unwrap().to_bytes();
+                let question: Value = serde_json::from_slice(&bytes).unwrap_or_default();
                 seen.lock().unwrap().push(question.clone());
-                match answer(&path, &question) {
+                match answer(&parts, &question) {
                     Some(answer) => Response::new(body::full(Bytes::from(answer.to_string()))),
                     None => {
                         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -271,4 +279,94 @@ async fn versions_are_converted_by_a_webhook() {
     let updated = cluster.patch(&format!("{}/b", path("v2")), json!({"port": "81"})).await.ok();
     assert_eq!(updated["port"], "81");
     assert_eq!(cluster.get(&format!("{}/b", path("v1"))).await.ok()["hostPort"], "two:81");
+    // What was stored before the stored version changed is converted too.
+    let place_of_storage = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/places.example.com";
+    let change = json!([
+        {"op": "replace", "path": "/spec/versions/0/storage", "value": false},
+        {"op": "replace", "path": "/spec/versions/1/storage", "value": true},
+    ]);
+    cluster.patch(place_of_storage, change).await.ok();
+    cluster.post(&path("v2"), place("c", "four")).await.ok();
+    for (version, field, values) in
+        [("v2", "host", ["three", "two", "four"]), ("v1", "hostPort", ["three:80", "two:81", "four:80"])]
+    {
+        let list = cluster.get(&path(version)).await.ok();
+        let found: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|item| &item[field]).collect();
+        assert_eq!(found, values, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn other_api_servers_answer_for_their_groups() {
+    let cluster = Cluster::start_with(|config| {
+        let key = KeyPair::generate().unwrap();
+        let pem = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
+        let (certificate, key) = (pem.clone().into_bytes(), key.serialize_pem().into_bytes());
+        config.front_proxy = Some(apiserver::config::FrontProxy { authority: pem, certificate, key });
+    })
+    .await;
+    let list = json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "other.example.com/v1",
+        "resources": [
+            {"name": "fish", "singularName": "fish", "namespaced": true, "kind": "Fish", "verbs": ["get", "list"]},
+            {"name": "fish/status", "singularName": "", "namespaced": true, "kind": "Fish", "verbs": ["get"]},
+        ],
+    });
+    let hook = Hook::serve(&cluster, "fish.default.svc", move |request, _| {
+        let header = |name: &str| {
+            request.headers.get_all(name).iter().map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        Some(match request.uri.path() {
+            "/apis/other.example.com/v1" => list.clone(),
+            path => json!({
+                "path": path, "query": request.uri.query(), "user": header("x-remote-user"),
+                "groups": header("x-remote-group"), "token": header("authorization"),
+            }),
+        })
+    })
+    .await;
+    let published =
+        cluster.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await.ok();
+    assert_eq!(published["data"]["requestheader-allowed-names"], "[\"front-proxy-client\"]");
+    let service = json!({"metadata": {"name": "fish"}, "spec": {"type": "ExternalName", "externalName": "localhost"}});
+    cluster.post("/api/v1/namespaces/default/services", service).await.ok();
+    let api = json!({
+        "metadata": {"name": "v1.other.example.com"},
+        "spec": {
+            "group": "other.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
+            "service": {"namespace": "default", "name": "fish", "port": hook.port}, "caBundle": hook.bundle,
+        },
+    });
+    let path = "/apis/apiregistration.k8s.io/v1/apiservices";
+    cluster.post(path, api).await.ok();
+    let mut seen = Value::Null;
+    for _ in 0..100 {
+        seen = cluster.get(&format!("{path}/v1.other.example.com")).await.ok()["status"]["conditions"][0].clone();
+        if seen["status"] == "True" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((&seen["status"], &seen["reason"]), (&json!("True"), &json!("Passed")), "{seen}");
+    let ann = User::new("ann", &["system:masters"]);
+    let place = "/apis/other.example.com/v1/namespaces/default/fish/nemo?x=y";
+    let answer = cluster.as_user(&ann, "GET", place, Value::Null).await.ok();
+    assert_eq!(
+        (&answer["path"], &answer["query"]),
+        (&json!("/apis/other.example.com/v1/namespaces/default/fish/nemo"), &json!("x=y"))
+    );
+    assert_eq!((&answer["user"], &answer["token"]), (&json!(["ann"]), &json!([])));
+    assert_eq!(answer["groups"], json!(["system:masters", "system:authenticated"]));
+    let nobody = User::new("bob", &[]);
+    cluster.as_user(&nobody, "GET", place, Value::Null).await.refused(403, "Forbidden", "other.example.com");
+    assert_eq!(cluster.get("/apis/other.example.com/v1").await.ok()["resources"][0]["name"], "fish");
+    let groups = cluster.get("/apis").await.ok();
+    assert!(groups["groups"].as_array().unwrap().iter().any(|group| group["name"] == "other.example.com"), "{groups}");
+    assert_eq!(cluster.get("/apis/other.example.com").await.ok()["preferredVersion"]["version"], "v1");
+    let accept = [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")];
+    let all = cluster.send(Some(admin()), request("GET", "/apis", &accept, Bytes::new())).await.ok();
+    let group = all["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == "other.example.com");
+    let version = &group.unwrap()["versions"][0];
+    assert_eq!((&version["version"], &version["freshness"]), (&json!("v1"), &json!("Current")));
+    assert_eq!(version["resources"][0]["subresources"][0]["subresource"], "status");
 }

@@ -37,6 +37,11 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
             Some((&files.read("control/kubelet-client.crt")?, &files.read("control/kubelet-client.key")?)),
             &["http/1.1"],
         )?),
+        front_proxy: Some(apiserver::config::FrontProxy {
+            authority: String::from_utf8(files.read("front-proxy-ca.crt")?)?,
+            certificate: files.read("control/front-proxy-client.crt")?,
+            key: files.read("control/front-proxy-client.key")?,
+        }),
         advertise: (config.node_ip, config.port("api")),
         service_cidr: (config.service_cidr.address, config.service_cidr.prefix),
         cluster_domain: config.cluster_domain.clone(),
