@@ -1,0 +1,7 @@
+//! Tests of the data base from outside.
+
+mod contract;
+mod crash;
+mod damage;
+mod model;
+mod world;
