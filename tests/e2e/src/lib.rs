@@ -13,7 +13,7 @@ mod kubectl;
 mod machine;
 mod place;
 
-pub use cluster::{Cluster, Options};
+pub use cluster::{Cluster, Options, binary};
 pub use kubectl::{Answer, Kubectl};
 pub use machine::{Machine, Root};
 pub use place::Place;

@@ -46,6 +46,9 @@ fn bad_input_gets_the_right_refusal() {
         r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"l"}},"data":{{"a":"{}"}}}}"#,
         "x".repeat(4 << 20)
     );
+    let pods = "/api/v1/namespaces/default/pods";
+    let one = format!("{maps}/bad-input");
+    let merge = "application/merge-patch+json";
     let object = |rest: &str| format!(r#"{{"kind":"ConfigMap","apiVersion":"v1",{rest}}}"#);
     let cases: Vec<(&str, String, &str, String, &str, &str)> = vec![
         ("POST", maps.into(), json, "{".into(), "400", "BadRequest"),
@@ -63,6 +66,42 @@ fn bad_input_gets_the_right_refusal() {
             "BadRequest",
         ),
         ("POST", maps.into(), "application/vnd.kubernetes.protobuf", "k8s\0\u{1}\u{2}".into(), "400", "BadRequest"),
+        ("POST", maps.into(), json, String::new(), "400", "BadRequest"),
+        ("POST", maps.into(), json, "[]".into(), "400", "BadRequest"),
+        ("POST", maps.into(), json, "\u{0}\u{1}".into(), "400", "BadRequest"),
+        ("POST", maps.into(), "application/yaml", "a: [b".into(), "400", "BadRequest"),
+        ("POST", maps.into(), json, r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"}}"#.into(), "400", "BadRequest"),
+        ("POST", maps.into(), json, object(r#""metadata":{}"#), "422", "Invalid"),
+        ("POST", maps.into(), json, object(&format!(r#""metadata":{{"name":"{}"}}"#, "n".repeat(254))), "422", "Invalid"),
+        ("POST", maps.into(), json, object(r#""metadata":{"name":"a","namespace":"other"}"#), "400", "BadRequest"),
+        ("POST", maps.into(), json, object(r#""metadata":{"name":"a","labels":{"no spaces":"x"}}"#), "422", "Invalid"),
+        ("POST", maps.into(), json, object(r#""metadata":{"name":"a","resourceVersion":"1"}"#), "500", ""),
+        ("POST", pods.into(), json, r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{}}"#.into(), "422", "Invalid"),
+        (
+            "POST",
+            pods.into(),
+            json,
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{"containers":[{"name":"a","image":"b","ports":[{"containerPort":70000}]}]}}"#.into(),
+            "422",
+            "Invalid",
+        ),
+        ("POST", maps.into(), json, object(r#""metadata":{"name":"bad-input"}"#), "201", ""),
+        ("POST", maps.into(), json, object(r#""metadata":{"name":"bad-input"}"#), "409", "AlreadyExists"),
+        ("PUT", one.clone(), json, object(r#""metadata":{"name":"bad-input","resourceVersion":"1"}"#), "409", "Conflict"),
+        ("PUT", one.clone(), json, object(r#""metadata":{"name":"bad-input","uid":"11111111-2222-3333-4444-555555555555"}"#), "409", "Conflict"),
+        ("PATCH", one.clone(), json, "{}".into(), "415", "UnsupportedMediaType"),
+        ("PATCH", one.clone(), merge, "{".into(), "400", "BadRequest"),
+        ("PATCH", one.clone(), "application/json-patch+json", r#"[{"op":"remove","path":"/data/none"}]"#.into(), "422", "Invalid"),
+        ("PATCH", one.clone(), "application/json-patch+json", r#"{"op":"add"}"#.into(), "400", "BadRequest"),
+        ("PATCH", one.clone(), merge, r#"{"metadata":{"name":"other"}}"#.into(), "400", "BadRequest"),
+        ("DELETE", one.clone(), json, r#"{"preconditions":{"uid":"x"}}"#.into(), "409", "Conflict"),
+        ("DELETE", one.clone(), json, "{".into(), "400", "BadRequest"),
+        ("DELETE", one, json, String::new(), "200", ""),
+        ("GET", format!("{maps}?fieldSelector=spec.nothing%3Dx"), json, String::new(), "400", "BadRequest"),
+        ("GET", format!("{maps}?limit=many"), json, String::new(), "400", "BadRequest"),
+        ("GET", format!("{maps}?continue=nonsense"), json, String::new(), "400", "BadRequest"),
+        ("GET", format!("{maps}?watch=1&resourceVersion=abc"), json, String::new(), "400", "BadRequest"),
+        ("GET", "/apis/no.such.group/v1/things".into(), json, String::new(), "404", "NotFound"),
         ("GET", format!("{maps}/missing"), json, String::new(), "404", "NotFound"),
         ("GET", "/api/v1/nonsense".into(), json, String::new(), "404", "NotFound"),
         ("GET", format!("{maps}?resourceVersion=abc"), json, String::new(), "400", "BadRequest"),
@@ -78,18 +117,19 @@ fn bad_input_gets_the_right_refusal() {
             "NotFound",
         ),
     ];
+    let mut wrong = Vec::new();
     for (method, path, content_type, body, code, reason) in cases {
         let Some((got, answer)) = send(method, &path, content_type, &body) else { return };
         let shown: String = answer.chars().take(300).collect();
-        assert_eq!(got, code, "{method} {path}: {shown}");
-        let status: serde_json::Value =
-            serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{method} {path}: {shown}"));
-        assert_eq!(
-            (&status["kind"], &status["reason"]),
-            (&"Status".into(), &reason.into()),
-            "{method} {path}: {shown}"
-        );
+        // What succeeds has no reason, and neither has upstream's answer to a version that cannot be asked for.
+        let status: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
+        let right = got == code && (reason.is_empty() || (status["kind"] == "Status" && status["reason"] == reason));
+        if !right {
+            let body: String = body.chars().take(100).collect();
+            wrong.push(format!("{method} {path} {body}\n  expected {code} {reason}, got {got}: {shown}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

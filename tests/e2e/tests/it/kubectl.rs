@@ -28,8 +28,43 @@ fn get_prints_every_form_and_describe_tells_the_rest() {
     }
     let missing = kubectl.run(&["get", "pod", "two"]).bad();
     assert!(missing.contains("(NotFound): pods \"two\" not found"), "{missing}");
+    // The other outputs: templates, tables sorted and with labels, everything of a namespace, changes as they come.
+    let go = "--output=go-template={{range .items}}{{.metadata.name}}={{.status.phase}}{{end}}";
+    assert_eq!(kubectl.run(&["get", "pods", go]).good(), "one=Running");
+    let dir = std::env::temp_dir().join(format!("madang-template-{}", std::process::id()));
+    std::fs::write(&dir, "{.metadata.name}").unwrap();
+    let path = format!("--output=jsonpath-file={}", dir.display());
+    assert_eq!(kubectl.run(&["get", "pod", "one", &path]).good(), "one");
+    std::fs::write(&dir, "NAME          NODE\nmetadata.name spec.nodeName\n").unwrap();
+    let columns = format!("--output=custom-columns-file={}", dir.display());
+    assert_eq!(kubectl.run(&["get", "pods", &columns]).good(), "NAME   NODE\none    node-1\n");
+    std::fs::remove_file(&dir).unwrap();
+    assert_eq!(
+        kubectl.run(&["get", "pod", "one", "--output=jsonpath-as-json={.metadata.name}"]).good().trim(),
+        "[\n    \"one\"\n]"
+    );
+    let labelled =
+        kubectl.run(&["get", "pods", "--show-labels", "--label-columns=app", "--sort-by=.metadata.name"]).good();
+    assert!(labelled.contains("APP") && labelled.contains("app=one"), "{labelled}");
+    assert!(kubectl.run(&["get", "pods", "--no-headers"]).good().starts_with("one "));
+    assert_eq!(kubectl.run(&["get", "pods", "--field-selector=status.phase=Pending", "-o", "name"]).good(), "");
+    assert!(kubectl.run(&["get", "pods", "--all-namespaces"]).good().contains("NAMESPACE"));
+    assert!(kubectl.run(&["get", "all"]).good().contains("pod/one"));
+    let mut watch = kubectl.command(&["get", "pods", "--watch", "--output-watch-events", "--output=name"]);
+    let mut child = watch.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    kubectl.run(&["label", "pod", "one", "seen=yes"]).good();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().contains("pod/one"), "the pod comes first");
+    assert!(lines.next().unwrap().unwrap().contains("pod/one"), "and then its change");
+    child.kill().unwrap();
+    child.wait().unwrap();
     assert!(kubectl.run(&["describe", "node", "node-1"]).good().contains("Allocatable:"));
     assert!(kubectl.run(&["events"]).good().contains("Scheduled"));
+    let one = kubectl.run(&["events", "--for=pod/one", "--types=Normal", "--output=json"]).good();
+    let one: serde_json::Value = serde_json::from_str(&one).unwrap();
+    assert!(
+        one["items"].as_array().is_some_and(|items| items.iter().all(|item| item["involvedObject"]["name"] == "one"))
+    );
 }
 
 #[test]
@@ -59,14 +94,114 @@ fn objects_are_applied_diffed_patched_edited_labelled_and_deleted() {
     kubectl.run(&["label", "configmap", "settings", "tier=web"]).good();
     kubectl.run(&["annotate", "configmap", "settings", "note=kept"]).good();
     assert_eq!(kubectl.run(&["get", "configmaps", "-l", "tier in (web)", "-o", "name"]).good(), "configmap/settings\n");
+    let taken = kubectl.run(&["label", "configmap", "settings", "tier=db"]).bad();
+    assert!(taken.contains("already has a value"), "{taken}");
+    kubectl.run(&["label", "configmap", "settings", "tier=db", "--overwrite"]).good();
+    kubectl.run(&["label", "configmap", "settings", "tier-"]).good();
+    kubectl.run(&["annotate", "configmap", "settings", "note-"]).good();
+    assert_eq!(kubectl.field("configmap/settings", "{.metadata.labels}{.metadata.annotations.note}"), "");
+    let dry = kubectl.with_input(&["apply", "--dry-run=server", "--filename", "-"], &map("three")).good();
+    assert!(dry.contains("server dry run"), "{dry}");
+    assert_eq!(kubectl.field("configmap/settings", "{.data.key}"), "");
     let mut edit = kubectl.command(&["edit", "configmap", "settings"]);
     let edited = edit.env("KUBE_EDITOR", "sed -i s/more:/less:/").output().unwrap();
     assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
     assert_eq!(kubectl.field("configmap/settings", "{.data.less}"), "x");
     kubectl.run(&["create", "secret", "generic", "pass", "--from-literal=word=open"]).good();
     assert_eq!(kubectl.field("secret/pass", "{.data.word}"), "b3Blbg==");
+    let replaced = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {only: this}}";
+    kubectl.with_input(&["replace", "--filename", "-"], replaced).good();
+    assert_eq!(kubectl.field("configmap/settings", "{.data}"), r#"{"only":"this"}"#);
     kubectl.run(&["delete", "configmap", "settings"]).good();
     assert!(kubectl.run(&["get", "configmap", "settings"]).bad().contains("not found"));
+    assert!(kubectl.run(&["delete", "configmap", "settings", "--ignore-not-found"]).good().is_empty());
+    kubectl.run(&["delete", "secret", "--all"]).good();
+    assert!(kubectl.run(&["get", "secret", "pass"]).bad().contains("not found"));
+}
+
+#[test]
+fn create_makes_each_kind_that_it_knows() {
+    let Some(kubectl) = space("create") else { return };
+    let image = format!("--image={IMAGE}");
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["configmap", "a", "--from-literal=k=v"], "configmap/a", "{.data.k}"),
+        (&["secret", "generic", "b", "--from-literal=k=v"], "secret/b", "{.data.k}"),
+        (&["secret", "docker-registry", "c", "--docker-username=u", "--docker-password=p"], "secret/c", "{.type}"),
+        (&["serviceaccount", "d"], "serviceaccount/d", "{.metadata.name}"),
+        (&["role", "e", "--verb=get", "--resource=pods"], "role/e", "{.rules[0].verbs[0]}"),
+        (&["rolebinding", "f", "--clusterrole=view", "--user=ann"], "rolebinding/f", "{.subjects[0].name}"),
+        (&["deployment", "g", &image, "--replicas=0"], "deployment/g", "{.spec.replicas}"),
+        (&["service", "clusterip", "h", "--tcp=80:8080"], "service/h", "{.spec.ports[0].targetPort}"),
+        (&["service", "nodeport", "i", "--tcp=80"], "service/i", "{.spec.type}"),
+        (&["service", "externalname", "j", "--external-name=example.org"], "service/j", "{.spec.externalName}"),
+    ];
+    let expected =
+        ["v", "dg==", "kubernetes.io/dockerconfigjson", "d", "get", "ann", "0", "8080", "NodePort", "example.org"];
+    for ((words, object, path), expected) in cases.iter().zip(expected) {
+        kubectl.run(&[&["create"], *words].concat()).good();
+        assert_eq!(kubectl.field(object, path), expected, "{words:?}");
+        let again = kubectl.run(&[&["create"], *words].concat()).bad();
+        assert!(again.contains("already exists"), "{again}");
+    }
+    let token = kubectl.run(&["create", "token", "d", "--duration=10m"]).good();
+    assert_eq!(token.trim().split('.').count(), 3, "{token}");
+}
+
+#[test]
+fn wait_returns_when_it_is_so_or_says_that_it_is_not() {
+    let Some(kubectl) = space("wait") else { return };
+    kubectl.apply(&pod("one", SLEEP));
+    kubectl.run(&["wait", "--for=jsonpath={.status.phase}=Running", "pod/one", "--timeout=30s"]).good();
+    kubectl.run(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=30s"]).good();
+    let not = kubectl.run(&["wait", "--for=condition=Ready=false", "pod/one", "--timeout=1s"]).bad();
+    assert!(not.contains("timed out"), "{not}");
+    kubectl.run(&["delete", "pod", "one", "--wait=false"]).good();
+    kubectl.run(&["wait", "--for=delete", "pod/one", "--timeout=30s"]).good();
+    kubectl.run(&["wait", "--for=create", "configmap/kube-root-ca.crt", "--timeout=10s"]).good();
+}
+
+#[test]
+fn a_running_process_is_attached_to() {
+    let Some(kubectl) = space("attach") else { return };
+    let reads = pod("one", "while read -r line; do echo got $line; done")
+        .replace("    command:", "    stdin: true\n    command:");
+    kubectl.apply(&reads);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/one", "--timeout=30s"]).good();
+    let mut attach = kubectl.command(&["attach", "-i", "--quiet", "one"]);
+    let mut child = attach.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"words\n").unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+    assert_eq!(line, "got words\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(kubectl.until(&["logs", "one"], |out| !out.is_empty()).contains("got words"));
+}
+
+#[test]
+fn parts_of_a_deployment_are_set_one_by_one() {
+    let Some(kubectl) = space("set") else { return };
+    let image = format!("--image={IMAGE}");
+    kubectl.run(&["create", "deployment", "web", &image, "--replicas=0"]).good();
+    kubectl.run(&["create", "service", "clusterip", "web", "--tcp=80"]).good();
+    kubectl.run(&["create", "serviceaccount", "robot"]).good();
+    let container = |path: &str| kubectl.field("deployment/web", &format!("{{.spec.template.spec.{path}}}"));
+    kubectl.run(&["set", "image", "deployment/web", "busybox=other:1"]).good();
+    assert_eq!(container("containers[0].image"), "other:1");
+    kubectl.run(&["set", "resources", "deployment/web", "--limits=cpu=200m,memory=64Mi", "--requests=cpu=100m"]).good();
+    assert_eq!(container("containers[0].resources.limits.memory"), "64Mi");
+    kubectl.run(&["set", "env", "deployment/web", "A=b", "C=d"]).good();
+    assert_eq!(container("containers[0].env[*].name"), "A C");
+    kubectl.run(&["set", "env", "deployment/web", "A-"]).good();
+    assert_eq!(container("containers[0].env[*].name"), "C");
+    kubectl.run(&["set", "serviceaccount", "deployment/web", "robot"]).good();
+    assert_eq!(container("serviceAccountName"), "robot");
+    kubectl.run(&["set", "selector", "service/web", "app=other"]).good();
+    assert_eq!(kubectl.field("service/web", "{.spec.selector.app}"), "other");
+    kubectl.run(&["create", "rolebinding", "look", "--clusterrole=view", "--user=ann"]).good();
+    kubectl.run(&["set", "subject", "rolebinding/look", "--user=bob"]).good();
+    assert_eq!(kubectl.field("rolebinding/look", "{.subjects[*].name}"), "ann bob");
 }
 
 #[test]
@@ -171,4 +306,11 @@ fn rights_resources_and_discovery_are_told() {
     assert!(kubectl.run(&["version"]).good().contains("Server Version: v1.37"));
     assert!(kubectl.run(&["explain", "pod.spec.containers"]).good().contains("image"));
     assert!(kubectl.run(&["auth", "whoami"]).good().contains("system:masters"));
+    let rights = kubectl.run(&["auth", "can-i", "--list", account]).good();
+    assert!(rights.contains("configmaps") && rights.contains("[get list]"), "{rights}");
+    let namespaced = kubectl.run(&["api-resources", "--namespaced=false", "--output=name"]).good();
+    assert!(namespaced.contains("nodes") && !namespaced.lines().any(|line| line == "pods"), "{namespaced}");
+    let apps = kubectl.run(&["api-resources", "--api-group=apps", "--verbs=list,get", "--no-headers"]).good();
+    assert!(apps.lines().any(|line| line.starts_with("deployments") && line.contains("deploy")), "{apps}");
+    assert!(kubectl.run(&["cluster-info"]).good().contains("Kubernetes control plane"));
 }

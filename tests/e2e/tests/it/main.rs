@@ -2,11 +2,14 @@
 
 mod apply;
 mod bad_input;
+mod etcd;
 mod kubectl;
 mod machine;
 mod network;
+mod other_engines;
 mod pods;
 mod restarts;
 mod shared;
+mod shop;
 mod systemd;
 mod workloads;

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use e2e::{Cluster, Kubectl, Options};
+use e2e::{Cluster, Kubectl, Options, Place};
 
 /// The image of most tests: a static busybox.
 pub const IMAGE: &str = "test.madang.dev/busybox:1";
@@ -32,10 +32,15 @@ pub fn fresh(n: u32, flags: &[&str]) -> Option<Cluster> {
     if lacks(missing()) {
         return None;
     }
+    Some(fresh_in(Place::new(n).expect("make a place"), n, flags))
+}
+
+/// The same in a place where something is there already.
+pub fn fresh_in(place: Place, n: u32, flags: &[&str]) -> Cluster {
     let options = Options { flags: flags.iter().map(|flag| (*flag).to_owned()).collect() };
-    let cluster = Cluster::start(n, &options).expect("start a cluster");
+    let cluster = Cluster::start(place, n, &options).expect("start a cluster");
     cluster.load(&busybox()).expect("load the test image");
-    Some(cluster)
+    cluster
 }
 
 /// Whether something is missing, which only matters less than everything where nobody relies on the tests.
