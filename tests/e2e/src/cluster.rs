@@ -36,10 +36,9 @@ pub struct Cluster {
 const READY: Duration = Duration::from_secs(60);
 
 impl Cluster {
-    /// Starts the cluster number `n` of this process and waits until it is ready.
-    pub fn start(n: u32, options: &Options) -> Result<Self> {
+    /// Starts the cluster number `n` of this process in a place and waits until it is ready.
+    pub fn start(place: Place, n: u32, options: &Options) -> Result<Self> {
         let binary = binary()?;
-        let place = Place::new(n)?;
         let id = std::process::id();
         let dir = std::env::temp_dir().join(format!("madang-e2e-{id}-{n}"));
         std::fs::create_dir_all(&dir)?;
@@ -189,7 +188,7 @@ fn reaper(place: &Place, binary: &Path, dir: &Path) -> Result<Child> {
 }
 
 /// The binary under test: `$MADANG_BIN`, else the one that the workspace has built.
-pub(crate) fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("MADANG_BIN") {
         return Ok(path.into());
     }
