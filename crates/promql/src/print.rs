@@ -20,37 +20,51 @@ const WIDTH: usize = 100;
 
 /// The expression on as many lines as it needs, indented by two spaces.
 pub fn pretty(expr: &Expr) -> String {
-    indented(expr, 0)
+    Lines { width: WIDTH }.indented(expr, 0)
 }
 
-fn indented(expr: &Expr, level: usize) -> String {
-    let indent = "  ".repeat(level);
-    let line = expr.to_string();
-    let fits = line.len() <= WIDTH;
-    match expr {
-        Expr::Subquery(subquery) if !fits => format!("{}{}", indented(&subquery.expr, level), Suffix(subquery)),
-        // Upstream leaves its short form without an indent.
-        Expr::Subquery(_) => line,
-        Expr::Unary(unary) => {
-            let sign = if unary.negative { '-' } else { '+' };
-            format!("{indent}{sign}{}", indented(&unary.expr, level).trim())
+/// The same with lines of at most `width` bytes, where that can be had.
+pub fn pretty_within(expr: &Expr, width: usize) -> String {
+    Lines { width }.indented(expr, 0)
+}
+
+struct Lines {
+    width: usize,
+}
+
+impl Lines {
+    fn indented(&self, expr: &Expr, level: usize) -> String {
+        let indent = "  ".repeat(level);
+        let line = expr.to_string();
+        let fits = line.len() <= self.width;
+        match expr {
+            Expr::Subquery(subquery) if !fits => {
+                format!("{}{}", self.indented(&subquery.expr, level), Suffix(subquery))
+            }
+            // Upstream leaves its short form without an indent.
+            Expr::Subquery(_) => line,
+            Expr::Unary(unary) => {
+                let sign = if unary.negative { '-' } else { '+' };
+                format!("{indent}{sign}{}", self.indented(&unary.expr, level).trim())
+            }
+            _ if fits => format!("{indent}{line}"),
+            Expr::Aggregate(aggregate) => {
+                let param =
+                    aggregate.param.as_ref().map_or(String::new(), |p| format!("{},\n", self.indented(p, level + 1)));
+                let inner = self.indented(&aggregate.expr, level + 1);
+                format!("{indent}{}(\n{param}{inner}\n{indent})", Head(aggregate))
+            }
+            Expr::Binary(binary) => {
+                let (left, right) = (self.indented(&binary.left, level + 1), self.indented(&binary.right, level + 1));
+                format!("{left}\n{indent}{}\n{right}", Operator(binary))
+            }
+            Expr::Call(call) => {
+                let args: Vec<_> = call.args.iter().map(|arg| self.indented(arg, level + 1)).collect();
+                format!("{indent}{}(\n{}\n{indent})", call.function.name, args.join(",\n"))
+            }
+            Expr::Paren(paren) => format!("{indent}(\n{}\n{indent})", self.indented(&paren.expr, level + 1)),
+            Expr::Matrix(_) | Expr::Number(_) | Expr::Text(_) | Expr::Selector(_) => format!("{indent}{line}"),
         }
-        _ if fits => format!("{indent}{line}"),
-        Expr::Aggregate(aggregate) => {
-            let param = aggregate.param.as_ref().map_or(String::new(), |p| format!("{},\n", indented(p, level + 1)));
-            let inner = indented(&aggregate.expr, level + 1);
-            format!("{indent}{}(\n{param}{inner}\n{indent})", Head(aggregate))
-        }
-        Expr::Binary(binary) => {
-            let (left, right) = (indented(&binary.left, level + 1), indented(&binary.right, level + 1));
-            format!("{left}\n{indent}{}\n{right}", Operator(binary))
-        }
-        Expr::Call(call) => {
-            let args: Vec<_> = call.args.iter().map(|arg| indented(arg, level + 1)).collect();
-            format!("{indent}{}(\n{}\n{indent})", call.function.name, args.join(",\n"))
-        }
-        Expr::Paren(paren) => format!("{indent}(\n{}\n{indent})", indented(&paren.expr, level + 1)),
-        Expr::Matrix(_) | Expr::Number(_) | Expr::Text(_) | Expr::Selector(_) => format!("{indent}{line}"),
     }
 }
 

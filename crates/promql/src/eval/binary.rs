@@ -207,20 +207,22 @@ impl Evaluator<'_> {
             swapped,
             sides: &sides,
             collector: Collector::new(self.grid),
-            results: HashMap::new(),
+            results: Vec::new(),
+            places: HashMap::new(),
+            recent: vec![(None, usize::MAX); sides.left.len()],
             numbers: HashMap::new(),
-            matched: vec![Vec::new(); sides.count],
+            matched: vec![0; sides.count],
             several: HashSet::new(),
         };
+        let mut ones: Vec<Option<(usize, Value)>> = vec![None; sides.count];
         // The fill values stay with the side that was written there, whichever has many.
         let (fill_many, fill_one) = (fill_left, fill_right);
         for step in 0..self.grid.steps {
             if step % 1024 == 1023 {
                 self.query.meter.check()?;
             }
-            pairs.matched.iter_mut().for_each(Vec::clear);
             pairs.several.clear();
-            let mut ones: Vec<Option<(usize, Value)>> = vec![None; sides.count];
+            ones.fill(None);
             let mut any_one = false;
             for (at, series) in sides.right.iter().enumerate() {
                 let Some(value) = series.at(step) else { continue };
@@ -246,7 +248,7 @@ impl Evaluator<'_> {
             if let Some(fill) = fill_many {
                 for (at, value) in ones.iter().flatten() {
                     let signature = sides.right_signatures[*at];
-                    if pairs.matched[signature].is_empty() {
+                    if pairs.matched[signature] != step + 1 {
                         pairs.join(step, signature, None, Some(*at), &Value::Float(fill), value)?;
                     }
                 }
@@ -277,15 +279,53 @@ struct Pairs<'a> {
     swapped: bool,
     sides: &'a Sides,
     collector: Collector,
-    /// The labels of each pair's result, the number of these labels, and where the result is kept.
-    results: HashMap<(Option<usize>, Option<usize>), (Labels, usize, Option<usize>)>,
+    results: Vec<Joined>,
+    /// Where each pair's result is among them.
+    places: HashMap<(Option<usize>, Option<usize>), usize>,
+    /// For each series of the side that may have many, the last partner and the place of the result.
+    recent: Vec<(Option<usize>, usize)>,
     numbers: HashMap<Labels, usize>,
-    /// For each signature, the numbers of the results at this step.
-    matched: Vec<Vec<usize>>,
+    /// For each signature, one more than the last step at which something came out.
+    matched: Vec<usize>,
+    /// Signatures with the numbers of the labels that have come out of them at this step.
     several: HashSet<(usize, usize)>,
 }
 
+/// What comes out of a pair.
+struct Joined {
+    labels: Labels,
+    /// The same for the same labels.
+    number: usize,
+    /// Where it is collected, once there is a value.
+    kept: Option<usize>,
+}
+
 impl Pairs<'_> {
+    /// The place of what comes out of a pair.
+    fn place(&mut self, many: Option<usize>, one: Option<usize>) -> usize {
+        if let Some(at) = many {
+            let (partner, place) = self.recent[at];
+            if partner == one && place != usize::MAX {
+                return place;
+            }
+        }
+        let place = match self.places.get(&(many, one)) {
+            Some(place) => *place,
+            None => {
+                let labels = self.labels(many, one);
+                let next = self.numbers.len();
+                let number = *self.numbers.entry(labels.clone()).or_insert(next);
+                self.results.push(Joined { labels, number, kept: None });
+                self.places.insert((many, one), self.results.len() - 1);
+                self.results.len() - 1
+            }
+        };
+        if let Some(at) = many {
+            self.recent[at] = (one, place);
+        }
+        place
+    }
+
     /// Joins a series of the side that may have many with one of the other; nothing stands for a filled one.
     fn join(
         &mut self,
@@ -300,36 +340,28 @@ impl Pairs<'_> {
         let (left, right) = if self.swapped { (one_value, many_value) } else { (many_value, one_value) };
         let place = binary.left.place().to(binary.right.place());
         let Some(made) = self.evaluator.element(binary.op, left, right, place) else { return Ok(()) };
-        let (labels, number, kept) = match self.results.get(&(many, one)) {
-            Some(known) => known.clone(),
-            None => {
-                let labels = self.labels(many, one);
-                let next = self.numbers.len();
-                let number = *self.numbers.entry(labels.clone()).or_insert(next);
-                self.results.insert((many, one), (labels.clone(), number, None));
-                (labels, number, None)
-            }
-        };
+        let place = self.place(many, one);
         if self.matching.cardinality == Cardinality::OneToOne {
-            if !self.matched[signature].is_empty() {
+            if self.matched[signature] == step + 1 {
                 return Err(failed(
                     "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
                 ));
             }
-        } else if !self.several.insert((signature, number)) {
+        } else if !self.several.insert((signature, self.results[place].number)) {
             return Err(failed("multiple matches for labels: grouping labels must ensure unique matches"));
         }
-        self.matched[signature].push(number);
+        self.matched[signature] = step + 1;
         let value = match binary.returns_bool {
             true => Value::Float(f64::from(u8::from(made.keep))),
             false if made.keep => made.value,
             false => return Ok(()),
         };
-        let at = match kept {
+        let joined = &mut self.results[place];
+        let at = match joined.kept {
             Some(at) => at,
             None => {
-                let at = self.collector.place(labels.clone(), binary.returns_bool);
-                self.results.insert((many, one), (labels, number, Some(at)));
+                let at = self.collector.place(joined.labels.clone(), binary.returns_bool);
+                joined.kept = Some(at);
                 at
             }
         };

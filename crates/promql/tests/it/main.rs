@@ -1,7 +1,11 @@
-//! Upstream's evaluation files, run against the evaluator over samples in memory.
+//! The evaluator over samples in memory: upstream's evaluation files, limits, and queries made at random.
 
 mod compare;
 
 mod memory;
 
+mod limits;
+
 mod suite;
+
+mod words;
