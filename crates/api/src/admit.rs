@@ -5,6 +5,7 @@
 //! | [`limits`] | defaults, least and most of containers, pods and claims | the LimitRanges of the namespace |
 //! | [`quota`] | what objects use of a namespace's share | the ResourceQuotas of the namespace |
 //! | [`runtime`] | overhead and scheduling of pods | their RuntimeClass |
+//! | [`security`] | what pods may ask of the node | the namespace's labels |
 //!
 //! The API server looks up what they depend on.
 //!
@@ -13,3 +14,4 @@
 pub mod limits;
 pub mod quota;
 pub mod runtime;
+pub mod security;

@@ -22,6 +22,7 @@ mod pod;
 pub mod quota;
 mod rbac;
 mod runtime_class;
+mod security;
 mod service_account;
 mod storage;
 
@@ -129,6 +130,7 @@ pub async fn validate(
     namespace::validate(attributes)?;
     limit_range::validate(server, attributes, object, old)?;
     node_restriction::validate(server, attributes, object, old).await?;
+    security::validate(server, attributes, object, old).await?;
     rbac::validate(server, attributes, object, old).await?;
     pod::priority_class(server, attributes, object)?;
     storage::validate(server, attributes, object, old).await?;

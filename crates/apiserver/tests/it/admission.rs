@@ -157,3 +157,39 @@ async fn only_those_who_may_speak_for_a_signer_approve() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_namespace_chooses_how_much_its_pods_may_ask_for() {
+    let cluster = Cluster::start().await;
+    let namespace = "/api/v1/namespaces/default";
+    let privileged = |name: &str| {
+        let mut made = pod(name);
+        made["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+        made
+    };
+    cluster.post(PODS, privileged("before")).await.ok();
+    let label = |level: &str| json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
+    cluster.patch(namespace, label("odd")).await.refused(
+        422,
+        "Invalid",
+        "must be one of privileged, baseline, restricted",
+    );
+    let stricter = cluster.patch(namespace, label("baseline")).await;
+    let warnings: Vec<String> =
+        stricter.headers.get_all("warning").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+    assert!(warnings.iter().any(|warning| warning.contains("before: privileged")), "{warnings:?}");
+    stricter.ok();
+    let text =
+        "pods \"a\" is forbidden: violates PodSecurity \"baseline:latest\": privileged (container \"c\" must not set";
+    cluster.post(PODS, privileged("a")).await.refused(403, "Forbidden", text);
+    cluster.post(PODS, pod("b")).await.ok();
+    let labels = json!({"app": "x"});
+    let set = json!({"metadata": {"name": "s"}, "spec": {
+        "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": privileged("x")["spec"]},
+    }});
+    let made = cluster.post("/apis/apps/v1/namespaces/default/replicasets", set).await;
+    let warning = made.headers.get("warning").expect("a warning").to_str().unwrap().to_owned();
+    assert!(warning.contains("would violate PodSecurity"), "{warning}");
+    made.ok();
+    cluster.patch(&format!("{PODS}/before"), json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
+}
