@@ -13,11 +13,14 @@ pub struct Arguments {
 enum Suite {
     /// Upstream Kubernetes' [Conformance] tests (needs Go)
     Kubernetes(crate::kubernetes::Arguments),
+    /// The OCI distribution specification's suite (needs Go)
+    Distribution(crate::distribution::Arguments),
 }
 
 /// Runs a suite.
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.suite {
         Suite::Kubernetes(arguments) => crate::kubernetes::run(arguments),
+        Suite::Distribution(arguments) => crate::distribution::run(arguments),
     }
 }

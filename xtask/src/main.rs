@@ -3,6 +3,7 @@
 mod bench;
 mod binary;
 mod conformance;
+mod distribution;
 mod go;
 mod host;
 mod images;

@@ -2,23 +2,29 @@
 //!
 //! ```text
 //! control   store ─ API server ─ listener ─ caches ─ controllers, scheduler ─ Ready
+//! edge      content, by the node ─ registry ─ listeners ─ Ready
 //! node      images ─ runtime (finds running pods) ─ client ─ node ─ Ready when its Node object is
 //! ```
 
+mod cluster;
 mod control;
+mod edge;
 mod node;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use image::pull::Registries;
 use task::Task;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    config::Config,
     link::{Link, Said, Watched},
     sockets::Sockets,
 };
 
+pub use cluster::{LOGIN, NAMESPACE};
 pub use node::{remove_everything, unpack};
 
 /// Threads of each role.
@@ -34,7 +40,7 @@ pub fn run(name: &str) -> Result<()> {
     let link = Link::of_role()?;
     let (hello, descriptors) = link.greeted()?;
     let sockets = Sockets::received(hello.sockets, descriptors);
-    if name == "control" {
+    if name != "node" {
         give_up_privileges()?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -48,6 +54,7 @@ pub fn run(name: &str) -> Result<()> {
         let task = Task::root(name.to_owned());
         let started = match name {
             "control" => control::start(&task, &hello.config, sockets).await,
+            "edge" => edge::start(&task, &hello.config, sockets).await,
             "node" => node::start(&task, &hello.config, sockets).await,
             unknown => bail!("no role {unknown:?}"),
         };
@@ -79,6 +86,16 @@ async fn until_stopped(task: &Task, link: &Watched, ready: Ready) -> Result<()> 
 
 /// Resolves when the role answers; an error if it never will.
 type Ready = tokio::sync::oneshot::Receiver<()>;
+
+/// What `registries.yaml` says of mirrors, certificates and credentials.
+fn read_registries(config: &Config) -> Result<Registries> {
+    let path = &config.registries;
+    if !path.exists() {
+        return Ok(Registries::default());
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    Registries::parse(&text).with_context(|| format!("read {}", path.display()))
+}
 
 /// After the change of user there are no capabilities left; this makes sure that none comes back.
 fn give_up_privileges() -> Result<()> {

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app, backup,
     config::{Flags, Place},
-    images, install, logging, oci_runtime, status, supervisor,
+    images, install, logging, login, oci_runtime, status, supervisor,
 };
 
 /// The whole container infrastructure environment in one binary.
@@ -45,6 +45,8 @@ enum Command {
     Pull(images::Pull),
     /// List images
     Images(images::List),
+    /// Log docker and podman in to the cluster's registry
+    Login(login::Login),
     /// Write all objects of the running server to one file
     Backup(backup::Backup),
     /// Make a store from a backup, or from what is readable of a damaged one
@@ -82,6 +84,7 @@ impl Cli {
             Command::Load(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Images(command) => command.run(),
+            Command::Login(command) => command.run(),
             Command::Backup(command) => command.run(),
             Command::Restore(command) => command.run(),
             Command::Install(command) => command.run(),

@@ -61,18 +61,27 @@ pub struct Flags {
     /// State elsewhere: etcd:http://HOST:2379 (repeatable)
     #[arg(long, value_name = "URL")]
     pub store: Vec<String>,
-    /// Part not to start: dns (repeatable)
+    /// Part not to start: dns, registry (repeatable)
     #[arg(long, value_name = "PART")]
     pub without: Vec<String>,
     /// Port by name, 0 for any free one: api=6443, node=10250 (repeatable)
     #[arg(long = "port", value_name = "NAME=N")]
     pub port: Vec<String>,
-    /// Run one role alone: control or node
+    /// Run one role alone: control, node or edge
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
     /// User id of the unprivileged role control [default: 60801]
     #[arg(long, value_name = "UID")]
     pub control_uid: Option<u32>,
+    /// User id of the unprivileged role edge [default: 60802]
+    #[arg(long, value_name = "UID")]
+    pub edge_uid: Option<u32>,
+    /// Ask for a login also where loopback is open without: to pull from the registry
+    #[arg(long)]
+    pub loopback_auth: bool,
+    /// Registry whose images the cluster's own registry keeps copies of, such as docker.io (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub registry_cache: Vec<String>,
     /// Registries' mirrors and credentials [default: <data-dir>/registries.yaml]
     #[arg(long, value_name = "FILE")]
     pub registries: Option<PathBuf>,
@@ -149,19 +158,30 @@ pub struct Config {
     /// Ports asked for; those in use once the listeners are open.
     pub ports: BTreeMap<String, u16>,
     pub control_uid: u32,
+    pub edge_uid: u32,
+    /// Whether clients on loopback have to log in.
+    pub loopback_auth: bool,
+    /// Registries that copies are kept of.
+    pub registry_cache: Vec<String>,
+    /// The one role that runs here, if not all do.
+    #[serde(default)]
+    pub only: Option<String>,
     pub registries: PathBuf,
     /// What links and tables of this instance are named after.
     pub instance: String,
 }
 
 /// Names and default numbers of the ports of the parts that there are.
-pub const PORTS: &[(&str, u16)] = &[("api", 6443), ("node", 10250)];
+pub const PORTS: &[(&str, u16)] = &[("api", 6443), ("node", 10250), ("registry", 5000)];
 
 /// The file of [`Config::keep`].
 const INSTANCE: &str = "instance.json";
 
 /// Parts that `--without` may name.
-const PARTS: &[&str] = &["dns"];
+const PARTS: &[&str] = &["dns", "registry"];
+
+/// What the cluster's own registry is called in image names.
+pub const REGISTRY: &str = "registry.madang.internal";
 
 impl Flags {
     /// Reads the file, if one is named, and fills in what neither says.
@@ -183,6 +203,9 @@ impl Flags {
         }
         if let Some(unknown) = self.without.iter().find(|part| !PARTS.contains(&part.as_str())) {
             bail!("--without {unknown}: no part of that name; there are {}", list(PARTS.iter().copied()));
+        }
+        if self.without.iter().any(|part| part == "registry") {
+            ports.remove("registry");
         }
         let mut etcd = Vec::new();
         for store in &self.store {
@@ -208,6 +231,10 @@ impl Flags {
             without: self.without,
             ports,
             control_uid: self.control_uid.unwrap_or(60801),
+            edge_uid: self.edge_uid.unwrap_or(60802),
+            loopback_auth: self.loopback_auth,
+            registry_cache: self.registry_cache,
+            only: None,
             registries: self.registries.unwrap_or_else(|| data_dir.join("registries.yaml")),
             instance: instance(&data_dir),
             data_dir,
@@ -235,6 +262,9 @@ impl Flags {
             port: [file.port, self.port].concat(),
             role: self.role.or(file.role),
             control_uid: self.control_uid.or(file.control_uid),
+            edge_uid: self.edge_uid.or(file.edge_uid),
+            loopback_auth: self.loopback_auth || file.loopback_auth,
+            registry_cache: lists(self.registry_cache, file.registry_cache),
             registries: self.registries.or(file.registries),
         }
     }
@@ -259,6 +289,16 @@ impl Config {
     /// The address of the cluster's DNS server: the tenth of the Services' network.
     pub fn dns_address(&self) -> Ipv4Addr {
         self.service_cidr.nth(10)
+    }
+
+    /// The directory of content that registry and node share.
+    pub fn content_dir(&self) -> PathBuf {
+        self.data_dir.join("content")
+    }
+
+    /// Where the node takes content from the registry.
+    pub fn content_socket(&self) -> PathBuf {
+        self.run_dir.join("content.sock")
     }
 
     /// Whether a part runs.

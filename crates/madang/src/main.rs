@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! madang server ── supervisor ─┬─ role node     root: runtime, network, DNS, pods
-//!                              └─ role control  unprivileged: API server, controllers, scheduler
+//!                              ├─ role control  unprivileged: API server, controllers, scheduler
+//!                              └─ role edge     unprivileged: registry
+//! madang login ────────────────► API server: a token ─► docker's and podman's credential files
 //! madang runtime ──────────────► the shim's program: one OCI container
 //! madang load, pull, images ───► <run-dir>/images.sock ───► role node
 //! madang status ───────────────► <run-dir>/status.sock ───► supervisor
@@ -17,6 +19,7 @@ mod install;
 mod kubeconfig;
 mod link;
 mod logging;
+mod login;
 mod oci_runtime;
 mod pki;
 mod sockets;

@@ -10,6 +10,8 @@
 //!            encryption.keys                   encrypts Secrets in the store; likewise
 //! pki/node/kubelet.{crt,key}                   serves port 10250              root
 //!          client.{crt,key}                    system:node:NAME               root
+//! pki/edge/server.{crt,key}                    serves the registry             edge
+//!          client.{crt,key}                    asks who may do what            edge
 //! pki/admin.{crt,key}                          in the kubeconfig              root
 //! ```
 
@@ -63,6 +65,8 @@ impl Files {
         directory(&self.0, None, 0o755)?;
         directory(&self.path("control"), control, 0o700)?;
         directory(&self.path("node"), None, 0o700)?;
+        let edge = Some(config.edge_uid);
+        directory(&self.path("edge"), edge, 0o700)?;
         let authority = self.authority("ca", "madang-ca")?;
         let proxies = self.authority("front-proxy-ca", "madang-front-proxy-ca")?;
         let node = format!("system:node:{}", config.node_name);
@@ -77,7 +81,32 @@ impl Files {
         names.dedup();
         let addresses =
             [IpAddr::from([127, 0, 0, 1]), IpAddr::from(config.node_ip), IpAddr::from(config.service_cidr.nth(1))];
+        let mut services = vec!["localhost".to_owned(), config.node_name.clone()];
+        for part in ["registry"] {
+            services.push(format!("{part}.madang.internal"));
+            let mut name = format!("{part}.madang-system");
+            for suffix in ["", ".svc", &format!(".{}", config.cluster_domain)] {
+                name += suffix;
+                services.push(name.clone());
+            }
+        }
         let leaves = [
+            Leaf {
+                file: "edge/server",
+                owner: edge,
+                name: "madang-edge",
+                group: None,
+                names: &services,
+                addresses: &addresses[..2],
+            },
+            Leaf {
+                file: "edge/client",
+                owner: edge,
+                name: "system:madang:edge",
+                group: None,
+                names: &[],
+                addresses: &[],
+            },
             Leaf {
                 file: "control/apiserver",
                 owner: control,

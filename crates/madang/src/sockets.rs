@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
 };
 
 use anyhow::{Context, Result};
@@ -11,7 +14,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, sockopt}
 
 use crate::config::Config;
 
-/// Sockets by name: `api`, `node`, `dns-tcp`, `dns-udp`.
+/// Sockets by name: `api`, `node`, `dns-tcp`, `dns-udp`; `registry` on loopback and `registry-tls` on the node's address;
+/// `content`, where the node takes content from the registry.
 #[derive(Debug, Default)]
 pub struct Sockets(BTreeMap<String, OwnedFd>);
 
@@ -24,6 +28,10 @@ impl Sockets {
         let mut sockets = Self::default();
         let names: Vec<String> = config.ports.keys().cloned().collect();
         for name in names {
+            if name == "registry" {
+                sockets.open_registry(config)?;
+                continue;
+            }
             let wanted = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, config.port(&name));
             let listener = TcpListener::from(stream(wanted, false).with_context(|| {
                 format!("listen on port {} ({name}): choose another with --port {name}=N", wanted.port())
@@ -38,6 +46,46 @@ impl Sockets {
             sockets.0.insert("dns-udp".into(), datagram(dns).with_context(|| format!("listen on {dns} (udp)"))?);
         }
         Ok(sockets)
+    }
+
+    /// The same port on loopback and on the node's address.
+    fn open_registry(&mut self, config: &mut Config) -> Result<()> {
+        let named = |port: u16| {
+            move || {
+                format!(
+                    "listen on port {port} (registry): choose another with --port registry=N, or --without registry"
+                )
+            }
+        };
+        let wanted = config.port("registry");
+        let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, wanted);
+        let listener = TcpListener::from(stream(local, false).with_context(named(wanted))?);
+        let port = listener.local_addr()?.port();
+        if !config.node_ip.is_loopback() {
+            let outside = SocketAddrV4::new(config.node_ip, port);
+            self.0.insert("registry-tls".into(), stream(outside, true).with_context(named(port))?);
+        }
+        config.ports.insert("registry".into(), port);
+        self.0.insert("registry".into(), listener.into());
+        let path = config.content_socket();
+        let _ = std::fs::remove_file(&path);
+        let content = UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        std::os::unix::fs::chown(&path, Some(config.edge_uid), Some(config.edge_uid))?;
+        self.0.insert("content".into(), content.into());
+        Ok(())
+    }
+
+    /// Whether there is a socket of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Takes a unix listener out.
+    pub fn unix(&mut self, name: &str) -> Result<tokio::net::UnixListener> {
+        let listener = UnixListener::from(self.take(name)?);
+        listener.set_nonblocking(true)?;
+        Ok(tokio::net::UnixListener::from_std(listener)?)
     }
 
     /// Sockets that came over a link.

@@ -4,7 +4,7 @@
 //! lock ─ keys ─ sockets ─ start roles ─ all ready ─ "ready in N ms"
 //!                            ▲    │ ended: wait 100 ms, 200 ms ... 10 s
 //!                            └────┘
-//! SIGTERM, SIGINT: node, then control; containers go on
+//! SIGTERM, SIGINT: edge, node, control; containers go on
 //! ```
 //!
 //! It does no work of its own, so that nothing but the kernel can bring it down.
@@ -39,14 +39,26 @@ use crate::{
 struct Role {
     name: &'static str,
     sockets: &'static [&'static str],
-    privileged: bool,
+    user: User,
+}
+
+/// As whom a role runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum User {
+    Root,
+    Control,
+    Edge,
 }
 
 /// In the order of their start; they end in the reverse order.
 const ROLES: &[Role] = &[
-    Role { name: "control", sockets: &["api"], privileged: false },
-    Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp"], privileged: true },
+    Role { name: "control", sockets: &["api"], user: User::Control },
+    Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp", "content"], user: User::Root },
+    Role { name: "edge", sockets: &["registry", "registry-tls"], user: User::Edge },
 ];
+
+/// The parts of the role edge.
+const EDGE: &[&str] = &["registry"];
 
 const FIRST_RESTART: Duration = Duration::from_millis(100);
 const LAST_RESTART: Duration = Duration::from_secs(10);
@@ -59,11 +71,12 @@ const STOP: Duration = Duration::from_secs(20);
 pub fn run(mut config: Config, only: Option<&str>) -> Result<()> {
     let started = Instant::now();
     if let Some(unknown) = only.filter(|name| !ROLES.iter().any(|role| role.name == *name)) {
-        bail!("--role {unknown}: there are control and node");
+        bail!("--role {unknown}: there are control, node and edge");
     }
     if !rustix::process::geteuid().is_root() {
         bail!("running containers needs root: start `madang server` with sudo");
     }
+    config.only = only.map(str::to_owned);
     let lock = prepare(&config)?;
     let files = pki::Files::of(&config);
     files.prepare(&config)?;
@@ -82,6 +95,7 @@ fn prepare(config: &Config) -> Result<fs::File> {
     for (path, mode, owner) in [
         (config.data_dir.clone(), 0o755, None),
         (config.data_dir.join("store"), 0o700, Some(config.control_uid)),
+        (config.data_dir.join("registry"), 0o700, Some(config.edge_uid)),
         (config.run_dir.clone(), 0o755, None),
     ] {
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
@@ -104,7 +118,11 @@ fn prepare(config: &Config) -> Result<fs::File> {
 
 async fn supervise(config: Config, sockets: Sockets, only: Option<&str>, started: Instant) -> Result<()> {
     let task = Task::root("supervisor");
-    let roles: Vec<&Role> = ROLES.iter().filter(|role| only.is_none_or(|only| only == role.name)).collect();
+    let wanted = |role: &&Role| {
+        let needed = role.user != User::Edge || EDGE.iter().any(|part| config.with(part));
+        only.map_or(needed, |only| only == role.name)
+    };
+    let roles: Vec<&Role> = ROLES.iter().filter(wanted).collect();
     let states: BTreeMap<String, RoleState> =
         roles.iter().map(|role| (role.name.to_owned(), RoleState::Starting)).collect();
     let status = watch::Sender::new(Status { ready: false, roles: states, ports: config.ports.clone() });
@@ -178,8 +196,13 @@ async fn once(
     mine.greet(&Hello { config: config.clone(), sockets: names }, &descriptors)?;
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("madang").args(["role", role.name]).stdin(Stdio::from(theirs.into_fd()));
-    if !role.privileged {
-        command.uid(config.control_uid).gid(config.control_uid).current_dir("/");
+    let user = match role.user {
+        User::Root => None,
+        User::Control => Some(config.control_uid),
+        User::Edge => Some(config.edge_uid),
+    };
+    if let Some(user) = user {
+        command.uid(user).gid(user).current_dir("/");
     }
     let mut child = Command::from(command).kill_on_drop(true).spawn().context("start role")?;
     let link = mine.watch()?;

@@ -77,6 +77,7 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     controllers::run(&loops, account, &caches, &settings);
     scheduler::run(&loops, client("system:kube-scheduler"), caches.pods.clone(), caches.nodes.clone());
     caches.start(&loops, &client("system:kube-controller-manager"));
+    super::cluster::install(&loops, in_process(&server, "system:madang:control", &["system:masters"]), config);
     let (ready, answered) = tokio::sync::oneshot::channel();
     let _ = ready.send(());
     Ok(answered)

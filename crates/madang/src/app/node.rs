@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use client::connection::Credentials;
 use container::{cgroup, shim};
 use image::{
+    content::Content,
     pull::Registries,
     unpack::{Unpacker, run_confined},
 };
@@ -14,7 +15,13 @@ use runtime::Runtime;
 use task::Task;
 
 use super::Ready;
-use crate::{config::Config, images, oci_runtime::SHIM, pki, sockets::Sockets};
+use crate::{
+    config::{Config, REGISTRY},
+    images,
+    oci_runtime::SHIM,
+    pki,
+    sockets::Sockets,
+};
 
 /// Bytes of a container's log file before the next is begun, and files kept: upstream's defaults.
 const LOG_BYTES: u64 = 10 << 20;
@@ -30,6 +37,11 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let store = open_images(config).await?;
     let registries = Arc::new(registries(config)?);
     images::serve(task, &config.run_dir, &store, &registries)?;
+    if sockets.has("content") {
+        let content = Content::open(&config.content_dir(), content_options(config)).await?;
+        let door = task.child("content");
+        task.spawn("content", registry::blobs::door::serve(door, sockets.unix("content")?, content));
+    }
     let runtime = open_runtime(task, config, store).await?;
     let credentials =
         Credentials::Certificate { chain: files.read("node/client.crt")?, key: files.read("node/client.key")? };
@@ -75,10 +87,23 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     Ok(answered)
 }
 
+/// Content is written here and read by the role edge; what the node's own images have is linked.
+fn content_options(config: &Config) -> image::content::Options {
+    image::content::Options {
+        readers: Some(config.edge_uid),
+        twin: Some(config.data_dir.join("images/blobs")),
+        ..image::content::Options::default()
+    }
+}
+
 async fn open_images(config: &Config) -> Result<image::Store> {
     let unpacker =
         Unpacker::Child { program: PathBuf::from("/proc/self/exe"), arguments: vec![OsString::from("unpack")] };
-    image::Store::open(&config.data_dir.join("images"), image::store::Options::new(unpacker)).await
+    let mut options = image::store::Options::new(unpacker);
+    options.twin = config
+        .with("registry")
+        .then(|| image::store::Twin { registry: REGISTRY.to_owned(), content: config.content_dir() });
+    image::Store::open(&config.data_dir.join("images"), options).await
 }
 
 async fn open_runtime(task: &Task, config: &Config, store: image::Store) -> Result<Runtime> {
@@ -92,13 +117,22 @@ async fn open_runtime(task: &Task, config: &Config, store: image::Store) -> Resu
     Runtime::open(task, settings, store, shim::Binary::from_bytes(SHIM)?).await
 }
 
+/// What `registries.yaml` says, and the cluster's own registry.
 fn registries(config: &Config) -> Result<Registries> {
-    let path = &config.registries;
-    if !path.exists() {
-        return Ok(Registries::default());
+    let mut registries = super::read_registries(config)?;
+    if config.with("registry") {
+        let files = pki::Files::of(config);
+        let authority = format!("{}:{}", config.node_ip, config.port("registry"));
+        registries.built_in(
+            REGISTRY,
+            &authority,
+            ["ca.crt", "node/client.crt", "node/client.key"].map(|f| files.path(f)),
+        );
+        for origin in &config.registry_cache {
+            registries.copied(origin, &authority);
+        }
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    Registries::parse(&text).with_context(|| format!("read {}", path.display()))
+    Ok(registries)
 }
 
 /// What the hidden command `unpack` does: reads a layer from standard input in a confined process.

@@ -1,5 +1,6 @@
 //! The registry as its clients see it.
 
+mod access;
 mod cache;
 mod conformance;
 mod crash;

@@ -8,6 +8,7 @@ mod machine;
 mod network;
 mod other_engines;
 mod pods;
+mod registry;
 mod restarts;
 mod shared;
 mod shop;

@@ -1,0 +1,141 @@
+//! Objects that every cluster has: the namespace of Madang's own Services, and who may use its registry.
+//!
+//! They are made at start, and set right where somebody has changed them; what else stands in them is left alone.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use task::Task;
+
+use crate::config::Config;
+
+/// The namespace of Madang's own Services.
+pub const NAMESPACE: &str = "madang-system";
+/// The account that `madang login` takes tokens of.
+pub const LOGIN: &str = "registry-login";
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Installs the objects, and tries again until all are there.
+pub fn install(task: &Task, client: Client, config: &Config) {
+    let objects = objects(config);
+    let task = task.clone();
+    let within = task.clone();
+    task.spawn("cluster objects", async move {
+        for object in objects {
+            while let Err(error) = ensure(&client, &object).await {
+                tracing::warn!(error = format!("{error:#}"), "object of the cluster is tried again");
+                if within.until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+                    return;
+                }
+            }
+        }
+    });
+}
+
+async fn ensure(client: &Client, object: &Value) -> Result<()> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+    let (group, version) = match text(&object["apiVersion"]).split_once('/') {
+        Some((group, version)) => (group.to_owned(), version.to_owned()),
+        None => (String::new(), text(&object["apiVersion"])),
+    };
+    let resource = ApiResource::from_gvk(&kube::api::GroupVersionKind { group, version, kind: kind.clone() });
+    let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let parsed: DynamicObject = serde_json::from_value(object.clone())?;
+    match api.create(&PostParams::default(), &parsed).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(object)).await.map(drop)
+        }
+        other => other.map(drop),
+    }
+    .with_context(|| format!("install {kind} {name}"))
+}
+
+fn objects(config: &Config) -> Vec<Value> {
+    let mut objects = vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        bind("madang:edge", "system:auth-delegator", user("system:madang:edge")),
+    ];
+    if config.with("registry") {
+        objects.extend(registry(config));
+    }
+    objects
+}
+
+fn registry(config: &Config) -> Vec<Value> {
+    let group = registry::auth::GROUP;
+    let role = |name: &str, verbs: &[&str], aggregate: &str| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {
+                "name": name, "labels": {format!("rbac.authorization.k8s.io/aggregate-to-{aggregate}"): "true"},
+            },
+            "rules": [{"apiGroups": [group], "resources": ["repositories"], "verbs": verbs}],
+        })
+    };
+    let account = json!({"kind": "ServiceAccount", "name": LOGIN, "namespace": NAMESPACE});
+    let mut objects = vec![
+        role("madang:registry:pull", &["get", "list"], "view"),
+        role("madang:registry:push", &["get", "list", "update", "delete"], "edit"),
+        bind(
+            "madang:registry:nodes",
+            "madang:registry:pull",
+            json!({
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes",
+            }),
+        ),
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": LOGIN, "namespace": NAMESPACE},
+        }),
+        bind("madang:registry:login", "madang:registry:push", account),
+    ];
+    if !config.node_ip.is_loopback() {
+        let port = config.port("registry");
+        objects.push(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "registry", "namespace": NAMESPACE},
+            "spec": {"ports": [
+                {"name": "https", "port": 443, "targetPort": port, "protocol": "TCP"},
+                {"name": "registry", "port": 5000, "targetPort": port, "protocol": "TCP"},
+            ]},
+        }));
+        objects.push(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": "registry", "namespace": NAMESPACE,
+                "labels": {
+                    "kubernetes.io/service-name": "registry",
+                    "endpointslice.kubernetes.io/managed-by": "madang",
+                },
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [config.node_ip.to_string()], "conditions": {"ready": true}}],
+            "ports": [
+                {"name": "https", "port": port, "protocol": "TCP"},
+                {"name": "registry", "port": port, "protocol": "TCP"},
+            ],
+        }));
+    }
+    objects
+}
+
+fn user(name: &str) -> Value {
+    json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name})
+}
+
+fn bind(name: &str, role: &str, subject: Value) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [subject],
+    })
+}

@@ -1,0 +1,85 @@
+//! The role `edge`: what faces users, in one unprivileged process. Now: the registry.
+
+use std::sync::Arc;
+
+use access::gate::Gate;
+use anyhow::Result;
+use client::connection::Credentials;
+use image::{
+    content::{self, Content},
+    pull::Pull,
+};
+use registry::{
+    Registry,
+    auth::{Door, Guard},
+    blobs::{Blobs, Node},
+    cache::Cache,
+    registry::Settings,
+};
+use rustls::ServerConfig;
+use serve::{Body, http::Limits};
+use task::Task;
+use tokio::net::TcpListener;
+
+use super::Ready;
+use crate::{
+    config::{Config, REGISTRY},
+    pki,
+    sockets::Sockets,
+};
+
+/// Starts everything; returns when the registry answers.
+pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result<Ready> {
+    let files = pki::Files::of(config);
+    let authority = files.read("ca.crt")?;
+    let credentials =
+        Credentials::Certificate { chain: files.read("edge/client.crt")?, key: files.read("edge/client.key")? };
+    let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
+    if config.with("registry") {
+        let guard = Guard::new(Gate::new(client), REGISTRY)?;
+        let dir = config.data_dir.join("registry");
+        let blobs = match config.only {
+            // Without a node beside it, it keeps content itself.
+            Some(_) => Blobs::Own(Content::open(&dir.join("content"), content::Options::default()).await?),
+            None => Blobs::Node(Node::new(&config.content_dir(), &config.content_socket())),
+        };
+        let registry = Registry::open(task, Settings::new(dir, REGISTRY), blobs, cache(config)?).await?;
+        let local = Door {
+            guard: Some(guard.clone()),
+            anonymous_pull: !config.loopback_auth,
+            local_only: true,
+            scheme: "http",
+        };
+        listen(task, sockets.tcp("registry")?, None, registry.clone(), local);
+        if sockets.has("registry-tls") {
+            let tls = serve::tls::server_config(
+                &files.read("edge/server.crt")?,
+                &files.read("edge/server.key")?,
+                Some(&authority),
+            )?;
+            let outside = Door { guard: Some(guard), anonymous_pull: false, local_only: false, scheme: "https" };
+            listen(task, sockets.tcp("registry-tls")?, Some(tls), registry, outside);
+        }
+    }
+    let (ready, answered) = tokio::sync::oneshot::channel();
+    let _ = ready.send(());
+    Ok(answered)
+}
+
+fn listen(task: &Task, listener: TcpListener, tls: Option<Arc<ServerConfig>>, registry: Registry, door: Door) {
+    let handler = move |request: http::Request<Body>| {
+        let (registry, door) = (registry.clone(), door.clone());
+        async move { registry.answer(&door, request).await }
+    };
+    let listening = task.child("registry listener");
+    task.spawn("listener", serve::http::serve(listening, listener, tls, Limits::default(), handler));
+}
+
+/// What copies are kept of, and how their origins are reached.
+fn cache(config: &Config) -> Result<Cache> {
+    if config.registry_cache.is_empty() {
+        return Ok(Cache::default());
+    }
+    let registries = Arc::new(super::read_registries(config)?);
+    Ok(Cache { origins: config.registry_cache.clone(), pull: Arc::new(Pull { registries, ..Pull::default() }) })
+}
