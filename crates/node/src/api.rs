@@ -4,10 +4,11 @@
 //! request ─ rights ─┬─ /containerLogs/NAMESPACE/POD/CONTAINER      logs
 //!                   ├─ /exec /attach /run /portForward             stream
 //!                   ├─ /pods /stats/summary /metrics ...           usage, stats, metrics
+//!                   ├─ /volumes/NAME                               volumes
 //!                   └─ /healthz /configz
 //! ```
 //!
-//! In reading order: [`rights`], [`logs`], [`stream`], [`usage`], [`stats`], [`metrics`].
+//! In reading order: [`rights`], [`logs`], [`stream`], [`usage`], [`stats`], [`metrics`], [`volumes`].
 
 pub mod rights;
 
@@ -20,6 +21,8 @@ pub mod usage;
 pub mod stats;
 
 pub mod metrics;
+
+pub mod volumes;
 
 use std::sync::Arc;
 
@@ -168,6 +171,7 @@ impl Api {
                 let ports = ports.filter_map(|port| port.trim().parse().ok()).collect();
                 stream::port_forward(&self.task, &self.shared.runtime, request, sandbox, ports)
             }
+            ["volumes", name] => volumes::answer(&self.shared.config.volumes_dir, request.method(), name).await,
             ["exec" | "attach" | "run" | "portForward" | "containerLogs" | "pods" | "stats" | "metrics", ..] => {
                 Err(Failure::Method)
             }
