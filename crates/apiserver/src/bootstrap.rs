@@ -1,4 +1,4 @@
-//! What every cluster has: namespaces, roles and bindings, priority classes, the Service of the API itself.
+//! What every cluster has: namespaces, roles and bindings, priority classes, a class of volumes, the Service of the API itself.
 //!
 //! Installed at every start, in as few commits as possible: what is missing is made; roles and bindings that users narrowed
 //! get back what upstream's have, unless their annotation `rbac.authorization.kubernetes.io/autoupdate` says "false".
@@ -74,6 +74,18 @@ async fn attempt(server: &Arc<Server>) -> anyhow::Result<bool> {
             }),
         ));
     }
+    wanted.push(made(
+        "storage.k8s.io",
+        "storageclasses",
+        json!({
+            "kind": "StorageClass", "apiVersion": "storage.k8s.io/v1",
+            "metadata": {
+                "name": "local-path", "annotations": { "storageclass.kubernetes.io/is-default-class": "true" },
+            },
+            "provisioner": "madang.dev/local-path", "reclaimPolicy": "Delete",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }),
+    ));
     wanted.extend(roles::all());
     wanted.push(authentication(server));
     wanted.extend(kubernetes_service(server));
