@@ -122,6 +122,14 @@ where
         }))
     }
 
+    /// A cache of these objects that nobody fills any further: what tests and simulations look at.
+    pub fn holding(objects: impl IntoIterator<Item = K>) -> Self {
+        let cache = Self::idle();
+        objects.into_iter().for_each(|object| cache.put(object));
+        cache.0.ready.send_replace(true);
+        cache
+    }
+
     /// Fills the cache from `api` until `task` ends. Failures are logged and retried with growing delays.
     pub fn start(&self, task: &Task, api: Api<K>, scope: Scope) {
         let cache = self.clone();

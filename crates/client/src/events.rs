@@ -1,24 +1,13 @@
-//! Events: what happened to an object, in words for people.
-//!
-//! ```text
-//! say ─▶ queue ─▶ one writer ─┬─ said before: its count is raised
-//!                             ├─ the object causes too many: silence for a while
-//!                             └─ new: created
-//! ```
-//!
-//! Nothing waits for events, nothing depends on them, and one object that fails in a loop cannot drown the others: each
-//! may cause 25 at once and one more every five minutes, as upstream's clients allow.
+//! Events: what happened to an object, in words for people, written by one task a component in the order in which it was
+//! said. [`correlate`] tells what becomes of repetitions and floods.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+pub mod correlate;
 
-use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use std::sync::Arc;
+
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
 use kube::{
@@ -28,31 +17,20 @@ use kube::{
 use task::Task;
 use tokio::sync::mpsc;
 
-/// Events that wait to be written at most; more are dropped.
-const QUEUE: usize = 4096;
-/// Different events, and objects, that are remembered.
-const MEMORY: usize = 4096;
-/// How long an event is counted rather than written anew.
-const FRESH: Duration = Duration::from_secs(600);
-/// Events of one object at once, and the time after which there is room for one more.
-const BURST: f64 = 25.0;
-const REFILL: Duration = Duration::from_secs(300);
-/// Events give way to what they are about.
-const DELAY: Duration = Duration::from_millis(30);
-/// Events that are being written at once.
-const TOGETHER: usize = 16;
-/// Characters of a message, as the API allows them.
-const MESSAGE: usize = 1024;
+use self::correlate::{Correlator, Said, Written};
 
-/// Takes events in the name of one component. Cloning shares the memory of what was said before.
+/// Events that wait to be written at most; what comes on top of them is lost.
+const WAITING: usize = 1000;
+
+/// Writes events in the name of one component. Cloning shares the memory of what was said before.
 #[derive(Clone)]
 pub struct Recorder {
-    sender: mpsc::Sender<Note>,
     component: Arc<str>,
+    say: mpsc::Sender<Told>,
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// As it should be.
     Normal,
@@ -60,22 +38,11 @@ pub enum Severity {
     Warning,
 }
 
-impl Severity {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "Normal",
-            Self::Warning => "Warning",
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Note {
+/// An event on its way.
+struct Told {
     about: ObjectReference,
-    severity: Severity,
-    reason: String,
-    message: String,
-    at: Timestamp,
+    said: Said,
+    time: Timestamp,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -85,194 +52,92 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    /// Events by `component`, on the machine `host` if it is a part of one; written until `task` ends.
+    /// Events by `component`, on the machine `host` if it is a part of one; written by a task below `task`.
     pub fn new(task: &Task, client: &Client, component: &str, host: Option<&str>) -> Self {
-        let (sender, notes) = mpsc::channel(QUEUE);
-        let writer = Writer {
-            client: client.clone(),
-            component: component.to_owned(),
-            host: host.map(str::to_owned),
-            written: HashMap::new(),
-            buckets: HashMap::new(),
-        };
-        task.spawn_until_cancelled("events", writer.run(notes));
-        Self { sender, component: component.into() }
+        let (say, mut told) = mpsc::channel(WAITING);
+        let writer = Writer { client: client.clone(), component: component.to_owned(), host: host.map(str::to_owned) };
+        task.spawn_until_cancelled("events", async move {
+            let mut memory = Correlator::default();
+            while let Some(Told { about, said, time }) = told.recv().await {
+                let (kind, reason) = (said.kind, said.reason.clone());
+                let Some(written) = memory.take(said, time) else { continue };
+                if let Err(error) = writer.write(about, kind, reason, written, time).await {
+                    tracing::debug!(component = writer.component, %error, "write event");
+                }
+            }
+        });
+        Self { component: component.into(), say }
     }
 
     /// Writes an event in the background. Failures are logged: nothing may depend on events.
     pub fn say(&self, about: &ObjectReference, severity: Severity, reason: &str, message: impl Into<String>) {
-        let message = message.into();
-        let note = Note { about: about.clone(), severity, reason: reason.to_owned(), message, at: Timestamp::now() };
-        if self.sender.try_send(note).is_err() {
-            tracing::debug!(component = &*self.component, reason, "event dropped: too many wait");
+        let kind = match severity {
+            Severity::Normal => "Normal",
+            Severity::Warning => "Warning",
+        };
+        let said = Said {
+            // Some objects, such as nodes, are named where others have a uid; all have a name.
+            uid: about.uid.clone().or_else(|| about.name.clone()).unwrap_or_default(),
+            field: about.field_path.clone().unwrap_or_default(),
+            kind,
+            reason: reason.to_owned(),
+            message: message.into(),
+        };
+        let told = Told { about: about.clone(), said, time: Timestamp::now() };
+        if self.say.try_send(told).is_err() {
+            tracing::debug!(component = &*self.component, reason, "event lost: too many wait to be written");
         }
     }
 }
 
-/// What was written of an event.
-struct Written {
-    name: String,
-    namespace: String,
-    count: i32,
-    last: Instant,
-}
-
-/// A bucket of tokens: one an event.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        let gained = now.duration_since(self.at).as_secs_f64() / REFILL.as_secs_f64();
-        self.tokens = (self.tokens + gained).min(BURST);
-        self.at = now;
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
-    }
-}
-
-/// By which an event is the same as another: object, field, severity, reason, message.
-type Said = (Option<String>, Option<String>, Severity, String, String);
+/// What an event may say at most, bytes.
+const LONGEST: usize = 1024;
 
 struct Writer {
     client: Client,
     component: String,
     host: Option<String>,
-    written: HashMap<Said, Written>,
-    buckets: HashMap<Option<String>, Bucket>,
 }
-
-/// What came of one write: a note whose event is not there any more comes back, to be said anew.
-type Outcome = BoxFuture<'static, Option<(Said, Note)>>;
 
 impl Writer {
-    async fn run(mut self, mut notes: mpsc::Receiver<Note>) {
-        let mut writing: FuturesUnordered<Outcome> = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                note = notes.recv(), if writing.len() < TOGETHER => {
-                    let Some(note) = note else { return };
-                    let age = Timestamp::now().duration_since(note.at).unsigned_abs();
-                    tokio::time::sleep(DELAY.saturating_sub(age)).await;
-                    let now = Instant::now();
-                    self.forget(now);
-                    let bucket = self.buckets.entry(note.about.uid.clone());
-                    if bucket.or_insert(Bucket { tokens: BURST, at: now }).take(now) {
-                        writing.push(self.write(note, now));
-                    }
-                }
-                Some(outcome) = writing.next(), if !writing.is_empty() => {
-                    if let Some((said, note)) = outcome {
-                        self.written.remove(&said);
-                        writing.push(self.write(note, Instant::now()));
-                    }
-                }
+    async fn write(
+        &self,
+        about: ObjectReference,
+        kind: &'static str,
+        reason: String,
+        written: Written,
+        now: Timestamp,
+    ) -> kube::Result<()> {
+        // Events of objects without a namespace stand in `default`.
+        let namespace = about.namespace.clone().unwrap_or_else(|| "default".into());
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let name = format!("{}.{:x}", about.name.as_deref().unwrap_or_default(), written.first.as_nanosecond());
+        let mut message = written.message;
+        message.truncate(message.floor_char_boundary(LONGEST));
+        if written.count > 1 {
+            let patch =
+                serde_json::json!({"count": written.count, "message": message, "lastTimestamp": now.to_string()});
+            match events.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                // It has ended meanwhile: it begins anew.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                other => return other.map(drop),
             }
         }
-    }
-
-    /// Keeps the memory bounded.
-    fn forget(&mut self, now: Instant) {
-        if self.written.len() > MEMORY {
-            self.written.retain(|_, entry| now.duration_since(entry.last) < FRESH);
-        }
-        if self.written.len() > MEMORY {
-            self.written.clear();
-        }
-        if self.buckets.len() > MEMORY {
-            self.buckets.retain(|_, bucket| now.duration_since(bucket.at) < REFILL);
-        }
-        if self.buckets.len() > MEMORY {
-            self.buckets.clear();
-        }
-    }
-
-    /// Counts an event that was written before, or writes it.
-    fn write(&mut self, note: Note, now: Instant) -> Outcome {
-        let about = &note.about;
-        let said: Said =
-            (about.uid.clone(), about.field_path.clone(), note.severity, note.reason.clone(), note.message.clone());
-        let component = self.component.clone();
-        // Often the namespace is going: nobody will read it.
-        let log = move |reason: &str, error: &kube::Error| tracing::debug!(component, %error, reason, "write event");
-        if let Some(entry) = self.written.get_mut(&said).filter(|entry| now.duration_since(entry.last) < FRESH) {
-            (entry.count, entry.last) = (entry.count + 1, now);
-            let api: Api<Event> = Api::namespaced(self.client.clone(), &entry.namespace);
-            let patch = serde_json::json!({"count": entry.count, "lastTimestamp": Time(note.at)});
-            let name = entry.name.clone();
-            return Box::pin(async move {
-                match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
-                    Ok(_) => None,
-                    Err(kube::Error::Api(status)) if status.code == 404 => Some((said, note)),
-                    Err(error) => {
-                        log(&note.reason, &error);
-                        None
-                    }
-                }
-            });
-        }
-        let event = event(&note, &self.component, self.host.as_deref());
-        let namespace = event.metadata.namespace.clone().unwrap_or_default();
-        let name = event.metadata.name.clone().unwrap_or_default();
-        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        self.written.insert(said, Written { name, namespace, count: 1, last: now });
-        Box::pin(async move {
-            if let Err(error) = api.create(&PostParams::default(), &event).await {
-                log(&note.reason, &error);
-            }
-            None
-        })
-    }
-}
-
-fn event(note: &Note, component: &str, host: Option<&str>) -> Event {
-    // Events of objects without a namespace stand in `default`.
-    let namespace = note.about.namespace.clone().unwrap_or_else(|| "default".into());
-    let name = format!("{}.{:x}", note.about.name.as_deref().unwrap_or_default(), note.at.as_nanosecond());
-    let host = host.map(str::to_owned);
-    Event {
-        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
-        involved_object: note.about.clone(),
-        type_: Some(note.severity.name().into()),
-        reason: Some(note.reason.clone()),
-        message: Some(note.message.chars().take(MESSAGE).collect()),
-        source: Some(EventSource { component: Some(component.to_owned()), host: host.clone() }),
-        reporting_component: Some(component.to_owned()),
-        reporting_instance: host,
-        first_timestamp: Some(Time(note.at)),
-        last_timestamp: Some(Time(note.at)),
-        count: Some(1),
-        ..Event::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_object_that_causes_too_many_events_is_silenced_for_a_while() {
-        let now = Instant::now();
-        let mut bucket = Bucket { tokens: BURST, at: now };
-        assert_eq!((0..100).filter(|_| bucket.take(now)).count(), 25);
-        assert!(bucket.take(now + REFILL));
-        assert!(!bucket.take(now + REFILL));
-    }
-
-    #[test]
-    fn events_of_cluster_wide_objects_stand_in_default_and_long_messages_are_cut() {
-        let about = ObjectReference { kind: Some("Node".into()), name: Some("a".into()), ..Default::default() };
-        let at = Timestamp::UNIX_EPOCH;
-        let note = Note { about, severity: Severity::Warning, reason: "R".into(), message: "x".repeat(5000), at };
-        let event = event(&note, "kubelet", Some("a"));
-        assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
-        assert_eq!(event.message.map(|message| message.len()), Some(MESSAGE));
-        assert_eq!(event.type_.as_deref(), Some("Warning"));
+        let mut event = Event {
+            involved_object: about,
+            type_: Some(kind.into()),
+            reason: Some(reason),
+            message: Some(message),
+            count: Some(written.count),
+            reporting_component: Some(self.component.clone()),
+            reporting_instance: self.host.clone(),
+            first_timestamp: Some(Time(written.first)),
+            last_timestamp: Some(Time(now)),
+            source: Some(EventSource { component: Some(self.component.clone()), host: self.host.clone() }),
+            ..Event::default()
+        };
+        event.metadata.namespace = Some(namespace);
+        event.metadata.name = Some(name);
+        events.create(&PostParams::default(), &event).await.map(drop)
     }
 }

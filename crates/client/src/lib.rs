@@ -18,3 +18,4 @@ pub mod events;
 pub mod placement;
 pub mod queue;
 pub mod selector;
+pub mod volumes;
