@@ -8,16 +8,19 @@
 //!                                   └─ bind ───► POST .../binding; the pod counts as placed at once
 //! ```
 //!
-//! Filters and scores are pure functions of a [`state::State`]. A pod that no node can take waits until something
+//! A pod that matters more than others may make them go ([`preempt`]); a pod with claims waits until they are bound
+//! ([`volumes`]). Filters and scores are pure functions of a [`state::State`]. A pod that no node can take waits until something
 //! changes that could help: a node comes or changes, a pod goes, the pod itself changes.
 
 pub mod affinity;
 pub mod filter;
+pub mod preempt;
 pub mod resources;
 pub mod score;
 pub mod state;
+pub mod volumes;
 
 mod report;
 mod run;
 
-pub use run::run;
+pub use run::{Sources, run};

@@ -11,13 +11,29 @@ use client::{
     cache::{Cache, Change, Key},
     events::{Recorder, Severity},
 };
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::{Client, Resource, core::Request};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    policy::v1::PodDisruptionBudget,
+    storage::v1::StorageClass,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    core::Request,
+};
 use serde_json::json;
 use task::Task;
 use tokio::sync::mpsc;
 
-use crate::{filter::obstacles, report, score::score, state};
+use crate::{
+    filter::obstacles,
+    preempt::{Candidate, choose, may_preempt, priority},
+    report,
+    score::score,
+    state,
+    volumes::{Choice, Needs, Storage, claims_of},
+};
 
 /// The scheduler that pods name unless they name another.
 const NAME: &str = "default-scheduler";
@@ -27,15 +43,35 @@ const RETRY: Duration = Duration::from_secs(1);
 enum Heard {
     Pod(Change<Pod>),
     Node(Change<Node>),
+    /// A claim, volume or class has changed.
+    Storage,
     /// A binding was refused; its pod may be tried again.
     Refused(Key),
 }
 
-/// Schedules pods until `task` ends. The caches are those of the whole process; changes that they already hold are taken in
-/// at once.
-pub fn run(task: &Task, client: Client, pods: Cache<Pod>, nodes: Cache<Node>) {
+/// What the scheduler looks at: caches of the whole process.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// All pods.
+    pub pods: Cache<Pod>,
+    /// All nodes.
+    pub nodes: Cache<Node>,
+    /// All claims of volumes.
+    pub claims: Cache<PersistentVolumeClaim>,
+    /// All volumes.
+    pub volumes: Cache<PersistentVolume>,
+    /// All classes of volumes.
+    pub classes: Cache<StorageClass>,
+    /// All disruption budgets.
+    pub budgets: Cache<PodDisruptionBudget>,
+}
+
+/// Schedules pods until `task` ends. Changes that the caches already hold are taken in at once.
+pub fn run(task: &Task, client: Client, sources: Sources) {
+    let Sources { pods, nodes, claims, volumes, classes, budgets } = sources;
     let (hear, heard) = mpsc::unbounded_channel();
-    let (pod_changes, node_changes) = (hear.clone(), hear.clone());
+    let (pod_changes, node_changes, storage_changes) = (hear.clone(), hear.clone(), hear.clone());
+    let storage = Storage::new(claims, volumes, classes, move || drop(storage_changes.send(Heard::Storage)));
     pods.listen(move |change| drop(pod_changes.send(Heard::Pod(change.clone()))));
     nodes.listen(move |change| drop(node_changes.send(Heard::Node(change.clone()))));
     let owner = Owner {
@@ -44,6 +80,9 @@ pub fn run(task: &Task, client: Client, pods: Cache<Pod>, nodes: Cache<Node>) {
         client,
         hear,
         state: state::State::default(),
+        storage: storage.clone(),
+        budgets,
+        nominated: BTreeMap::new(),
         active: BTreeSet::new(),
         waiting: BTreeMap::new(),
         binding: BTreeMap::new(),
@@ -52,6 +91,7 @@ pub fn run(task: &Task, client: Client, pods: Cache<Pod>, nodes: Cache<Node>) {
     task.spawn_until_cancelled("scheduler", async move {
         pods.ready().await;
         nodes.ready().await;
+        storage.ready().await;
         owner.work(heard).await;
     });
 }
@@ -65,6 +105,10 @@ struct Owner {
     events: Recorder,
     hear: mpsc::UnboundedSender<Heard>,
     state: state::State,
+    storage: Storage,
+    budgets: Cache<PodDisruptionBudget>,
+    /// Pods for which others have to go, and from which node: until they come, nobody less important takes their place.
+    nominated: BTreeMap<Key, (String, Arc<Pod>)>,
     /// Pods to be tried now.
     active: BTreeSet<Place>,
     /// Pods without a node, as last seen.
@@ -104,6 +148,10 @@ impl Owner {
                 }
             }
             Heard::Node(Change { key, new: None, .. }) => self.state.remove_node(&key.name),
+            Heard::Storage => {
+                let waiting = self.waiting.values().filter(|(pod, _)| !claims_of(pod).is_empty());
+                self.active.extend(waiting.map(|(_, place)| place.clone()));
+            }
             Heard::Refused(key) => {
                 if self.binding.remove(&key).is_some() {
                     self.state.remove_pod(&key);
@@ -121,7 +169,8 @@ impl Owner {
         let Some(pod) = live else {
             self.leave(&key);
             self.binding.remove(&key);
-            if self.state.remove_pod(&key) {
+            let nominated = self.nominated.remove(&key).is_some();
+            if self.state.remove_pod(&key) || nominated {
                 self.retry_all();
             }
             return;
@@ -129,6 +178,7 @@ impl Owner {
         if let Some(node) = state::node_of(&pod) {
             self.leave(&key);
             self.binding.remove(&key);
+            self.nominated.remove(&key);
             let node = node.to_owned();
             self.state.place(&key, pod, &node);
             return;
@@ -138,6 +188,10 @@ impl Owner {
         let gated = spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
         if !mine || gated || pod.metadata.deletion_timestamp.is_some() || self.binding.contains_key(&key) {
             return;
+        }
+        let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.clone());
+        if let Some(node) = nominated.filter(|node| !node.is_empty()) {
+            self.nominated.entry(key.clone()).or_insert_with(|| (node, pod.clone()));
         }
         // A change of its status alone, such as the one written here, is no reason to try again.
         let news = self.waiting.get(&key).is_none_or(|(old, _)| {
@@ -173,52 +227,192 @@ impl Owner {
         }
         let Some((pod, _)) = self.waiting.get(key) else { return };
         let pod = pod.clone();
-        let mut refusals = Vec::new();
-        let mut best: Option<(i64, Reverse<usize>, &str)> = None;
-        for (name, place) in self.state.nodes() {
-            let found = obstacles(&self.state, name, place, &pod);
-            if !found.is_empty() {
-                refusals.push(found);
-                continue;
+        let needs = match self.storage.needs(&pod) {
+            Ok(needs) => needs,
+            Err(reason) => {
+                let message = match self.state.count() {
+                    0 => report::summary(0, &[]),
+                    count => format!("0/{count} nodes are available: {reason}."),
+                };
+                return self.refuse(&pod, message);
             }
-            let candidate = (score(&self.state, place, &pod), Reverse(place.pods.len()), name);
-            if best.is_none_or(|best| candidate > best) {
-                best = Some(candidate);
-            }
+        };
+        // Whoever waits for others to go has taken its place already.
+        let ahead: Vec<(Key, String, Arc<Pod>)> = self
+            .nominated
+            .iter()
+            .filter(|(other, (_, waiting))| *other != key && priority(waiting) >= priority(&pod))
+            .filter(|(other, _)| !self.binding.contains_key(other))
+            .map(|(other, (node, waiting))| (other.clone(), node.clone(), waiting.clone()))
+            .collect();
+        for (other, node, waiting) in &ahead {
+            self.state.place(other, waiting.clone(), node);
         }
-        match best.map(|(_, _, name)| name.to_owned()) {
-            Some(node) => self.bind(key.clone(), pod, node),
+        let (best, refusals) = self.best(&pod, &needs);
+        let candidate = if best.is_none() && self.may_preempt(key, &pod) {
+            let budgets = self.budgets.list();
+            let reaches = |name: &str| {
+                let place = self.state.nodes().find(|(other, _)| *other == name);
+                let node = place.and_then(|(_, place)| place.node.as_ref());
+                node.is_some_and(|node| self.storage.obstacle(&needs, node).is_none())
+            };
+            choose(&self.state, &pod, &budgets, reaches)
+        } else {
+            None
+        };
+        for (other, ..) in &ahead {
+            self.state.remove_pod(other);
+        }
+        match best {
+            Some(node) => self.bind(key.clone(), pod, node, &needs),
             None => {
                 let message = report::summary(self.state.count(), &refusals);
-                if !report::says(&pod, &message) {
-                    self.events.say(&pod.object_ref(&()), Severity::Warning, "FailedScheduling", message.clone());
-                    let client = self.client.clone();
-                    self.task.spawn_until_cancelled("unschedulable", async move {
-                        report::unschedulable(&client, &pod, &message).await;
-                    });
+                self.refuse(&pod, message);
+                if let Some(candidate) = candidate {
+                    self.preempt(key.clone(), pod, candidate);
                 }
             }
         }
     }
 
-    fn bind(&mut self, key: Key, pod: Arc<Pod>, node: String) {
-        self.state.place(&key, pod.clone(), &node);
+    /// The best node that takes the pod, and why the others do not.
+    fn best(&self, pod: &Pod, needs: &Needs) -> (Option<String>, Vec<Vec<String>>) {
+        let mut refusals = Vec::new();
+        let mut best: Option<(i64, Reverse<usize>, &str)> = None;
+        for (name, place) in self.state.nodes() {
+            let mut found = obstacles(&self.state, name, place, pod);
+            if found.is_empty()
+                && let Some(reason) = place.node.as_ref().and_then(|node| self.storage.obstacle(needs, node))
+            {
+                found.push(reason.to_owned());
+            }
+            if !found.is_empty() {
+                refusals.push(found);
+                continue;
+            }
+            let candidate = (score(&self.state, place, pod), Reverse(place.pods.len()), name);
+            if best.is_none_or(|best| candidate > best) {
+                best = Some(candidate);
+            }
+        }
+        (best.map(|(_, _, name)| name.to_owned()), refusals)
+    }
+
+    fn refuse(&self, pod: &Arc<Pod>, message: String) {
+        if report::says(pod, &message) {
+            return;
+        }
+        self.events.say(&pod.object_ref(&()), Severity::Warning, "FailedScheduling", message.clone());
+        let (client, pod) = (self.client.clone(), pod.clone());
+        self.task.spawn_until_cancelled("unschedulable", async move {
+            report::unschedulable(&client, &pod, &message).await;
+        });
+    }
+
+    /// Whether others may be made to go: not again while those that were told to are still on their way.
+    fn may_preempt(&self, key: &Key, pod: &Pod) -> bool {
+        let waits = self.nominated.get(key).is_some_and(|(node, _)| {
+            let place = self.state.nodes().find(|(name, _)| name == node).map(|(_, place)| place);
+            place.is_some_and(|place| {
+                let leaving = |other: &Arc<Pod>| other.metadata.deletion_timestamp.is_some();
+                place.pods.values().any(|other| leaving(other) && priority(other) < priority(pod))
+            })
+        });
+        may_preempt(pod) && !waits
+    }
+
+    /// Tells the victims to go and keeps their place for the pod.
+    fn preempt(&mut self, key: Key, pod: Arc<Pod>, candidate: Candidate) {
+        let node = candidate.node.clone();
+        // Less important pods that were promised a place here have to look again.
+        self.nominated.retain(|_, (other, waiting)| *other != node || priority(waiting) >= priority(&pod));
+        self.nominated.insert(key, (node.clone(), pod.clone()));
+        let (client, events) = (self.client.clone(), self.events.clone());
+        self.task.spawn_until_cancelled("preempt", async move {
+            for (victim, other) in &candidate.victims {
+                if let Err(error) = evict(&client, other).await {
+                    tracing::warn!(pod = %victim, %error, "preempt");
+                    continue;
+                }
+                let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                let message = format!("Preempted by pod {uid} on node {node}");
+                events.say(&other.object_ref(&()), Severity::Normal, "Preempted", message);
+            }
+            let api: Api<Pod> = Api::namespaced(client, pod.metadata.namespace.as_deref().unwrap_or_default());
+            let patch = Patch::Strategic(json!({"status": {"nominatedNodeName": node}}));
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            if let Err(error) = api.patch_status(name, &PatchParams::default(), &patch).await {
+                tracing::debug!(pod = name, %error, "write the nominated node");
+            }
+        });
+    }
+
+    fn bind(&mut self, key: Key, pod: Arc<Pod>, name: String, needs: &Needs) {
+        let node = self.state.nodes().find(|(other, _)| *other == name).and_then(|(_, place)| place.node.clone());
+        let Some(node) = node else { return };
+        let Some(choices) = self.storage.choose(needs, &node) else { return };
+        self.storage.reserve(&choices);
+        self.state.place(&key, pod.clone(), &name);
         self.binding.insert(key.clone(), pod.clone());
         let (client, hear, events) = (self.client.clone(), self.hear.clone(), self.events.clone());
+        let storage = self.storage.clone();
         self.task.spawn_until_cancelled("bind", async move {
-            match post(&client, &pod, &node).await {
+            let done = place(&client, &storage, &choices, &pod, &node).await;
+            storage.release(&choices);
+            match done {
                 Ok(()) => {
-                    let message = format!("Successfully assigned {key} to {node}");
+                    let message = format!("Successfully assigned {key} to {name}");
                     events.say(&pod.object_ref(&()), Severity::Normal, "Scheduled", message);
                 }
                 Err(error) => {
-                    tracing::debug!(pod = %key, node, %error, "bind");
+                    tracing::debug!(pod = %key, node = name, error, "bind");
+                    if !choices.is_empty() {
+                        events.say(&pod.object_ref(&()), Severity::Warning, "FailedScheduling", error);
+                    }
                     tokio::time::sleep(RETRY).await;
                     let _ = hear.send(Heard::Refused(key));
                 }
             }
         });
     }
+}
+
+/// Binds the pod's claims, then the pod.
+async fn place(client: &Client, storage: &Storage, choices: &[Choice], pod: &Pod, node: &Node) -> Result<(), String> {
+    if !choices.is_empty() {
+        storage.bind(client, choices, node).await?;
+    }
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    post(client, pod, name).await.map_err(|error| error.to_string())
+}
+
+/// Says on a pod why it goes, and deletes it.
+async fn evict(client: &Client, pod: &Pod) -> kube::Result<()> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let patch = Patch::Strategic(json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [{
+        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+        "message": format!("{NAME}: preempting to accommodate a higher priority pod"),
+        "lastTransitionTime": Timestamp::now().to_string(),
+    }]}}));
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    let gone = |error: &kube::Error| matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
+    for done in [
+        api.patch_status(name, &PatchParams::default(), &patch).await.map(drop),
+        api.delete(name, &params).await.map(drop),
+    ] {
+        match done {
+            Err(error) if gone(&error) => return Ok(()),
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 async fn post(client: &Client, pod: &Pod, node: &str) -> kube::Result<()> {

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use crate::resources::{Amounts, of_pod};
 
 /// All nodes by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
     nodes: BTreeMap<String, Place>,
     /// The node of each placed pod.
@@ -19,7 +19,7 @@ pub struct State {
 }
 
 /// A node and its pods.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Place {
     /// The object; `None` while pods name a node that is not there.
     pub node: Option<Arc<Node>>,

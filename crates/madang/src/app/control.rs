@@ -75,7 +75,15 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         authority,
     };
     controllers::run(&loops, account, &caches, &settings);
-    scheduler::run(&loops, client("system:kube-scheduler"), caches.pods.clone(), caches.nodes.clone());
+    let sources = scheduler::Sources {
+        pods: caches.pods.clone(),
+        nodes: caches.nodes.clone(),
+        claims: caches.claims.clone(),
+        volumes: caches.volumes.clone(),
+        classes: caches.classes.clone(),
+        budgets: caches.budgets.clone(),
+    };
+    scheduler::run(&loops, client("system:kube-scheduler"), sources);
     caches.start(&loops, &client("system:kube-controller-manager"));
     super::cluster::install(&loops, in_process(&server, "system:madang:control", &["system:masters"]), config);
     let (ready, answered) = tokio::sync::oneshot::channel();
