@@ -3,6 +3,7 @@
 use client::cache::{Cache, Scope};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::{CronJob, Job},
     coordination::v1::Lease,
     core::v1::{
@@ -55,6 +56,8 @@ pub struct Caches {
     pub volumes: Cache<PersistentVolume>,
     /// All classes of volumes.
     pub classes: Cache<StorageClass>,
+    /// All autoscalers.
+    pub autoscalers: Cache<HorizontalPodAutoscaler>,
     /// All endpoints.
     pub endpoints: Cache<Endpoints>,
     /// Service accounts called [`ACCOUNT`].
@@ -93,6 +96,7 @@ impl Caches {
             claims: Cache::idle(),
             volumes: Cache::idle(),
             classes: Cache::idle(),
+            autoscalers: Cache::idle(),
             endpoints: Cache::idle(),
             accounts: Cache::idle(),
             bundles: Cache::idle(),
@@ -119,6 +123,7 @@ impl Caches {
         self.claims.start(task, Api::all(client.clone()), Scope::default());
         self.volumes.start(task, Api::all(client.clone()), Scope::default());
         self.classes.start(task, Api::all(client.clone()), Scope::default());
+        self.autoscalers.start(task, Api::all(client.clone()), Scope::default());
         self.endpoints.start(task, Api::all(client.clone()), Scope::default());
         let named = |name: &str| Scope::fields(format!("metadata.name={name}"));
         self.accounts.start(task, Api::all(client.clone()), named(ACCOUNT));

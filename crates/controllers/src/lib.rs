@@ -16,6 +16,7 @@ pub mod history;
 pub mod ownership;
 pub mod pods;
 
+pub mod autoscaler;
 pub mod cron_job;
 pub mod daemon_set;
 pub mod deployment;
@@ -33,6 +34,7 @@ pub mod replica_set;
 pub mod resource_quota;
 pub mod service_account;
 pub mod stateful_set;
+pub mod volume;
 
 use std::net::Ipv4Addr;
 
@@ -74,8 +76,13 @@ pub fn run(task: &Task, client: impl Fn(&'static str) -> Client, caches: &Caches
     daemon_set::run(task, &client("daemon-set-controller"), caches);
     stateful_set::run(task, &client("statefulset-controller"), caches);
     disruption::run(task, &client("disruption-controller"), caches);
+    autoscaler::run(task, &client("horizontal-pod-autoscaler"), caches);
     cron_job::run(task, &client("cronjob-controller"), caches);
     endpoint_mirror::run(task, &client("endpointslicemirroring-controller"), caches);
+    volume::binder::run(task, &client("persistent-volume-binder"), caches);
+    volume::local_path::run(task, &client("local-path-provisioner"), caches);
+    volume::protection::run(task, &client("pvc-protection-controller"), &client("pv-protection-controller"), caches);
+    volume::ephemeral::run(task, &client("ephemeral-volume-controller"), caches);
     namespace::run(task, &client("namespace-controller"), caches);
     garbage::run(task, &client("generic-garbage-collector"));
     resource_quota::run(task, &client("resourcequota-controller"), caches);

@@ -5,6 +5,7 @@
 //! lease renewed ──► Ready as the node says ──► no taint
 //! 40 s silent ────► Ready=Unknown ───────────► unreachable:NoExecute ──► pods deleted after their toleration
 //! Ready=False ───────────────────────────────► not-ready:NoExecute ────► likewise
+//! short of memory, disk or pids, no network ─► a taint of its own, NoSchedule
 //! ```
 //! <https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller>
 
@@ -33,6 +34,7 @@ const GRACE: SignedDuration = SignedDuration::from_secs(40);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NO_EXECUTE: &str = "NoExecute";
+const NO_SCHEDULE: &str = "NoSchedule";
 
 /// Runs the controller.
 pub fn run(task: &Task, client: &Client, caches: &Caches) {
@@ -62,7 +64,7 @@ pub fn run(task: &Task, client: &Client, caches: &Caches) {
             if verdict.unknown {
                 api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(unknown(now))).await?;
             }
-            if let Some(taints) = taints(&node, verdict.taint, now) {
+            if let Some(taints) = taints(&node, &wanted(&node, verdict.taint), now) {
                 let patch = json!({"metadata": {"resourceVersion": node.metadata.resource_version},
                     "spec": {"taints": taints}});
                 api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -138,21 +140,48 @@ fn unknown(now: Timestamp) -> Value {
         [condition("Ready"), condition("MemoryPressure"), condition("DiskPressure"), condition("PIDPressure")]}})
 }
 
-/// The node's taints with `wanted` and without the other of the two; `None` if they are right already.
-fn taints(node: &Node, wanted: Option<&str>, now: Timestamp) -> Option<Vec<Value>> {
+/// Conditions that keep new pods away while they hold, and their taints.
+const CONDITIONS: [(&str, &str); 4] = [
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+];
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// Keys and effects of the taints that a node must have, of those that are set here.
+fn wanted(node: &Node, silent: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
+    let mut all: Vec<_> = silent.into_iter().flat_map(|key| [(key, NO_SCHEDULE), (key, NO_EXECUTE)]).collect();
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    for (kind, key) in CONDITIONS {
+        if conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True") {
+            all.push((key, NO_SCHEDULE));
+        }
+    }
+    if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
+        all.push((UNSCHEDULABLE, NO_SCHEDULE));
+    }
+    all
+}
+
+/// The node's taints with those `wanted` and without others that are set here; `None` if they are right already.
+fn taints(node: &Node, wanted: &[(&str, &str)], now: Timestamp) -> Option<Vec<Value>> {
     let present: Vec<&Taint> = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).collect();
-    let ours = |taint: &Taint| taint.key == NOT_READY || taint.key == UNREACHABLE;
-    let effects: &[&str] = if wanted.is_some() { &["NoSchedule", NO_EXECUTE] } else { &[] };
-    let right =
-        |taint: &&&Taint| ours(taint) && Some(taint.key.as_str()) == wanted && effects.contains(&taint.effect.as_str());
-    let found = present.iter().filter(right).count();
-    let wrong = present.iter().filter(|taint| ours(taint)).count() - found;
-    if found == effects.len() && wrong == 0 {
+    let ours = |taint: &Taint| {
+        [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str())
+            || CONDITIONS.iter().any(|(_, key)| *key == taint.key)
+    };
+    let right = |taint: &Taint| wanted.contains(&(taint.key.as_str(), taint.effect.as_str()));
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|(key, effect)| !present.iter().any(|taint| taint.key == *key && taint.effect == *effect))
+        .collect();
+    if missing.is_empty() && !present.iter().any(|taint| ours(taint) && !right(taint)) {
         return None;
     }
-    let mut all: Vec<Value> =
-        present.iter().filter(|taint| !ours(taint)).filter_map(|taint| serde_json::to_value(taint).ok()).collect();
-    all.extend(effects.iter().map(|effect| json!({"key": wanted, "effect": effect, "timeAdded": now.to_string()})));
+    let kept = present.iter().filter(|taint| !ours(taint) || right(taint));
+    let mut all: Vec<Value> = kept.filter_map(|taint| serde_json::to_value(taint).ok()).collect();
+    all.extend(missing.iter().map(|(key, effect)| json!({"key": key, "effect": effect, "timeAdded": now.to_string()})));
     Some(all)
 }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use serde_json::json;
 
-use super::{Tolerates, judge, taints, tolerates};
+use super::{Tolerates, judge, taints, tolerates, wanted};
 
 #[test]
 fn silence_and_conditions_decide_the_taint() {
@@ -25,7 +25,7 @@ fn silence_and_conditions_decide_the_taint() {
         .unwrap();
         let verdict = judge(&node, None, now);
         assert_eq!((verdict.taint, verdict.unknown), (taint, unknown), "{status} after {silent} s");
-        assert_eq!(taints(&node, verdict.taint, now).is_some(), taint.is_some());
+        assert_eq!(taints(&node, &wanted(&node, verdict.taint), now).is_some(), taint.is_some());
     }
 }
 
@@ -37,9 +37,23 @@ fn foreign_taints_stay_and_ours_are_replaced() {
         {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"},
         {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]}}))
     .unwrap();
-    assert_eq!(taints(&node, Some("node.kubernetes.io/not-ready"), now), None);
-    assert_eq!(taints(&node, None, now).unwrap().len(), 1);
-    assert_eq!(taints(&node, Some("node.kubernetes.io/unreachable"), now).unwrap().len(), 3);
+    let silent = |key: &'static str| wanted(&node, Some(key));
+    assert_eq!(taints(&node, &silent("node.kubernetes.io/not-ready"), now), None);
+    assert_eq!(taints(&node, &[], now).unwrap().len(), 1);
+    assert_eq!(taints(&node, &silent("node.kubernetes.io/unreachable"), now).unwrap().len(), 3);
+}
+
+#[test]
+fn a_node_that_is_short_of_something_keeps_new_pods_away() {
+    let now = Timestamp::now();
+    let node: Node = serde_json::from_value(json!({"spec": {"unschedulable": true}, "status": {"conditions": [
+        {"type": "DiskPressure", "status": "True"}, {"type": "MemoryPressure", "status": "False"}]}}))
+    .unwrap();
+    let all = wanted(&node, None);
+    let expected =
+        [("node.kubernetes.io/disk-pressure", "NoSchedule"), ("node.kubernetes.io/unschedulable", "NoSchedule")];
+    assert_eq!(all, expected);
+    assert_eq!(taints(&node, &all, now).unwrap().len(), 2);
 }
 
 #[test]
