@@ -74,7 +74,7 @@ fn neighbours(state: &State, _name: &str, place: &Place, pod: &Pod) -> Vec<Strin
     let terms = wanted.and_then(|terms| terms.required_during_scheduling_ignored_during_execution.as_deref());
     for term in terms.unwrap_or_default() {
         // The first pod of a group that asks for its own kind may go anywhere.
-        let first = selects(term, namespace, pod) && !anywhere(state, term, namespace);
+        let first = selects(state, term, namespace, pod) && !anywhere(state, term, namespace);
         let labelled = crate::affinity::domain(place, &term.topology_key).is_some();
         if !(labelled && (first || present(state, place, term, namespace))) {
             return vec!["node(s) didn't match pod affinity rules".into()];
@@ -92,7 +92,7 @@ fn neighbours(state: &State, _name: &str, place: &Place, pod: &Pod) -> Vec<Strin
                 let shared = crate::affinity::domain(other_place, &term.topology_key);
                 if shared.is_some()
                     && shared == crate::affinity::domain(place, &term.topology_key)
-                    && selects(term, theirs, pod)
+                    && selects(state, term, theirs, pod)
                 {
                     return vec!["node(s) didn't satisfy existing pods anti-affinity rules".into()];
                 }

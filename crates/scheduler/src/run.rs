@@ -13,7 +13,7 @@ use client::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
     policy::v1::PodDisruptionBudget,
     storage::v1::StorageClass,
 };
@@ -43,6 +43,7 @@ const RETRY: Duration = Duration::from_secs(1);
 enum Heard {
     Pod(Change<Pod>),
     Node(Change<Node>),
+    Namespace(Change<Namespace>),
     /// A claim, volume or class has changed.
     Storage,
     /// A binding was refused; its pod may be tried again.
@@ -56,6 +57,8 @@ pub struct Sources {
     pub pods: Cache<Pod>,
     /// All nodes.
     pub nodes: Cache<Node>,
+    /// All namespaces.
+    pub namespaces: Cache<Namespace>,
     /// All claims of volumes.
     pub claims: Cache<PersistentVolumeClaim>,
     /// All volumes.
@@ -68,9 +71,11 @@ pub struct Sources {
 
 /// Schedules pods until `task` ends. Changes that the caches already hold are taken in at once.
 pub fn run(task: &Task, client: Client, sources: Sources) {
-    let Sources { pods, nodes, claims, volumes, classes, budgets } = sources;
+    let Sources { pods, nodes, namespaces, claims, volumes, classes, budgets } = sources;
     let (hear, heard) = mpsc::unbounded_channel();
     let (pod_changes, node_changes, storage_changes) = (hear.clone(), hear.clone(), hear.clone());
+    let namespace_changes = hear.clone();
+    namespaces.listen(move |change| drop(namespace_changes.send(Heard::Namespace(change.clone()))));
     let storage = Storage::new(claims, volumes, classes, move || drop(storage_changes.send(Heard::Storage)));
     pods.listen(move |change| drop(pod_changes.send(Heard::Pod(change.clone()))));
     nodes.listen(move |change| drop(node_changes.send(Heard::Node(change.clone()))));
@@ -91,6 +96,7 @@ pub fn run(task: &Task, client: Client, sources: Sources) {
     task.spawn_until_cancelled("scheduler", async move {
         pods.ready().await;
         nodes.ready().await;
+        namespaces.ready().await;
         storage.ready().await;
         owner.work(heard).await;
     });
@@ -148,6 +154,15 @@ impl Owner {
                 }
             }
             Heard::Node(Change { key, new: None, .. }) => self.state.remove_node(&key.name),
+            Heard::Namespace(Change { key, new, old }) => {
+                let labels = |namespace: &Option<Arc<Namespace>>| {
+                    namespace.as_ref().map(|namespace| namespace.metadata.labels.clone().unwrap_or_default())
+                };
+                if labels(&new) != labels(&old) {
+                    self.state.put_namespace(&key.name, labels(&new));
+                    self.retry_all();
+                }
+            }
             Heard::Storage => {
                 let waiting = self.waiting.values().filter(|(pod, _)| !claims_of(pod).is_empty());
                 self.active.extend(waiting.map(|(_, place)| place.clone()));

@@ -16,6 +16,8 @@ pub struct State {
     nodes: BTreeMap<String, Place>,
     /// The node of each placed pod.
     placed: BTreeMap<Key, String>,
+    /// The labels of each namespace.
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// A node and its pods.
@@ -94,6 +96,19 @@ impl State {
     /// How many nodes there are.
     pub fn count(&self) -> usize {
         self.nodes().count()
+    }
+
+    /// The labels of a namespace.
+    pub fn namespace(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.namespaces.get(name)
+    }
+
+    /// Takes in a namespace that came or changed, or one that is gone.
+    pub fn put_namespace(&mut self, name: &str, labels: Option<BTreeMap<String, String>>) {
+        match labels {
+            Some(labels) => self.namespaces.insert(name.to_owned(), labels),
+            None => self.namespaces.remove(name),
+        };
     }
 
     /// Takes in a node that came or changed.

@@ -78,6 +78,7 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let sources = scheduler::Sources {
         pods: caches.pods.clone(),
         nodes: caches.nodes.clone(),
+        namespaces: caches.namespaces.clone(),
         claims: caches.claims.clone(),
         volumes: caches.volumes.clone(),
         classes: caches.classes.clone(),

@@ -123,3 +123,55 @@ fn pods_already_there_may_refuse_a_neighbour_and_leaving_ones_make_room() {
     }
     assert_eq!(check(&state), ["Too many pods"]);
 }
+
+#[test]
+fn pods_of_other_namespaces_count_where_the_term_selects_them() {
+    let near = |extra: Value| {
+        let mut term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "old"}}});
+        extra.as_object().unwrap().iter().for_each(|(key, value)| term[key] = value.clone());
+        pod("new", json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}))
+    };
+    let mut state = State::default();
+    state.put_node("n", Arc::new(node(json!({}))));
+    let mut old = pod("old", json!({}));
+    old.metadata.namespace = Some("other".into());
+    state.place(&Key::new("other", "old"), Arc::new(old), "n");
+    state.put_namespace("other", Some([("team".to_owned(), "a".to_owned())].into()));
+    let cases = [
+        (json!({}), false),
+        (json!({"namespaces": ["other"]}), true),
+        (json!({"namespaceSelector": {}}), true),
+        (json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}), true),
+        (json!({"namespaceSelector": {"matchLabels": {"team": "b"}}}), false),
+    ];
+    for (extra, fits) in cases {
+        let (name, place) = state.nodes().next().unwrap();
+        assert_eq!(obstacles(&state, name, place, &near(extra.clone())).is_empty(), fits, "{extra}");
+    }
+}
+
+#[test]
+fn nodes_that_the_pod_cannot_be_on_do_not_count_in_a_spread() {
+    let spread = |policy: &str| {
+        pod(
+            "new",
+            json!({"nodeSelector": {"disk": "ssd"}, "topologySpreadConstraints": [{"maxSkew": 1,
+            "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "nodeAffinityPolicy": policy,
+            "labelSelector": {"matchLabels": {"app": "new"}}}]}),
+        )
+    };
+    let mut state = State::default();
+    for (name, disk) in [("a", "ssd"), ("b", "hdd")] {
+        let mut own = node(json!({}));
+        own.metadata.name = Some(name.into());
+        own.metadata.labels =
+            Some([("rack", name), ("disk", disk)].map(|(key, value)| (key.into(), value.into())).into());
+        state.put_node(name, Arc::new(own));
+    }
+    state.place(&Key::new("default", "new-1"), Arc::new(pod("new", json!({}))), "a");
+    let refused = |policy: &str| {
+        let (name, place) = state.nodes().find(|(name, _)| *name == "a").unwrap();
+        obstacles(&state, name, place, &spread(policy)).len()
+    };
+    assert_eq!((refused("Honor"), refused("Ignore")), (0, 1));
+}
