@@ -87,6 +87,8 @@ pub struct Inner {
     pub services: client::cache::Cache<Service>,
     /// Names for the DNS server.
     pub zone: Arc<dns::Zone>,
+    /// What the machine has.
+    pub capacity: Allocatable,
     /// What pods may use of the machine.
     pub allocatable: Allocatable,
     /// The machine's memory, bytes.

@@ -76,7 +76,7 @@ impl Node {
         let dir = &config.pods_dir;
         std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         let recorder = Recorder::start(&task, &client, &config.name);
-        let (_, allocatable) = register::resources(&config);
+        let (capacity, allocatable) = register::resources(&config)?;
         let zone = Arc::new(dns::Zone::new(&config.cluster_domain));
         let counts = Counts::default();
         let names = Names::from_files(&config.resolv_conf, Path::new(HOSTS));
@@ -91,8 +91,9 @@ impl Node {
             names,
             services: Cache::idle(),
             zone: zone.clone(),
+            capacity,
             allocatable,
-            memory: register::memory(),
+            memory: register::memory()?,
             network_ready: watch::Sender::new(false),
             pressures: watch::Sender::default(),
             node: RwLock::default(),
@@ -144,7 +145,11 @@ fn serve_dns(shared: &Shared, udp: Vec<UdpSocket>, tcp: Vec<TcpListener>) -> Res
     if udp.is_empty() && tcp.is_empty() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(&shared.config.resolv_conf).unwrap_or_default();
+    let path = &shared.config.resolv_conf;
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "no servers to ask for names outside the cluster");
+        String::new()
+    });
     let mut config = dns::Config::from_resolv_conf(&text);
     for range in [&shared.config.cluster_cidr, &shared.config.service_cidr] {
         if let Ok(range) = range.parse::<network::Cidr>() {

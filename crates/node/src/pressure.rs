@@ -228,7 +228,10 @@ pub async fn written(shared: &Shared, pod: &Pod) -> Written {
         let volumes = volumes.map(|(name, path)| (name, Usage::below(&path).bytes)).collect();
         Written { containers, volumes }
     });
-    counted.await.unwrap_or_default()
+    counted.await.unwrap_or_else(|error| {
+        tracing::warn!(uid, %error, "count what a pod has written");
+        Written::default()
+    })
 }
 
 /// Shows conditions where they have changed.

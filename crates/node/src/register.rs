@@ -47,19 +47,27 @@ pub fn hostname() -> String {
 }
 
 /// The machine's memory, bytes.
-pub fn memory() -> i64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib: i64 = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0);
-    kib * 1024
+///
+/// # Errors
+/// The kernel does not say.
+pub fn memory() -> Result<i64> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).context("/proc/meminfo has no MemTotal")?;
+    let kib: i64 = line.trim().trim_end_matches("kB").trim().parse().context("read MemTotal of /proc/meminfo")?;
+    Ok(kib * 1024)
 }
 
 /// What the machine has and what pods may use of it; the same but for a reserve of memory.
-pub fn resources(config: &Config) -> (Allocatable, Allocatable) {
+///
+/// # Errors
+/// Memory or disk cannot be measured.
+pub fn resources(config: &Config) -> Result<(Allocatable, Allocatable)> {
     const RESERVE: i64 = 100 << 20;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let memory = memory();
-    let disk = rustix::fs::statvfs(&config.pods_dir).map_or(0, |disk| disk.f_blocks * disk.f_frsize);
+    let memory = memory()?;
+    let dir = &config.pods_dir;
+    let disk = rustix::fs::statvfs(dir).with_context(|| format!("measure the disk of {}", dir.display()))?;
+    let disk = disk.f_blocks * disk.f_frsize;
     let of = |memory: i64, disk: u64| {
         BTreeMap::from([
             ("cpu".to_owned(), Quantity(cores.to_string())),
@@ -70,7 +78,7 @@ pub fn resources(config: &Config) -> (Allocatable, Allocatable) {
             ("hugepages-2Mi".to_owned(), Quantity("0".into())),
         ])
     };
-    (of(memory, disk), of((memory - RESERVE).max(0), disk / 10 * 9))
+    Ok((of(memory, disk), of((memory - RESERVE).max(0), disk / 10 * 9)))
 }
 
 fn arch() -> &'static str {
@@ -169,15 +177,13 @@ pub fn conditions(old: &[NodeCondition], health: Health, now: Timestamp) -> Vec<
 /// Registers and reports until the node's task ends.
 pub struct Registration {
     shared: Shared,
-    capacity: Allocatable,
     api: Api<Node>,
 }
 
 impl Registration {
     /// A registration of `shared`'s node.
     pub fn new(shared: &Shared) -> Self {
-        let (capacity, _) = resources(&shared.config);
-        Self { shared: shared.clone(), capacity, api: Api::all(shared.client.clone()) }
+        Self { shared: shared.clone(), api: Api::all(shared.client.clone()) }
     }
 
     fn status(&self, old: &[NodeCondition]) -> Value {
@@ -202,7 +208,7 @@ impl Registration {
                 {"type": "InternalIP", "address": config.ip},
                 {"type": "Hostname", "address": config.name},
             ],
-            "capacity": self.capacity,
+            "capacity": self.shared.capacity,
             "allocatable": self.shared.allocatable,
             "conditions": conditions(old, health, Timestamp::now()),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": config.api_port}},
@@ -314,7 +320,9 @@ impl Registration {
                     tracing::warn!(error = format!("{error:#}"), "report");
                     if format!("{error:#}").contains("not found") {
                         // Somebody deleted the object: a node that lives registers again.
-                        let _ = self.register().await;
+                        if let Err(error) = self.register().await {
+                            tracing::warn!(error = format!("{error:#}"), "register again");
+                        }
                     }
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(LAST_RETRY);

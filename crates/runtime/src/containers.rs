@@ -101,11 +101,28 @@ impl Runtime {
 
     /// Takes back what was made for a container that came to nothing.
     async fn discard(&self, sandbox: &Arc<Sandbox>, id: &str) {
-        let _ = self.0.images.release(id).await;
-        let _ = tokio::fs::remove_file(self.process_path(id)).await;
+        if let Err(error) = self.0.images.release(id).await {
+            tracing::warn!(container = id, error = format!("{error:#}"), "remove files of a container");
+        }
+        self.forget_process(id).await;
         lock(&sandbox.containers).remove(id);
         let owner = lock(&sandbox.record).id.clone();
-        let _ = tokio::fs::remove_dir_all(record::container_dir(&self.0.config.dir, &owner, id)).await;
+        match tokio::fs::remove_dir_all(record::container_dir(&self.0.config.dir, &owner, id)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(container = id, %error, "remove the record of a container");
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes what `exec` would run commands as; none there is no error.
+    pub(crate) async fn forget_process(&self, id: &str) {
+        match tokio::fs::remove_file(self.process_path(id)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(container = id, %error, "remove the process description of a container");
+            }
+            _ => {}
+        }
     }
 
     fn prepare_container(
@@ -203,7 +220,9 @@ impl Runtime {
                     _ => 128,
                 };
                 let message = format!("failed to start container: {error}");
-                let _ = shim.delete(id, true).await;
+                if let Err(error) = shim.delete(id, true).await {
+                    tracing::debug!(container = id, %error, "shim keeps a container that did not start");
+                }
                 let record = {
                     let mut record = lock(&container.record);
                     record.failure = Some(message.clone());
@@ -344,7 +363,9 @@ impl Runtime {
         let path = record::container_dir(&self.0.config.dir, &record.sandbox, id).join("termination-log");
         let mut message = Vec::new();
         if let Ok(file) = fs::File::open(&path) {
-            let _ = file.take(MESSAGE_LIMIT as u64).read_to_end(&mut message);
+            if let Err(error) = file.take(MESSAGE_LIMIT as u64).read_to_end(&mut message) {
+                tracing::debug!(container = id, %error, "read a termination message");
+            }
         }
         let failed = record.exit.as_ref().is_some_and(|exit| exit.code != 0);
         if message.is_empty() && fallback && failed {

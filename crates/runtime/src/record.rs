@@ -160,8 +160,9 @@ fn directories(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The kernel's name for this boot of the machine.
-pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(fs::read_to_string(path).with_context(|| format!("read {path}"))?.trim().to_owned())
 }
 
 /// A new id: 64 hexadecimal digits.
@@ -186,7 +187,7 @@ mod tests {
             users: None,
             ip: Some(Ipv4Addr::new(10, 42, 0, 5)),
             created_at: SystemTime::now(),
-            boot_id: boot_id(),
+            boot_id: boot_id().unwrap(),
             stopping: false,
             stopped: false,
         };

@@ -140,7 +140,10 @@ impl Runtime {
         self.save_sandbox(record)?;
         let config = &record.config;
         let hosts = if config.host_network {
-            let machine = fs::read_to_string("/etc/hosts").unwrap_or_default();
+            let machine = match fs::read_to_string("/etc/hosts") {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+                found => found.context("read /etc/hosts")?,
+            };
             files::host_network_hosts(config, &machine)
         } else {
             files::hosts(config, record.ip.map(Into::into))
@@ -238,7 +241,7 @@ impl Runtime {
                 .release(&container)
                 .await
                 .with_context(|| format!("release files of container {container}"))?;
-            let _ = tokio::fs::remove_file(self.process_path(&container)).await;
+            self.forget_process(&container).await;
         }
         let dir = record::sandbox_dir(&self.0.config.dir, id);
         let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&dir) {
@@ -298,7 +301,10 @@ fn free_users(taken: &BTreeSet<u32>) -> Option<u32> {
 
 /// Unmounts a sandbox's `/dev/shm`, if it is there.
 pub(crate) fn unmount_shm(dir: &Path) {
-    let _ = rustix::mount::unmount(dir.join("shm"), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    match rustix::mount::unmount(dir.join("shm"), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+        Err(error) => tracing::warn!(dir = %dir.display(), %error, "unmount /dev/shm of a sandbox"),
+    }
 }
 
 /// What the network needs to know of a sandbox; none in the machine's network.

@@ -175,7 +175,7 @@ impl Runtime {
             binary,
             version,
             task: task.clone(),
-            boot_id: record::boot_id(),
+            boot_id: record::boot_id()?,
             network: RwLock::default(),
             pool: Mutex::default(),
             sandboxes: RwLock::default(),
@@ -343,7 +343,13 @@ impl Runtime {
         for id in self.0.images.snapshots() {
             // Snapshots of others (builds) have names of another form.
             if id.len() == 64 && !known.contains(&id) {
-                let _ = self.0.images.release(&id).await;
+                if let Err(error) = self.0.images.release(&id).await {
+                    tracing::warn!(
+                        container = id,
+                        error = format!("{error:#}"),
+                        "remove files of a forgotten container"
+                    );
+                }
             }
         }
         for (record, containers) in found {
@@ -382,7 +388,9 @@ impl Runtime {
                 let mut record = lock(&container.record);
                 if record.started_at.is_none() {
                     record.started_at = Some(started_at);
-                    let _ = self.save_container(&record);
+                    if let Err(error) = self.save_container(&record) {
+                        tracing::warn!(container = record.id, error = format!("{error:#}"), "write down a start");
+                    }
                 }
             }
             if let Some(exit) = state.exit {
@@ -414,7 +422,10 @@ impl Runtime {
 
     fn settle_from_file(&self, sandbox: &Arc<Sandbox>) {
         let dir = record::sandbox_dir(&self.0.config.dir, &lock(&sandbox.record).id).join("shim");
-        let exits = shim::Exits::read(&dir).unwrap_or_default();
+        let exits = shim::Exits::read(&dir).unwrap_or_else(|error| {
+            tracing::warn!(dir = %dir.display(), %error, "read how containers ended; they count as lost");
+            Default::default()
+        });
         let containers: Vec<_> = lock(&sandbox.containers).values().cloned().collect();
         for container in containers {
             let id = lock(&container.record).id.clone();

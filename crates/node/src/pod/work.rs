@@ -224,13 +224,14 @@ impl Start {
                     continue;
                 }
                 if let Ok(log) = log {
-                    let _ = blocking(move || {
-                        crate::api::logs::files(&log).iter().for_each(|file| {
-                            let _ = std::fs::remove_file(file);
-                        });
-                        Ok(())
-                    })
-                    .await;
+                    let removed = blocking(move || {
+                        crate::api::logs::files(&log).iter().try_for_each(|file| {
+                            std::fs::remove_file(file).with_context(|| format!("remove {}", file.display()))
+                        })
+                    });
+                    if let Err(message) = removed.await {
+                        tracing::warn!(container = record.id, message, "remove the log of an old container");
+                    }
                 }
             }
         }
@@ -262,7 +263,7 @@ impl Start {
         let security = security::of(pod, &container, &self.image.user, &self.shared.config.seccomp_dir)?;
         let mounts = volume::mounts(&self.shared.volumes(uid), pod, &container, &variables)?;
         let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
-        let granted = serde_json::to_string(&container.resources.clone().unwrap_or_default()).unwrap_or_default();
+        let granted = serde_json::to_string(&container.resources.clone().unwrap_or_default())?;
         let annotations = BTreeMap::from([
             (restore::RESOURCES.to_owned(), granted),
             (restore::IMAGE_REFERENCE.to_owned(), self.image.reference.clone()),
@@ -322,7 +323,10 @@ pub async fn resize(shared: &Shared, pod: &Pod, sandbox: &str, name: String, id:
         }
         let granted = serde_json::to_string(&container.resources.clone().unwrap_or_default())?;
         // The pod's group has to be the larger one at any time, whichever way this goes.
-        let _ = shared.runtime.update_sandbox(sandbox, &whole);
+        // Where it becomes smaller, this fails for as long as the container's is large; then it is done below.
+        if let Err(error) = shared.runtime.update_sandbox(sandbox, &whole) {
+            tracing::debug!(sandbox, error = format!("{error:#}"), "the pod's group follows its containers'");
+        }
         let annotations = BTreeMap::from([(restore::RESOURCES.to_owned(), granted)]);
         shared.runtime.update_container(&id, &own, annotations).await?;
         shared.runtime.update_sandbox(sandbox, &whole)

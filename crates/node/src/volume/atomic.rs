@@ -53,7 +53,8 @@ pub fn write(dir: &Path, files: &Files, group: Option<u32>, now: Timestamp) -> R
             symlink(Path::new(DATA).join(name), &link).with_context(|| format!("link {}", link.display()))?;
         }
     }
-    for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?.flatten() {
+    for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
+        let entry = entry.with_context(|| format!("read {}", dir.display()))?;
         let entry_name = entry.file_name();
         let text = entry_name.to_string_lossy();
         if text == DATA || text == name.as_str() || wanted.contains(text.as_ref()) {

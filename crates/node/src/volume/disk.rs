@@ -124,8 +124,12 @@ fn unescape(text: &str) -> String {
 
 /// Checks a path of the machine against the `type` of a hostPath volume, and makes what that type wants made.
 pub fn host_path(path: &Path, kind: &str) -> Result<()> {
-    let found = fs::metadata(path).ok();
     let shown = path.display();
+    let found = match fs::metadata(path) {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("look at {shown}")),
+    };
     match kind {
         "" => {
             if found.is_none() {
@@ -211,7 +215,11 @@ pub fn sub_path(volume: &Path, path: &str, target: &Path) -> Result<()> {
     let opened = open_below(volume, path)?;
     let is_dir = rustix::fs::fstat(opened.as_fd())
         .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Directory);
-    let _ = rustix::mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    match rustix::mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        // Mostly nothing is mounted there yet.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+        Err(error) => return Err(error).with_context(|| format!("unmount {}", target.display())),
+    }
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
     }
@@ -242,7 +250,8 @@ fn give(path: &Path, found: &fs::Metadata, group: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(found.mode() & 0o7777 | more))
         .with_context(|| format!("set mode of {}", path.display()))?;
     if found.is_dir() {
-        for entry in fs::read_dir(path).with_context(|| format!("read {}", path.display()))?.flatten() {
+        for entry in fs::read_dir(path).with_context(|| format!("read {}", path.display()))? {
+            let entry = entry.with_context(|| format!("read {}", path.display()))?;
             let found = fs::symlink_metadata(entry.path())?;
             give(&entry.path(), &found, group)?;
         }
