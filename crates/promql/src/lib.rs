@@ -11,6 +11,7 @@
 //! - [`value`], [`storage`]: samples, and where they come from
 //! - [`calendar`], [`histogram_text`], [`annotation`], [`limit`]: what evaluation needs and tells
 //! - [`eval`]: evaluates a query
+//! - `database`: the data base of `tsdb` as storage
 //! - [`series`]: series as rule tests describe them
 
 pub mod number;
@@ -54,5 +55,7 @@ mod trim;
 mod sampling;
 
 pub mod eval;
+
+mod database;
 
 pub mod series;

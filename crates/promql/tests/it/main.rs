@@ -4,6 +4,8 @@ mod compare;
 
 mod memory;
 
+mod database;
+
 mod limits;
 
 mod suite;
