@@ -5,12 +5,13 @@
 use std::{collections::BTreeMap, collections::BTreeSet, env, fs, path::Path, sync::Arc};
 
 use promql::{
+    ast::{At, Expr, Type},
     duration,
     eval::{self, Options, Outcome},
     number,
     parse::{self, Features},
     series::{self, Point},
-    value::Answer,
+    value::{Answer, Value, VectorSample},
 };
 use regex::Regex;
 use tsdb::{
@@ -239,11 +240,99 @@ impl<'a> Script<'a> {
                 } else {
                     outcome.answer
                 };
-                expected.check(&answer)
+                expected.check(&answer)?;
+                let subject = Subject { memory: &self.memory, options: &options, expr: &expr, expected: &expected };
+                if is_range { Ok(()) } else { subject.other_ways(query, at, &told) }
             }
         }
     }
 }
+
+/// An evaluation that has passed, to be made in other ways that must give the same.
+struct Subject<'a> {
+    memory: &'a Memory,
+    options: &'a Options,
+    expr: &'a Expr,
+    expected: &'a Expected,
+}
+
+impl Subject<'_> {
+    /// At other times with `@` set to the first, and as the middle step of a range.
+    fn other_ways(&self, query: &str, at: i64, told: &Told) -> Result<(), String> {
+        let mut fixed = self.expr.clone();
+        if fix_time(&mut fixed, at) {
+            let times = if at == 0 { vec![-1000, 0, 1000] } else { vec![-10 * at, 0, at / 5, at, 10 * at] };
+            for time in times {
+                let outcome = eval::instant(self.memory, &fixed, time, self.options)
+                    .map_err(|error| format!("as {fixed} at {time}: {error}"))?;
+                told.check(query, &outcome).map_err(|error| format!("as {fixed} at {time}: {error}"))?;
+                self.expected.check(&outcome.answer).map_err(|error| format!("as {fixed} at {time}: {error}"))?;
+            }
+        }
+        let context = ["start(", "end(", "step(", "range("].iter().any(|word| query.contains(word));
+        let series = matches!(self.expr.value_type(), Type::Scalar | Type::Vector);
+        if context || !series || self.expected.ordered || self.expected.text.is_some() {
+            return Ok(());
+        }
+        let outcome = eval::range(self.memory, self.expr, at - 60_000, at + 60_000, 60_000, self.options)
+            .map_err(|error| format!("as a range: {error}"))?;
+        let Answer::Matrix(streams) = outcome.answer else { return Err("a range gave no matrix".to_owned()) };
+        let samples = streams.into_iter().filter_map(|stream| {
+            let float = stream.floats.iter().find(|point| point.0 == at).map(|point| Value::Float(point.1));
+            let histogram = stream.histograms.into_iter().find(|point| point.0 == at);
+            let value = float.or(histogram.map(|point| Value::Histogram(point.1)))?;
+            Some(VectorSample { labels: stream.labels, value })
+        });
+        let samples: Vec<_> = samples.collect();
+        let answer = match samples.as_slice() {
+            [VectorSample { value: Value::Float(value), .. }] if self.expr.value_type() == Type::Scalar => {
+                Answer::Scalar(at, *value)
+            }
+            _ => Answer::Vector(at, samples),
+        };
+        self.expected.check(&answer).map_err(|error| format!("as a range: {error}"))
+    }
+}
+
+/// Sets `@` on all selectors and subqueries that have none, but not within subqueries; says whether the value is then the
+/// same at all times.
+fn fix_time(expr: &mut Expr, at: i64) -> bool {
+    let time = Some(At::Time(at));
+    match expr {
+        Expr::Selector(selector) => selector.shift.at = selector.shift.at.or(time),
+        Expr::Matrix(matrix) => matrix.selector.shift.at = matrix.selector.shift.at.or(time),
+        Expr::Subquery(subquery) => {
+            subquery.shift.at = subquery.shift.at.or(time);
+            return !varies(&subquery.expr);
+        }
+        Expr::Call(call) if TIMES.contains(&call.function.name) => return false,
+        _ => {}
+    }
+    expr.children_mut().into_iter().fold(true, |same, child| fix_time(child, at) && same)
+}
+
+fn varies(expr: &Expr) -> bool {
+    matches!(expr, Expr::Call(call) if TIMES.contains(&call.function.name)) || expr.children().into_iter().any(varies)
+}
+
+/// Functions whose value depends on the time at which they are evaluated.
+const TIMES: &[&str] = &[
+    "days_in_month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "end",
+    "hour",
+    "minute",
+    "month",
+    "year",
+    "predict_linear",
+    "range",
+    "start",
+    "step",
+    "time",
+    "timestamp",
+];
 
 impl Told {
     fn expect(&mut self, rest: &str, ordered: &mut bool) {
