@@ -186,7 +186,7 @@ impl<W: Write> Archive<'_, W> {
     fn header(&mut self, entry: Entry<'_>) -> anyhow::Result<()> {
         self.entries += 1;
         let newest = self.options.newest.unwrap_or(i64::MAX);
-        let time = i64::try_from(entry.status.st_mtime).unwrap_or(0).min(newest);
+        let time = entry.status.st_mtime.min(newest);
         let mut records = Vec::new();
         if entry.path.len() > 100 || !entry.path.is_ascii() {
             record(&mut records, b"path", entry.path);
