@@ -185,7 +185,7 @@ fn qemu(dir: &Path, kernel: &Path, archive: &Path, port: u16, root: &Root) -> Re
     command.args(["-c", SCRIPT, "sh", "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"]);
     command.args(["-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", memory]);
     command.arg("-kernel").arg(kernel.join("vmlinuz")).arg("-initrd").arg(archive);
-    command.args(["-append", "console=ttyS0 panic=-1 quiet"]);
+    command.args(["-append", "console=ttyS0 panic=-1 quiet systemd.getty_auto=no"]);
     command.arg("-serial").arg(format!("file:{}", dir.join("console").display()));
     command.arg("-chardev").arg(format!("socket,id=line,path={},server=on,wait=off", dir.join("serial").display()));
     command.args(["-serial", "chardev:line", "-netdev", &forward, "-device", "virtio-net-pci,netdev=net"]);
@@ -233,8 +233,8 @@ while read -r line; do
 done < /dev/ttyS1 > /dev/ttyS1
 "#;
 
-/// With systemd, a service does the same once the machine is up.
-const AGENT_UNIT: &str = "[Unit]\nDescription=Runs the tests' scripts\nAfter=multi-user.target\n\
+/// With systemd, a service does the same. (Nobody logs in on the serial line: without udev its device never appears.)
+const AGENT_UNIT: &str = "[Unit]\nDescription=Runs the tests' scripts\n\
     [Service]\nExecStartPre=-/sbin/modprobe virtio_net\nExecStartPre=/bin/sh /network\nExecStart=/bin/sh /agent\n\
     [Install]\nWantedBy=multi-user.target\n";
 

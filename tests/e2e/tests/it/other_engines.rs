@@ -22,11 +22,15 @@ impl Podman {
         let dir = std::env::temp_dir().join(format!("madang-podman-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         symlink(e2e::binary().unwrap(), dir.join("madang-runtime")).unwrap();
+        // podman's own defaults are more than this machine may be able to give.
+        let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:2048\", \"nproc=1024:2048\"]\n";
+        fs::write(dir.join("containers.conf"), limits).unwrap();
         Some(Self(dir))
     }
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("podman");
+        command.env("CONTAINERS_CONF", self.0.join("containers.conf"));
         let dir = |name: &str| self.0.join(name);
         command.arg("--root").arg(dir("root")).arg("--runroot").arg(dir("run")).arg("--tmpdir").arg(dir("tmp"));
         command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
@@ -70,7 +74,19 @@ fn podman_runs_containers_by_it() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("err\n"), "{output:?}");
     // Settings that the runtime carries out.
     let script = "id -u; cat /proc/sys/kernel/hostname; ulimit -n; grep CapEff /proc/self/status; touch /x";
-    let settings = ["--rm", "--user", "1000", "--hostname", "box", "--ulimit", "nofile=77:77", "--cap-drop", "ALL"];
+    let settings = [
+        "--rm",
+        "--user",
+        "1000",
+        "--hostname",
+        "box",
+        "--ulimit",
+        "nofile=77:77",
+        "--ulimit",
+        "nproc=99:99",
+        "--cap-drop",
+        "ALL",
+    ];
     let output = ran(&[&settings[..], &["--read-only", "--memory", "64m", IMAGE, "sh", "-c", script]].concat());
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.starts_with("1000\nbox\n77\nCapEff:\t0000000000000000\n"), "{output:?}");
