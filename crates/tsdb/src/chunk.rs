@@ -152,4 +152,4 @@ impl Decoder {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

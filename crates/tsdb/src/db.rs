@@ -44,7 +44,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many times more samples than usual are in memory before commits wait.
-const CROWDED: usize = 4;
+const CROWDED: usize = 2;
 
 /// What the threads and all handles share.
 #[derive(Debug)]

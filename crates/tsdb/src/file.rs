@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// Bytes that are read ahead where reading goes forward.
 const AHEAD: usize = 256 << 10;
+/// Bytes that reading forward may leave out: where more lies in between, reading ahead brings little that is wanted.
+const GAP: u64 = 1 << 10;
 /// Bytes that are read ahead elsewhere.
 const AROUND: usize = 4 << 10;
 
@@ -182,7 +184,7 @@ impl Window {
     pub fn get(&mut self, source: &Source, offset: u64, length: usize) -> Result<&[u8]> {
         let end = self.start + self.bytes.len() as u64;
         if offset < self.start || offset + length as u64 > end {
-            let forward = offset >= self.start && offset <= end + AHEAD as u64 && !self.bytes.is_empty();
+            let forward = offset >= self.start && offset <= end + GAP && !self.bytes.is_empty();
             let wanted = length.max(if forward { AHEAD } else { AROUND });
             let wanted = wanted.min(source.length.saturating_sub(offset) as usize).max(length);
             source.read_into(offset, wanted, &mut self.bytes)?;

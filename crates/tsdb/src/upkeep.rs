@@ -339,7 +339,7 @@ fn late_blocks(shared: &Shared) -> Result<()> {
 }
 
 /// Puts blocks in the place of others.
-fn publish(shared: &Shared, more: Vec<Arc<Block>>, less: &[Arc<Block>]) {
+pub fn publish(shared: &Shared, more: Vec<Arc<Block>>, less: &[Arc<Block>]) {
     let mut held = shared.blocks.write().unwrap_or_else(PoisonError::into_inner);
     let mut blocks: Vec<Arc<Block>> =
         held.iter().filter(|block| less.iter().all(|l| !Arc::ptr_eq(l, block))).cloned().collect();

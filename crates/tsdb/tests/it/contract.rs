@@ -464,3 +464,36 @@ fn names_values_and_counts_are_those_of_head_and_blocks() {
     assert_eq!(sizes.blocks, db.block_list().len());
     assert!(sizes.blocks > 0 && sizes.block_bytes > 0 && sizes.head_bytes > 0);
 }
+
+#[test]
+fn what_is_exported_to_prometheus_blocks_comes_back_when_it_is_imported() {
+    let world = World::new(small());
+    for second in 0..45u64 {
+        let mut batch = Batch::default();
+        let time = second as i64 * 1000;
+        batch.float(world.series(&[("__name__", "a"), ("n", "1")]), time, second as f64 / 3.0);
+        batch.float(world.series(&[("__name__", "a"), ("n", "ö")]), time, if second == 40 { STALE_NAN } else { 1.0 });
+        batch.histogram(world.series(&[("__name__", "h")]), time, histogram(second));
+        let float = HistogramValue::Float(histogram(second).to_float());
+        batch.histogram(world.series(&[("__name__", "f")]), time, float);
+        world.commit(&batch);
+    }
+    world.db().compact().expect("compaction succeeds");
+    let out = world.path().join("out");
+    let blocks = world.db().export(&out, i64::MIN, i64::MAX).expect("the export succeeds");
+    assert_eq!(blocks.len(), 5);
+    let other = World::new(small());
+    assert_eq!(other.db().import(&out).expect("the import succeeds"), 5);
+    assert!(same(&other.all(), &world.all()));
+    other.db().compact().expect("compaction succeeds");
+    assert!(same(&other.all(), &world.all()));
+    // A damaged block is refused, and nothing of the others is taken.
+    let index = blocks[3].join("index");
+    let mut bytes = std::fs::read(&index).expect("the index is read");
+    bytes[20] ^= 1;
+    std::fs::write(&index, bytes).expect("the index is written");
+    let third = World::new(small());
+    let error = third.db().import(&out).expect_err("it is damaged");
+    assert!(error.to_string().contains("checksum"), "{error}");
+    assert!(third.all().is_empty() && third.files("blocks").is_empty());
+}
