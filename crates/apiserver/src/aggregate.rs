@@ -230,11 +230,11 @@ pub async fn run(server: Arc<Server>) {
         changes.replay.clear();
         loop {
             let mut steady = true;
-            let mut local = false;
+            let mut others = false;
             for object in resource.cache.all(&everything) {
                 let value = object.value();
                 if View::new(&value).at("spec").has("service") {
-                    local = true;
+                    others = true;
                 } else if condition(&value) != Some("True") {
                     let text = "Local APIServices are always available";
                     tell(&server, object.name(), ("True", "Local", text)).await;
@@ -253,7 +253,7 @@ pub async fn run(server: Arc<Server>) {
                 };
                 tell(&server, &api.name, (status, reason, &message)).await;
             }
-            let pause = match (local, steady) {
+            let pause = match (others, steady) {
                 // Nothing to look at: only a change wakes this task.
                 (false, _) => Duration::from_secs(u64::from(u32::MAX)),
                 (true, true) => STEADY,

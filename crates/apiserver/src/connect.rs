@@ -139,8 +139,7 @@ async fn admit(
     let target = crate::write::Target { sub: sub.name, ..crate::write::Target::of(call, resource, version) };
     let attributes = target.attributes(call, Operation::Connect, false);
     let mut options = Value::Object(options);
-    webhook::mutate(server, &attributes, Some(&mut options), None, None).await?;
-    webhook::validate(server, &attributes, Some(&options), None).await
+    webhook::act(server, &attributes, &mut options).await
 }
 
 async fn log(server: &Arc<Server>, call: &Call, pod: &Value) -> Result<Response<Body>, Status> {

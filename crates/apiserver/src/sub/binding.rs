@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 use serve::body::Body;
 
 use crate::{
+    admission::Operation,
     call::Call,
     options::WriteOptions,
     server::Server,
+    webhook,
     write::{self, Manner, Target},
 };
 
@@ -21,7 +23,7 @@ use crate::{
 pub async fn answer(server: &Arc<Server>, call: &Call, name: &str) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let gvk = Gvk::new("", "v1", "Binding");
-    let binding = super::body(call, &gvk, "io.k8s.api.core.v1.Binding", options.field_validation).await?;
+    let mut binding = super::body(call, &gvk, "io.k8s.api.core.v1.Binding", options.field_validation).await?;
     let own = meta::name(&binding);
     if !name.is_empty() && own != name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
@@ -31,6 +33,7 @@ pub async fn answer(server: &Arc<Server>, call: &Call, name: &str) -> Result<Res
     let pods = server.resource("", "pods")?;
     let version = pods.storage();
     let place = Target { resource: &pods, version, sub: "binding", namespace: &call.info.namespace, name: &name };
+    webhook::act(server, &place.attributes(call, Operation::Create, options.dry_run), &mut binding).await?;
     let now = meta::rfc3339(server.now());
     let change = |old: &Value| bound(old, &binding, &now);
     let manner = Manner { retry: true, plain: true, ..Manner::default() };

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use serve::body::Body;
 
 use crate::{
+    admission::Operation,
     call::Call,
     delete, encode,
     options::{DeleteOptions, WriteOptions},
@@ -22,6 +23,7 @@ use crate::{
     registry::Resource,
     selection::Selection,
     server::Server,
+    webhook,
     write::{self, Manner, Target},
 };
 
@@ -38,17 +40,19 @@ pub async fn answer(
 ) -> Result<Response<Body>, Status> {
     let query = WriteOptions::parse(&call.query, "CreateOptions")?;
     let gvk = meta::Gvk::new(sub.group, sub.version, sub.kind);
-    let body = super::body(call, &gvk, sub.schema, query.field_validation).await?;
+    let mut body = super::body(call, &gvk, sub.schema, query.field_validation).await?;
     let info = &call.info;
     if meta::name(&body) != info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let place = Target::of(call, resource, version);
+    webhook::act(server, &place.attributes(call, Operation::Create, query.dry_run), &mut body).await?;
     let mut options = DeleteOptions::from_body(View::new(&body).at("deleteOptions").value())?;
     options.dry_run |= query.dry_run;
     server.fresh().await?;
     let object = read::find(resource, version, &info.namespace, &info.name)?;
     let pod = encode::tree(resource, &resource.versions[version], &object).into_owned();
-    let target = Target { sub: "", ..Target::of(call, resource, version) };
+    let target = Target { sub: "", ..place };
     if !free_to_go(&pod) {
         let budgets = budgets(server, &info.namespace, &pod)?;
         if budgets.len() > 1 {

@@ -205,6 +205,37 @@ async fn webhooks_are_asked_only_of_what_concerns_them() {
 }
 
 #[tokio::test]
+async fn actions_are_shown_as_what_was_posted() {
+    let cluster = Cluster::start().await;
+    let hook = Hook::start(&cluster, answer).await;
+    let rule = json!([{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/*"]}]);
+    let mut watching = hook.webhook("a", "/allow");
+    watching["rules"] = rule.clone();
+    cluster.post(VALIDATING, configuration(&[watching])).await.ok();
+    cluster.post("/api/v1/namespaces/default/pods", pod("p")).await.ok();
+    assert_eq!(hook.take().len(), 1, "the pod itself counts among its sub-resources");
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    cluster.post("/api/v1/namespaces/default/pods/p/binding", binding).await.ok();
+    let asked = hook.take();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let request = &asked[0]["request"];
+    assert_eq!((&request["operation"], &request["subResource"]), (&json!("CREATE"), &json!("binding")));
+    assert_eq!((&request["kind"]["kind"], &request["object"]["target"]["name"]), (&json!("Binding"), &json!("n")));
+    let mut refusing = hook.webhook("a", "/deny");
+    refusing["rules"] = rule;
+    cluster.delete(&format!("{VALIDATING}/hooks")).await.ok();
+    cluster.post(VALIDATING, configuration(&[refusing])).await.ok();
+    let eviction = json!({"metadata": {"name": "p"}});
+    cluster.post("/api/v1/namespaces/default/pods/p/eviction", eviction).await.refused(403, "", "not on my watch");
+    let attach = "/api/v1/namespaces/default/pods/p/attach?stdin=1&container=c";
+    cluster.post(attach, Value::Null).await.refused(403, "", "not on my watch");
+    let asked = hook.take();
+    let request = &asked[1]["request"];
+    assert_eq!((&request["operation"], &request["kind"]["kind"]), (&json!("CONNECT"), &json!("PodAttachOptions")));
+    assert_eq!((&request["object"]["stdin"], &request["object"]["container"]), (&json!(true), &json!("c")));
+}
+
+#[tokio::test]
 async fn versions_are_converted_by_a_webhook() {
     let cluster = Cluster::start().await;
     let hook = Hook::start(&cluster, |_, question| {
