@@ -362,10 +362,10 @@ impl Runtime {
         let record = self.container_record(id)?;
         let path = record::container_dir(&self.0.config.dir, &record.sandbox, id).join("termination-log");
         let mut message = Vec::new();
-        if let Ok(file) = fs::File::open(&path) {
-            if let Err(error) = file.take(MESSAGE_LIMIT as u64).read_to_end(&mut message) {
-                tracing::debug!(container = id, %error, "read a termination message");
-            }
+        if let Ok(file) = fs::File::open(&path)
+            && let Err(error) = file.take(MESSAGE_LIMIT as u64).read_to_end(&mut message)
+        {
+            tracing::debug!(container = id, %error, "read a termination message");
         }
         let failed = record.exit.as_ref().is_some_and(|exit| exit.code != 0);
         if message.is_empty() && fallback && failed {

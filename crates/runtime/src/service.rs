@@ -342,14 +342,11 @@ impl Runtime {
             found.iter().flat_map(|(_, containers)| containers.iter().map(|container| container.id.clone())).collect();
         for id in self.0.images.snapshots() {
             // Snapshots of others (builds) have names of another form.
-            if id.len() == 64 && !known.contains(&id) {
-                if let Err(error) = self.0.images.release(&id).await {
-                    tracing::warn!(
-                        container = id,
-                        error = format!("{error:#}"),
-                        "remove files of a forgotten container"
-                    );
-                }
+            if id.len() == 64
+                && !known.contains(&id)
+                && let Err(error) = self.0.images.release(&id).await
+            {
+                tracing::warn!(container = id, error = format!("{error:#}"), "remove files of a forgotten container");
             }
         }
         for (record, containers) in found {

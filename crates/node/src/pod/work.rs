@@ -66,9 +66,15 @@ pub async fn create_sandbox(shared: &Shared, pod: &Pod, attempt: u32) -> Event {
     let hostname = crate::register::hostname();
     let config = sandbox::describe(pod, attempt, &shared.config, &sandbox::host_dns(&text), &hostname, &logs);
     let namespace = config.namespace.clone();
-    let began = Instant::now();
+    let (began, own_users) = (Instant::now(), config.own_users);
     let made = shared.runtime.run_pod_sandbox(config).await;
     shared.counts.add("kubelet_started_pods_total", &[]);
+    if own_users {
+        shared.counts.add("kubelet_started_user_namespaced_pods_total", &[]);
+        if made.is_err() {
+            shared.counts.add("kubelet_started_user_namespaced_pods_errors_total", &[]);
+        }
+    }
     shared.counts.took("kubelet_run_podsandbox_duration_seconds", &[("runtime_handler", "")], began.elapsed());
     shared.counts.operation("run_podsandbox", began.elapsed(), made.is_ok());
     if made.is_err() {
@@ -175,6 +181,7 @@ impl Start {
         self.forget_old().await;
         let (runtime, sandbox) = (self.shared.runtime.clone(), self.sandbox.clone());
         let (counts, kind) = (self.shared.counts.clone(), container_kind(&self.pod, &self.name));
+        let own_users = self.pod.spec.as_ref().is_some_and(|spec| spec.host_users == Some(false));
         let config = blocking(move || self.describe()).await;
         let config = config.map_err(|message| StartFailure::Create("CreateContainerConfigError".into(), message))?;
         let began = Instant::now();
@@ -188,6 +195,9 @@ impl Start {
                 StartError::Start { .. } => "RunContainerError",
             };
             counts.add("kubelet_started_containers_errors_total", &[kind[0], ("code", code)]);
+            if own_users {
+                counts.add("kubelet_started_user_namespaced_pods_errors_total", &[]);
+            }
         }
         match started {
             Ok(record) => Ok(running_of(&record)),
