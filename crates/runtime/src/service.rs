@@ -447,6 +447,8 @@ impl Runtime {
                         runtime.settle(&sandbox, &container, exit.into()).await;
                     }
                     Some(shim::Event::Oom { id }) => tracing::info!(container = id, "out of memory"),
+                    // It is this process that ends, and with it the connection; the shim goes on.
+                    None if runtime.0.task.is_cancelled() => return,
                     None => break,
                 }
             }

@@ -68,7 +68,7 @@ impl Connection {
             .map_err(Error::io(name.to_owned()))?;
         let waiting = Arc::<Mutex<Waiting>>::default();
         let (ended, closed) = watch::channel(false);
-        let reader = task.spawn("shim connection", read(socket.clone(), waiting.clone(), ended));
+        let reader = task.spawn_until_cancelled("shim connection", read(socket.clone(), waiting.clone(), ended));
         let (writing, numbers) = (AsyncMutex::new(()), AtomicU64::new(1));
         Ok(Self { name: name.into(), socket, writing, numbers, waiting, closed, reader })
     }
