@@ -36,7 +36,7 @@ use self::plan::{Known, Plan, node_of, pin, suits, tolerations};
 use crate::{
     caches::Caches,
     expectations::Expectations,
-    hands::{BURST, Hands, slowly},
+    hands::{BURST, Hands, is_ending, slowly},
     history::{self, HASH},
     ownership::Owner,
     pods::{controller_of, from_template},
@@ -263,7 +263,7 @@ impl Controller {
                 failed = Some(error);
             }
         }
-        failed.map_or(Ok(()), Err)
+        failed.filter(|error| !is_ending(error)).map_or(Ok(()), Err)
     }
 }
 

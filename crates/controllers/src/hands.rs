@@ -83,7 +83,7 @@ pub fn refusal(error: &kube::Error) -> String {
     }
 }
 
-/// A namespace that ends refuses new objects, which is nothing to tell.
+/// A namespace that ends refuses new objects, which is nothing to tell and no reason to try again.
 pub fn is_ending(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
 }

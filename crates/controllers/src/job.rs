@@ -47,7 +47,7 @@ use self::{
 use crate::{
     caches::Caches,
     expectations::{Expectations, Written},
-    hands::{Hands, slowly},
+    hands::{Hands, is_ending, slowly},
     ownership::Owner,
     pods::{controller_of, forgive_missing, from_template},
 };
@@ -245,7 +245,7 @@ impl Controller {
             self.hands.events.say(&about, Severity::Normal, reason, message);
         }
         self.settle(key, job, &mut decision).await?;
-        match (failed, decision.again) {
+        match (failed.filter(|error| !is_ending(error)), decision.again) {
             (Some(error), _) => Err(error),
             (None, Some(delay)) => Ok(Next::After(delay)),
             (None, None) => Ok(Next::Done),

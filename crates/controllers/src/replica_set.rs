@@ -33,7 +33,7 @@ pub use form::Form;
 use crate::{
     caches::Caches,
     expectations::Expectations,
-    hands::{BURST, Hands, refusal, slowly},
+    hands::{BURST, Hands, is_ending, refusal, slowly},
     ownership::Owner,
     pods::{Availability, availability, controller_of, count, deletion_order, from_template, is_active, is_ready},
 };
@@ -114,7 +114,7 @@ impl Controller {
         let pods = self.claim(&set).await?;
         let active: Vec<Arc<Pod>> = pods.iter().filter(|pod| is_active(pod)).cloned().collect();
         let failure = if met && set.metadata.deletion_timestamp.is_none() {
-            self.scale(key, &set, &active).await.err()
+            self.scale(key, &set, &active).await.err().filter(|error| !is_ending(error))
         } else {
             None
         };

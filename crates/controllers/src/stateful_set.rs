@@ -233,11 +233,10 @@ impl Controller {
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Err(error) if is_ending(&error) => Ok(()),
             Err(error) => {
-                if !is_ending(&error) {
-                    let failed = format!("failed error: {}", refusal(&error));
-                    self.tell(set, Severity::Warning, "FailedCreate", &format!("create Pod {pod_name}"), &failed);
-                }
+                let failed = format!("failed error: {}", refusal(&error));
+                self.tell(set, Severity::Warning, "FailedCreate", &format!("create Pod {pod_name}"), &failed);
                 Err(error)
             }
         }
@@ -289,6 +288,7 @@ impl Controller {
             match api.create(&PostParams::default(), &claim).await {
                 Ok(_) => self.tell(set, Severity::Normal, "SuccessfulCreate", &what, "success"),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) if is_ending(&error) => return Ok(()),
                 Err(error) => {
                     let failed = format!("failed error: {}", refusal(&error));
                     self.tell(set, Severity::Warning, "FailedCreate", &what, &failed);
