@@ -2,6 +2,7 @@
 
 mod apply;
 mod bad_input;
+mod batch;
 mod etcd;
 mod kubectl;
 mod machine;
