@@ -152,9 +152,19 @@ impl Drop for Server {
         }
         let mut uninstall = self.inside(&self.madang);
         uninstall.args(["uninstall", "--data", "--data-dir"]).arg(self.data_dir());
-        let _ = uninstall.arg("--run-dir").arg(self.run_dir()).status();
-        let _ = Command::new("ip").args(["link", "del", &self.link]).status();
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
-        let _ = fs::remove_dir_all(&self.dir);
+        uninstall.arg("--run-dir").arg(self.run_dir());
+        let mut link = Command::new("ip");
+        link.args(["link", "del", &self.link]);
+        let mut place = Command::new("ip");
+        place.args(["netns", "del", &self.name]);
+        // One that fails does not keep the others from being done.
+        for mut command in [uninstall, link, place] {
+            if let Err(error) = host::run(&mut command) {
+                eprintln!("{error:#}");
+            }
+        }
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("remove {}: {error}", self.dir.display());
+        }
     }
 }

@@ -14,9 +14,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use store::Store;
 use task::Task;
-use tokio::{io::AsyncWriteExt, net::UnixListener};
+use tokio::io::AsyncWriteExt;
 
-use crate::config::{Config, Place};
+use crate::{
+    config::{Config, Place},
+    sockets,
+};
 
 fn socket(data_dir: &std::path::Path) -> PathBuf {
     data_dir.join("store/backup.sock")
@@ -25,8 +28,7 @@ fn socket(data_dir: &std::path::Path) -> PathBuf {
 /// Answers each connection with a whole backup. One that is cut short does not pass the check at the other end.
 pub fn serve(task: &Task, config: &Config, store: Store) -> Result<()> {
     let path = socket(&config.data_dir);
-    let _ = fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+    let listener = sockets::listen_on(&path)?;
     let parent = task.clone();
     task.spawn("backups", async move {
         while let Some(Ok((mut client, _))) = parent.until_cancelled(listener.accept()).await {

@@ -26,12 +26,9 @@ use image::pull::{Progress, Registries};
 use serde::{Deserialize, Serialize};
 use serve::{Body, body};
 use task::Task;
-use tokio::{
-    io::AsyncReadExt,
-    net::{UnixListener, UnixStream},
-};
+use tokio::{io::AsyncReadExt, net::UnixStream};
 
-use crate::config::Place;
+use crate::{config::Place, sockets};
 
 const SOCKET: &str = "images.sock";
 /// Bytes read from a file at a time.
@@ -71,8 +68,7 @@ enum Line {
 /// Serves the socket until `task` ends.
 pub fn serve(task: &Task, run_dir: &Path, store: &image::Store, registries: &Arc<Registries>) -> Result<()> {
     let path = run_dir.join(SOCKET);
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+    let listener = sockets::listen_on(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let (below, store, registries) = (task.child("images"), store.clone(), registries.clone());
     let worker = below.clone();

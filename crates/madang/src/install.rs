@@ -170,9 +170,6 @@ impl Uninstall {
             task.drain(Duration::from_secs(2)).await;
             removed
         })?;
-        for name in ["ports.json", "status.sock", "images.sock"] {
-            let _ = fs::remove_file(config.run_dir.join(name));
-        }
         if self.data {
             fs::remove_dir_all(&config.data_dir).with_context(|| format!("remove {}", config.data_dir.display()))?;
         }

@@ -7,7 +7,8 @@ use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt};
 
 /// Starts logging for this process.
 pub fn start(part: &str) {
-    let level = std::env::var("MADANG_LOG").ok().and_then(|level| LevelFilter::from_str(&level).ok());
+    let wanted = std::env::var("MADANG_LOG").ok();
+    let level = wanted.as_deref().and_then(|level| LevelFilter::from_str(level).ok());
     // Failed watches are reported once, by the crate `client`.
     let filter =
         Targets::new().with_default(level.unwrap_or(LevelFilter::INFO)).with_target("kube_runtime", LevelFilter::OFF);
@@ -17,5 +18,8 @@ pub fn start(part: &str) {
         .with_filter(filter);
     // A second call, in tests, keeps the first one's settings.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
+    if let (Some(wanted), None) = (wanted, level) {
+        tracing::warn!(part, wanted, "MADANG_LOG names no level: there are error, warn, info, debug and trace");
+    }
     tracing::debug!(part, "log starts");
 }

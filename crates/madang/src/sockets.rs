@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{fs::PermissionsExt, net::UnixListener},
     },
+    path::Path,
 };
 
 use anyhow::{Context, Result};
@@ -18,6 +19,23 @@ use crate::config::Config;
 /// `content`, where the node takes content from the registry.
 #[derive(Debug, Default)]
 pub struct Sockets(BTreeMap<String, OwnedFd>);
+
+/// Listens on a path in the file system; what an earlier process has left there is removed.
+pub fn listen_on(path: &Path) -> Result<tokio::net::UnixListener> {
+    let listener = anew(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(tokio::net::UnixListener::from_std(listener)?)
+}
+
+fn anew(path: &Path) -> Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove {}, which an earlier server left", path.display()));
+        }
+        _ => {}
+    }
+    UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))
+}
 
 /// Connections that wait in the kernel while nobody accepts.
 const BACKLOG: i32 = 4096;
@@ -68,8 +86,7 @@ impl Sockets {
         config.ports.insert("registry".into(), port);
         self.0.insert("registry".into(), listener.into());
         let path = config.content_socket();
-        let _ = std::fs::remove_file(&path);
-        let content = UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+        let content = anew(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         std::os::unix::fs::chown(&path, Some(config.edge_uid), Some(config.edge_uid))?;
         self.0.insert("content".into(), content.into());

@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use task::Task;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixListener,
     sync::watch,
 };
+
+use crate::sockets;
 
 const SOCKET: &str = "status.sock";
 
@@ -52,8 +53,7 @@ impl Status {
 /// Answers clients until `task` ends.
 pub fn serve(task: &Task, run_dir: &Path, status: watch::Receiver<Status>) -> Result<()> {
     let path = run_dir.join(SOCKET);
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+    let listener = sockets::listen_on(&path)?;
     let parent = task.clone();
     task.spawn("status", async move {
         while let Some(Ok((mut client, _))) = parent.until_cancelled(listener.accept()).await {

@@ -247,6 +247,8 @@ if [ -z "$MOVED" ]; then
     mkdir -p /new && mount --bind / /new && cd /new && mount --move . / || exit 1
     MOVED=1 exec chroot . /init
 fi
+# The indexes that kmod reads; those that come with the modules are busybox's.
+/sbin/depmod
 exec /lib/systemd/systemd
 "#;
 

@@ -21,7 +21,8 @@ fn the_service_is_installed_restarted_and_removed_without_a_trace() {
     assert!(machine.run("systemctl --version").good().contains("systemd"));
     machine.run("madang install -- --node-name node-1").good();
     assert_eq!(machine.run("systemctl is-active madang").good(), "active\n");
-    machine.run("madang status --wait").good();
+    let ready = "timeout 90 madang status --wait || { journalctl --unit=madang --no-pager | tail -n 50; madang status; exit 1; }";
+    machine.run(ready).good();
     assert_eq!(machine.run("systemctl show --property=Delegate --value madang").good(), "yes\n");
     machine.fetch_kubeconfig();
     machine.run("madang load --input /image.tar").good();
