@@ -32,7 +32,7 @@ mod length;
 mod selector;
 
 /// How deep expressions may lie within each other.
-pub const MAX_DEPTH: usize = 128;
+pub const MAX_DEPTH: usize = 100;
 
 /// Longest query, in bytes.
 pub const MAX_LENGTH: usize = 1 << 20;
@@ -192,7 +192,12 @@ struct Parser<'a> {
     /// Behind the last token that may close an expression.
     closing: usize,
     contexts: Vec<Context>,
+    /// How many expressions are being read within each other.
     depth: usize,
+    /// The height of the highest tree read so far within the one that is being read.
+    height: usize,
+    /// Operators in the length that is being read.
+    length_operators: usize,
 }
 
 type Parsed<T> = Result<T, ParseError>;
@@ -207,6 +212,8 @@ impl<'a> Parser<'a> {
             closing: 0,
             contexts: Vec::new(),
             depth: 0,
+            height: 0,
+            length_operators: 0,
         };
         if query.len() > MAX_LENGTH {
             return Err(ParseError {
@@ -284,34 +291,38 @@ impl<'a> Parser<'a> {
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            let place = self.peek()?.place();
-            return Err(self.error(place, format!("expression is nested more than {MAX_DEPTH} levels deep")));
-        }
+        self.bounded(self.depth)?;
         let result = read(self);
         self.depth -= 1;
         result
     }
 
+    /// Fails where a tree would be higher than allowed.
+    fn bounded(&mut self, height: usize) -> Parsed<()> {
+        if height <= MAX_DEPTH {
+            return Ok(());
+        }
+        let place = self.peek()?.place();
+        Err(self.error(place, format!("expression is nested more than {MAX_DEPTH} levels deep")))
+    }
+
     /// An expression whose operators bind at least as tightly as `least`.
     fn expr(&mut self, least: u8) -> Parsed<Expr> {
         self.deeper(|parser| {
+            let around = std::mem::take(&mut parser.height);
             let mut left = parser.primary()?;
-            let mut chain = 0;
+            let mut height = parser.height + 1;
             while let Kind::Operator(op) = parser.peek()?.kind {
                 let strength = op.strength();
                 if strength < least {
                     break;
                 }
                 parser.next()?;
-                chain += 1;
-                if parser.depth + chain > MAX_DEPTH {
-                    let place = parser.peek()?.place();
-                    let message = format!("expression is nested more than {MAX_DEPTH} levels deep");
-                    return Err(parser.error(place, message));
-                }
                 let (matching, returns_bool) = parser.modifiers()?;
+                parser.height = 0;
                 let right = parser.expr(if op == Op::Pow { strength } else { strength + 1 })?;
+                height = height.max(parser.height) + 1;
+                parser.bounded(height)?;
                 let place = left.place().to(right.place());
                 if !parser.features.fill && (matching.fill_left.is_some() || matching.fill_right.is_some()) {
                     return Err(parser.error(place, "binop fill modifiers are experimental and not enabled"));
@@ -320,6 +331,8 @@ impl<'a> Parser<'a> {
                 let matching = Some(matching);
                 left = Expr::Binary(Box::new(Binary { op, left: left_side, right, matching, returns_bool }));
             }
+            parser.bounded(height)?;
+            parser.height = around.max(height);
             Ok(left)
         })
     }
@@ -579,6 +592,8 @@ impl<'a> Parser<'a> {
     /// `[5m]` or `[5m:1m]` behind an expression.
     fn range(&mut self, expr: Expr) -> Parsed<Expr> {
         let open = self.next()?;
+        self.height += 1;
+        self.bounded(self.height)?;
         let context = ("subquery or range selector", "number, duration, step(), or range()");
         let length = self.within(context, Self::positive_length)?;
         let (range, range_expr) = length::split(length);

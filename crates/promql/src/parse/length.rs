@@ -18,6 +18,7 @@ pub(super) fn split(length: Length) -> (i64, Option<Box<Length>>) {
 
 impl<'a> Parser<'a> {
     pub(super) fn positive_length(&mut self) -> Parsed<Length> {
+        self.length_operators = 0;
         let length = self.length(0)?;
         match &length {
             Length::Number(number) if number.value <= 0.0 => {
@@ -30,6 +31,7 @@ impl<'a> Parser<'a> {
     /// What follows `offset`: without parentheses it is one number or word, so that operators behind it belong to the
     /// expression.
     pub(super) fn offset_length(&mut self) -> Parsed<Length> {
+        self.length_operators = 0;
         let Some((negative, sign)) = self.sign()? else {
             return match self.peek()?.kind {
                 Kind::LeftParen => self.length(0),
@@ -67,15 +69,14 @@ impl<'a> Parser<'a> {
     }
 
     fn length_operators(&mut self, mut left: Length, least: u8) -> Parsed<Length> {
-        let mut chain = 0;
         while let Kind::Operator(op @ (Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Mod | Op::Pow)) = self.peek()?.kind {
             let strength = op.strength();
             if strength < least {
                 break;
             }
             let token = self.next()?;
-            chain += 1;
-            if chain > super::MAX_DEPTH {
+            self.length_operators += 1;
+            if self.length_operators > super::MAX_DEPTH {
                 return Err(self.error(token.place(), "duration expression has too many operators"));
             }
             let right = self.length(if op == Op::Pow { strength } else { strength + 1 })?;

@@ -166,6 +166,9 @@ fn depth_is_bounded() {
         "-".repeat(100_000),
         "1".to_owned() + &"+1".repeat(100_000),
         "x[".to_owned() + &"(".repeat(9999),
+        "m".to_owned() + &"[1m:]".repeat(100_000),
+        "x[1m".to_owned() + &"+1m".repeat(100_000) + "]",
+        "(".repeat(100) + "m" + &("+m".repeat(100) + ")").repeat(100),
     ] {
         assert!(parse(&query, Features::ALL).is_err());
     }

@@ -119,3 +119,33 @@ fn names_are_dropped_at_once_where_that_is_not_delayed() {
     // Until the end, what belongs to different metrics can be told apart.
     assert!(instant("sum(abs({x=\"1\"}))", true).is_ok() && instant("sum(abs({x=\"1\"}))", false).is_err());
 }
+
+#[test]
+fn the_deepest_queries_that_are_read_are_evaluated_on_a_thread_of_usual_size() {
+    let nested = |open: &str, close: &str| open.repeat(96) + "m" + &close.repeat(96);
+    for (query, reads) in [
+        (nested("(", ")"), true),
+        (nested("-(", ")"), false),
+        (nested("abs(", ")"), true),
+        (nested("sum by (i) (", ")"), true),
+        (nested("m + (", ")"), false),
+        (nested("label_replace(", ", \"a\", \"b\", \"c\", \"d\")"), true),
+        (nested("max_over_time((", ")[1m:1m])"), false),
+        (nested("histogram_quantile(0.5, ", ")"), true),
+        (nested("topk(1, ", ")"), true),
+        (nested("and_on(", ")"), false),
+        ("m".to_owned() + &" or m".repeat(96), true),
+        ("m".to_owned() + &" + m".repeat(96), true),
+        ("1".to_owned() + &" ^ 1".repeat(96), true),
+    ] {
+        let evaluate = move || match parse(&query, Features::ALL) {
+            Ok(expr) => {
+                let options = Options { features: Features::ALL, ..Options::default() };
+                eval::range(&memory(2, 3), &expr, 0, 2 * MINUTE, MINUTE, &options)
+                    .unwrap_or_else(|error| panic!("{query}: {error}"));
+            }
+            Err(error) => assert!(!reads, "{query}: {error}"),
+        };
+        std::thread::Builder::new().stack_size(2 << 20).spawn(evaluate).expect("thread").join().expect("evaluated");
+    }
+}

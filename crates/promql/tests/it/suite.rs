@@ -308,7 +308,11 @@ fn fix_time(expr: &mut Expr, at: i64) -> bool {
         Expr::Call(call) if TIMES.contains(&call.function.name) => return false,
         _ => {}
     }
-    expr.children_mut().into_iter().fold(true, |same, child| fix_time(child, at) && same)
+    let mut same = true;
+    for child in expr.children_mut() {
+        same &= fix_time(child, at);
+    }
+    same
 }
 
 fn varies(expr: &Expr) -> bool {
