@@ -134,7 +134,10 @@ fn hollow(map: &Map<'_>, left: Option<&Value>, right: Option<&Value>) -> bool {
 
 fn compare_map(map: &Map<'_>, left: Option<&Value>, right: Option<&Value>, out: &mut Comparison) {
     members(map, left, right, |member| {
-        let delta = compare(member.form, member.left, member.right);
+        if member.left == member.right {
+            return;
+        }
+        let delta = compare(member.form(map), member.left, member.right);
         if delta.removed || delta.modified || delta.added || !delta.below.is_empty() {
             out.push(Element::field(member.name), delta);
         }

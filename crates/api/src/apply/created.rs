@@ -48,8 +48,8 @@ fn root(form: Form<'_>, object: &Value, reset: &Set, out: &mut Vec<u8>) -> bool 
                 return;
             }
             entry(member.name, out, |out| match member.name {
-                "metadata" => metadata(member.form, value, out),
-                _ => node(member.form, member.left, value, out),
+                "metadata" => metadata(member.form(&map), value, out),
+                _ => node(member.form(&map), member.left, value, out),
             });
         });
     }
@@ -64,7 +64,9 @@ fn metadata(form: Form<'_>, value: &Value, out: &mut Vec<u8>) -> bool {
     out.push(b'{');
     members(&map, Some(&nothing), Some(value), |member| {
         let Some(value) = member.right.filter(|_| !NOBODYS.contains(&member.name)) else { return };
-        entry(member.name, out, |out| node(member.form, member.left, value, out));
+        if member.left != Some(value) {
+            entry(member.name, out, |out| node(member.form(&map), member.left, value, out));
+        }
     });
     out.push(b'}');
     out.len() > start + 2
@@ -104,8 +106,8 @@ fn node(form: Form<'_>, left: Option<&Value>, right: &Value, out: &mut Vec<u8>) 
         Atom::Map(map) if !(map.atomic || is_hollow(Some(right)) && map.always().is_empty()) => {
             let start = open(own, out);
             members(&map, left, Some(right), |member| {
-                if let Some(value) = member.right {
-                    entry(member.name, out, |out| node(member.form, member.left, value, out));
+                if let Some(value) = member.right.filter(|value| member.left != Some(value)) {
+                    entry(member.name, out, |out| node(member.form(&map), member.left, value, out));
                 }
             });
             close(own, start, out)

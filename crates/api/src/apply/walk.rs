@@ -8,23 +8,28 @@ use super::element::Element;
 use super::form::{Form, Items, List, Map};
 
 /// A member of a struct or map as upstream prints it.
-pub(super) struct Member<'v, 's> {
+pub(super) struct Member<'v> {
     /// Name.
     pub name: &'v str,
-    /// Type; deduced where the type does not know the member.
-    pub form: Form<'s>,
     /// On either side; none where it is absent.
     pub left: Option<&'v Value>,
     /// On the other side.
     pub right: Option<&'v Value>,
 }
 
+impl Member<'_> {
+    /// Its type within `map`; deduced where that does not know it. Looked up only for members that matter: most do not.
+    pub(super) fn form<'s>(&self, map: &Map<'s>) -> Form<'s> {
+        map.member(self.name).unwrap_or(Form::Deduced)
+    }
+}
+
 /// Members of both sides, sorted by name. A side that is a struct has the fields that are always printed; `None` has nothing.
-pub(super) fn members<'v, 's>(
-    map: &Map<'s>,
+pub(super) fn members<'v>(
+    map: &Map<'_>,
     left: Option<&'v Value>,
     right: Option<&'v Value>,
-    mut each: impl FnMut(Member<'v, 's>),
+    mut each: impl FnMut(Member<'v>),
 ) {
     let mut left = Side::new(map, left);
     let mut right = Side::new(map, right);
@@ -34,8 +39,7 @@ pub(super) fn members<'v, 's>(
             (Some(name), None) | (None, Some(name)) => name,
             (Some(a), Some(b)) => a.min(b),
         };
-        let form = map.member(name).unwrap_or(Form::Deduced);
-        each(Member { name, form, left: left.take(name), right: right.take(name) });
+        each(Member { name, left: left.take(name), right: right.take(name) });
     }
 }
 

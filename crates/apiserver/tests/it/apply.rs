@@ -259,6 +259,21 @@ async fn bad_configurations_are_refused() {
 }
 
 #[tokio::test]
+async fn configurations_are_yaml_of_any_style() {
+    let cluster = Cluster::start().await;
+    let path = format!("{MAPS}/a");
+    let texts = [
+        "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"a\",}, \"data\": {\"k\": \"v\"}}",
+        "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"ConfigMap\",\n\t\"metadata\": {\n\t\t\"name\": \"a\",\n\t},\n\t\"data\": {\"k\": \"v\"}\n\t}",
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: >-\n    v\n",
+    ];
+    for text in texts {
+        let shown = apply_text(&cluster, &path, "fieldManager=m&fieldValidation=Strict", text).await.ok();
+        assert_eq!(shown["data"], json!({"k": "v"}), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_size_of_a_workload_is_owned_through_its_scale() {
     let cluster = Cluster::start().await;
     let path = format!("{DEPLOYMENTS}/d");
