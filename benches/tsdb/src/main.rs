@@ -5,6 +5,7 @@
 //!                ── open DIR                ──▶ how long a start takes
 //!                ── read DIR                ──▶ how fast series are read
 //!                ── pack DIR                ──▶ bytes of a block of all of it
+//!                ── export DIR TO           ──▶ blocks of Prometheus, to be looked at with its tools
 //! ```
 //!
 //! The load: half whole counters, a quarter walks with two decimals, an eighth constant, an eighth random; labels of 130
@@ -38,6 +39,7 @@ fn main() {
         Some("open") => open(args[1].as_ref()),
         Some("read") => read(args[1].as_ref(), number(2, 0)),
         Some("pack") => pack(args[1].as_ref()),
+        Some("export") => export(args[1].as_ref(), args[2].as_ref()),
         _ => all(number(0, 100_000), number(1, 470)),
     }
 }
@@ -229,4 +231,12 @@ fn pack(dir: &Path) {
         size as f64 / samples as f64,
         used.as_secs_f64() * 1e6 / samples as f64,
     );
+}
+
+fn export(dir: &Path, to: &Path) {
+    let (db, _) = Db::open(dir, Options::default()).expect("it opens");
+    let begun = cpu();
+    let blocks = db.export(to, i64::MIN, i64::MAX).expect("the export succeeds");
+    let used = cpu().saturating_sub(begun);
+    println!("{} blocks, {} bytes, {:.1} s of CPU", blocks.len(), bytes(to), used.as_secs_f64());
 }

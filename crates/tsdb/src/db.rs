@@ -229,8 +229,18 @@ impl Db {
         self.shared.syncer.wait(self.shared.syncer.last())
     }
 
-    /// The series that match all of `matchers` and have samples from `min` to `max`, both included.
+    /// The series that match all of `matchers` and may have samples from `min` to `max`, both included, each once and in no
+    /// order: sorting them takes longer than finding them.
     pub fn select(&self, matchers: &[Matcher], min: i64, max: i64) -> Result<Selection> {
+        self.collect(matchers, min, max).map(Collector::finish)
+    }
+
+    /// As [`Self::select`], in order of the labels.
+    pub fn select_sorted(&self, matchers: &[Matcher], min: i64, max: i64) -> Result<Selection> {
+        self.collect(matchers, min, max).map(Collector::finish_sorted)
+    }
+
+    fn collect(&self, matchers: &[Matcher], min: i64, max: i64) -> Result<Collector> {
         let shared = &*self.shared;
         let touched = |block: &&Arc<Block>| block.meta.min_time <= max && block.meta.max_time > min;
         let mut collector = Collector::new(min, max);
@@ -242,7 +252,7 @@ impl Db {
                 tracing::error!("{error}; block {} is left out of a query", block.meta.ulid);
             }
         }
-        Ok(collector.finish())
+        Ok(collector)
     }
 
     /// Exemplars from `min` to `max` of the series that match all matchers of any of the lists.

@@ -41,7 +41,7 @@ impl Labels {
     /// Labels of pairs that are sorted by name, each name once, no value empty. Other input gives labels that compare
     /// as unequal to those made otherwise, and nothing worse.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut text = String::new();
+        let mut text = String::with_capacity(128);
         for (name, value) in pairs {
             push(&mut text, name);
             push(&mut text, value);

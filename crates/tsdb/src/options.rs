@@ -36,7 +36,7 @@ impl Default for Options {
             largest_block: Duration::ZERO,
             sync: Duration::from_secs(1),
             exemplars: 100_000,
-            flush: 2_000_000,
+            flush: 1_000_000,
         }
     }
 }

@@ -275,6 +275,13 @@ impl Collector {
     }
 
     /// The selection, its series in order of their labels.
+    pub fn finish_sorted(self) -> Selection {
+        let mut selection = self.finish();
+        selection.series.sort_by(|one, other| one.labels.cmp(&other.labels));
+        selection
+    }
+
+    /// The selection, its series in any order.
     pub fn finish(mut self) -> Selection {
         // Places of deletions refer to parts as they came; what is deleted says so part by part.
         let mut order: Vec<u32> = (0..self.loose.len() as u32).collect();
@@ -305,7 +312,6 @@ impl Collector {
                 (*from, *to) = (places[*from as usize], places[*to as usize - 1] + 1);
             }
         }
-        self.selection.series.sort_by(|one, other| one.labels.cmp(&other.labels));
         self.selection
     }
 }
@@ -321,7 +327,7 @@ impl Selection {
         self.series.is_empty()
     }
 
-    /// The labels of a series; series are in order of their labels. Panics past the last one.
+    /// The labels of a series. Panics past the last one.
     pub fn labels(&self, nth: usize) -> &Labels {
         &self.series[nth].labels
     }

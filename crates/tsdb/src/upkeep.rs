@@ -277,7 +277,7 @@ fn head_block(shared: &Shared) -> Result<bool> {
 fn head_selection(shared: &Shared, min: i64, max: i64, which: Which) -> Selection {
     let mut collector = Collector::new(min, max);
     collector.add_head(&shared.head(), &[], which);
-    collector.finish()
+    collector.finish_sorted()
 }
 
 fn first_time(selection: &Selection) -> Result<Option<i64>> {

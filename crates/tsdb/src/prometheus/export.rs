@@ -53,7 +53,7 @@ impl Db {
         for window in windows {
             let start = window.saturating_mul(block);
             let end = start.saturating_add(block);
-            let selection = self.select(&[], start.max(min), (end - 1).min(max))?;
+            let selection = self.select_sorted(&[], start.max(min), (end - 1).min(max))?;
             made.extend(write(dir, &selection, (start, end))?);
         }
         Ok(made)

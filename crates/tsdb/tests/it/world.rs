@@ -122,7 +122,7 @@ impl World {
 }
 
 pub fn select(db: &Db, matchers: &[Matcher], min: i64, max: i64) -> Everything {
-    let selection = db.select(matchers, min, max).expect("the selection succeeds");
+    let selection = db.select_sorted(matchers, min, max).expect("the selection succeeds");
     let (mut cursor, mut columns) = (Cursor::default(), Columns::default());
     let mut all = Vec::new();
     for nth in 0..selection.len() {
