@@ -23,7 +23,7 @@ use crate::host;
 
 /// Crates by layer, the lowest first.
 const LAYERS: &[&[&str]] = &[
-    &["task", "serve", "store", "oci", "image", "container", "network", "dns", "runtime", "tsdb", "promql"],
+    &["task", "serve", "store", "oci", "image", "container", "network", "dns", "runtime", "build", "tsdb", "promql"],
     &["api"],
     &["apiserver", "client", "access"],
     &["scheduler", "controllers", "node", "registry"],

@@ -1,3 +1,5 @@
+//! Ownership, conflicts, merging and removal, as the documentation of server-side apply and structured-merge-diff has them.
+
 use serde_json::{Value, json};
 
 use super::compare::Comparison;

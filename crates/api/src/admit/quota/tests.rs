@@ -1,3 +1,5 @@
+//! What a quota counts and when it is full, as upstream documents its scopes and resources.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Pods that each level of the Pod Security Standards lets pass and refuses.
+
 use serde_json::json;
 
 use super::*;
