@@ -50,11 +50,12 @@ fn get_prints_every_form_and_describe_tells_the_rest() {
     assert_eq!(kubectl.run(&["get", "pods", "--field-selector=status.phase=Pending", "-o", "name"]).good(), "");
     assert!(kubectl.run(&["get", "pods", "--all-namespaces"]).good().contains("NAMESPACE"));
     assert!(kubectl.run(&["get", "all"]).good().contains("pod/one"));
-    let mut watch = kubectl.command(&["get", "pods", "--watch", "--output-watch-events", "--output=name"]);
-    let mut child = watch.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    kubectl.run(&["label", "pod", "one", "seen=yes"]).good();
+    // Bounded, so that a change that does not come fails rather than hangs.
+    let watched = ["get", "pods", "--watch", "--output-watch-events", "--output=name", "--request-timeout=60s"];
+    let mut child = kubectl.command(&watched).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     assert!(lines.next().unwrap().unwrap().contains("pod/one"), "the pod comes first");
+    kubectl.run(&["label", "pod", "one", "seen=yes"]).good();
     assert!(lines.next().unwrap().unwrap().contains("pod/one"), "and then its change");
     child.kill().unwrap();
     child.wait().unwrap();
