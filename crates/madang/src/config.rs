@@ -52,7 +52,7 @@ pub struct Flags {
     /// DNS domain of the cluster [default: cluster.local]
     #[arg(long, value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
-    /// cgroup below which pods run [default: the unit's delegated group under systemd, else "madang"]
+    /// cgroup below which pods run [default: madang]
     #[arg(long, value_name = "PATH")]
     pub cgroup_root: Option<String>,
     /// Pods that this node takes [default: 500]
@@ -225,7 +225,7 @@ impl Flags {
             cluster_cidr: self.cluster_cidr.unwrap_or(Cidr { address: Ipv4Addr::new(10, 42, 0, 0), prefix: 16 }),
             service_cidr: self.service_cidr.unwrap_or(Cidr { address: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 }),
             cluster_domain: self.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
-            cgroup_root: self.cgroup_root.unwrap_or_else(|| delegated_group().unwrap_or_else(|| "madang".into())),
+            cgroup_root: self.cgroup_root.unwrap_or_else(|| "madang".into()),
             max_pods: self.max_pods.unwrap_or(500),
             etcd,
             without: self.without,
@@ -354,17 +354,6 @@ fn default_address() -> Ipv4Addr {
         Ok(IpAddr::V4(address)) if !address.is_unspecified() => address,
         _ => Ipv4Addr::LOCALHOST,
     }
-}
-
-/// On cgroup v2 below systemd: the group that `Delegate=yes` gives this unit.
-fn delegated_group() -> Option<String> {
-    std::env::var_os("INVOCATION_ID")?;
-    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        return None;
-    }
-    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(path.trim_end_matches("/daemon").to_owned())
 }
 
 #[cfg(test)]

@@ -93,8 +93,9 @@ fn unit(server: &[String]) -> String {
          ExecStart={BINARY} server{flags}\n\
          Restart=always\n\
          RestartSec=1\n\
-         # Containers outlive the server, in control groups below the one that is delegated here.\n\
+         # Containers outlive the server, in control groups of their own.\n\
          KillMode=process\n\
+         # Keeps every controller switched on for groups beside this one.\n\
          Delegate=yes\n\
          OOMScoreAdjust=-999\n\
          LimitNOFILE=1048576\n\
