@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["task", "serve", "store", "oci", "image", "container", "network", "dns", "runtime", "build", "tsdb", "promql"],
     &["api"],
     &["apiserver", "client", "access"],
-    &["scheduler", "controllers", "node", "registry"],
+    &["scheduler", "controllers", "node", "registry", "metrics"],
     &["madang"],
 ];
 
@@ -52,6 +52,8 @@ const FORBIDDEN_EDGES: &[(&str, &str)] = &[
     ("controllers", "apiserver"),
     ("node", "apiserver"),
     ("registry", "apiserver"),
+    ("metrics", "store"),
+    ("metrics", "apiserver"),
 ];
 
 const LINES: usize = 800;

@@ -1,0 +1,35 @@
+//! Prometheus' job: collects samples, keeps them, answers queries, evaluates rules and sends alerts.
+//!
+//! ```text
+//!   targets ──▶ scrape ──┐                        ┌──▶ web: the HTTP API, federation, remote read
+//!   remote write ────────┼──▶ storage (tsdb) ──▶ query (promql)
+//!   rules ◀──────────────┼────────┘               └──▶ rules ──▶ alerts ──▶ receivers
+//!                        └──▶ remote: what others are to have too
+//! ```
+//!
+//! [`Metrics`] owns the data base and puts the parts together; each runs as tasks below one [`task::Task`] and gets what it
+//! needs handed in. Parts know [`storage`], [`query`] and [`shown`], never each other. What users see is Prometheus 3.15's:
+//! <https://prometheus.io/docs/prometheus/latest/querying/api/>.
+//!
+//! In reading order:
+//!
+//! - [`metrics`]: what it is made of; starting and draining
+//! - [`settings`]: what it is started with
+//! - [`storage`]: where samples go to and come from
+//! - [`query`]: queries with their bounds
+//! - [`shown`]: what parts show of themselves
+//! - [`web`]: the HTTP API
+
+pub mod metrics;
+
+pub mod settings;
+
+pub mod storage;
+
+pub mod query;
+
+pub mod shown;
+
+pub mod web;
+
+pub use metrics::Metrics;

@@ -1,0 +1,124 @@
+//! Queries with their bounds: how many at a time, how long, how many samples.
+//!
+//! An evaluation is work for a processor: it runs on a thread that may block and is told to end when whoever asked goes.
+
+use std::{sync::Arc, time::Duration};
+
+use promql::{
+    ast::Expr,
+    eval::{self, Options, Outcome},
+    limit::{Canceller, EvalError, Limits},
+    parse::{self, Features, ParseError},
+};
+use tokio::sync::Semaphore;
+
+use crate::{settings, storage::Storage};
+
+/// Evaluates queries. Clones share their bounds.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    storage: Storage,
+    settings: settings::Query,
+    room: Arc<Semaphore>,
+}
+
+/// What differs from query to query.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// How far back selectors look, if not as usual.
+    pub lookback: Option<Duration>,
+    /// The longest time, if shorter than usual.
+    pub timeout: Option<Duration>,
+    /// The step of subqueries that give none: the interval of evaluation. A minute if none.
+    pub subquery_step: Option<Duration>,
+}
+
+/// The times at which a query is evaluated, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// One time.
+    At(i64),
+    /// Steps from a time to another.
+    Range {
+        /// The first time.
+        start: i64,
+        /// No step is later.
+        end: i64,
+        /// Between two steps.
+        step: i64,
+    },
+}
+
+/// Cancels when it is dropped: the future that waited has gone.
+struct Hold(Canceller);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Engine {
+    /// Queries over `storage`.
+    pub fn new(storage: Storage, settings: settings::Query) -> Self {
+        Self { storage, settings, room: Arc::new(Semaphore::new(settings.concurrency.max(1))) }
+    }
+
+    /// The parts of the language that are switched on.
+    pub fn features(&self) -> Features {
+        self.settings.features
+    }
+
+    /// How far back selectors usually look.
+    pub fn lookback(&self) -> Duration {
+        self.settings.lookback
+    }
+
+    /// Reads an expression.
+    pub fn parse(&self, query: &str) -> Result<Expr, ParseError> {
+        parse::parse(query, self.settings.features)
+    }
+
+    /// Evaluates an expression. Waits for room first; dropping the future ends the evaluation.
+    pub async fn run(&self, expr: Expr, when: When, asked: Asked) -> Result<Outcome, EvalError> {
+        let time = asked.timeout.map_or(self.settings.timeout, |timeout| timeout.min(self.settings.timeout));
+        let started = std::time::Instant::now();
+        let Ok(Ok(permit)) = tokio::time::timeout(time, self.room.clone().acquire_owned()).await else {
+            return Err(EvalError::TimedOut("query queue"));
+        };
+        let canceller = Canceller::default();
+        let options = Options {
+            lookback: millis(asked.lookback.unwrap_or(self.settings.lookback)),
+            subquery_step: asked.subquery_step.map_or(60_000, millis),
+            features: self.settings.features,
+            use_start_times: false,
+            limits: Limits {
+                samples: self.settings.samples,
+                time: time.saturating_sub(started.elapsed()),
+                canceller: canceller.clone(),
+            },
+        };
+        let storage = self.storage.clone();
+        let hold = Hold(canceller);
+        let evaluated = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            match when {
+                When::At(time) => eval::instant(&storage, &expr, time, &options),
+                When::Range { start, end, step } => eval::range(&storage, &expr, start, end, step, &options),
+            }
+        })
+        .await;
+        drop(hold);
+        evaluated.unwrap_or_else(|error| Err(EvalError::Failed(format!("unexpected error: {error}"))))
+    }
+
+    /// Evaluates a query at one time (milliseconds since 1970), as rules and templates do.
+    pub async fn instant(&self, expr: &Expr, time: i64, asked: Asked) -> Result<Outcome, EvalError> {
+        self.run(expr.clone(), When::At(time), asked).await
+    }
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,95 @@
+//! What metrics are started with: where they are kept, for how long, and what may be asked of them.
+//!
+//! The defaults are Prometheus': <https://prometheus.io/docs/prometheus/latest/command-line/prometheus/>.
+
+use std::{path::PathBuf, time::Duration};
+
+use promql::parse::Features;
+
+/// What metrics are started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The directory of the data base.
+    pub dir: PathBuf,
+    /// The configuration, a `prometheus.yml`; without one, only what is built in is collected.
+    pub config: Option<PathBuf>,
+    /// How the data base keeps samples.
+    pub storage: tsdb::options::Options,
+    /// What queries may cost.
+    pub query: Query,
+    /// What the HTTP API allows.
+    pub web: Web,
+    /// Flags as they were given, for `/api/v1/status/flags`.
+    pub flags: Vec<(String, String)>,
+}
+
+/// What queries may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Query {
+    /// How far back a selector looks for the newest sample.
+    pub lookback: Duration,
+    /// Longest time of a query.
+    pub timeout: Duration,
+    /// Queries at a time; more wait.
+    pub concurrency: usize,
+    /// Most samples that a query holds at once.
+    pub samples: usize,
+    /// Parts of the language that are switched on.
+    pub features: Features,
+}
+
+/// What the HTTP API allows.
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// Whether others may write samples to it.
+    pub remote_write_receiver: bool,
+    /// Whether series can be deleted and snapshots taken.
+    pub admin: bool,
+    /// Whether it can be reloaded and ended.
+    pub lifecycle: bool,
+    /// Most samples of a remote read; without end if zero.
+    pub remote_read_samples: usize,
+    /// Remote reads at a time.
+    pub remote_read_concurrency: usize,
+    /// Bytes of a frame of a remote read at most.
+    pub remote_read_frame_bytes: usize,
+}
+
+impl Settings {
+    /// The usual bounds.
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            config: None,
+            storage: tsdb::options::Options::default(),
+            query: Query::default(),
+            web: Web::default(),
+            flags: Vec::new(),
+        }
+    }
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            lookback: Duration::from_mins(5),
+            timeout: Duration::from_mins(2),
+            concurrency: 20,
+            samples: 50_000_000,
+            features: Features::default(),
+        }
+    }
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            remote_write_receiver: false,
+            admin: false,
+            lifecycle: false,
+            remote_read_samples: 50_000_000,
+            remote_read_concurrency: 10,
+            remote_read_frame_bytes: 1 << 20,
+        }
+    }
+}
