@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["task", "serve", "store", "oci", "image", "container", "network", "dns", "runtime", "build", "tsdb", "promql"],
     &["api"],
     &["apiserver", "client", "access"],
-    &["scheduler", "controllers", "node", "registry", "metrics"],
+    &["scheduler", "controllers", "node", "registry", "engine", "metrics"],
     &["madang"],
 ];
 
@@ -51,6 +51,8 @@ const FORBIDDEN_EDGES: &[(&str, &str)] = &[
     ("registry", "store"),
     ("controllers", "apiserver"),
     ("node", "apiserver"),
+    ("engine", "store"),
+    ("engine", "apiserver"),
     ("registry", "apiserver"),
     ("metrics", "store"),
     ("metrics", "apiserver"),

@@ -61,7 +61,7 @@ pub struct Flags {
     /// State elsewhere: etcd:http://HOST:2379 (repeatable)
     #[arg(long, value_name = "URL")]
     pub store: Vec<String>,
-    /// Part not to start: dns, registry (repeatable)
+    /// Part not to start: dns, registry, engine (repeatable)
     #[arg(long, value_name = "PART")]
     pub without: Vec<String>,
     /// Port by name, 0 for any free one: api=6443, node=10250 (repeatable)
@@ -178,7 +178,7 @@ pub const PORTS: &[(&str, u16)] = &[("api", 6443), ("node", 10250), ("registry",
 const INSTANCE: &str = "instance.json";
 
 /// Parts that `--without` may name.
-const PARTS: &[&str] = &["dns", "registry"];
+const PARTS: &[&str] = &["dns", "registry", "engine"];
 
 /// What the cluster's own registry is called in image names.
 pub const REGISTRY: &str = "registry.madang.internal";

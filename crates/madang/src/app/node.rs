@@ -1,6 +1,13 @@
 //! The role `node`: runtime, network, DNS and pods in one privileged process.
 
-use std::{collections::BTreeMap, ffi::OsString, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use client::connection::Credentials;
@@ -20,7 +27,7 @@ use crate::{
     images,
     oci_runtime::SHIM,
     pki,
-    sockets::Sockets,
+    sockets::{Sockets, listen_on},
 };
 
 /// Bytes of a container's log file before the next is begun, and files kept: upstream's defaults.
@@ -30,6 +37,8 @@ const LOG_FILES: u32 = 5;
 const GROUP: Duration = Duration::from_secs(10);
 /// Where the machine says which servers it asks for names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where Docker's clients find the engine.
+const ENGINE_SOCKET: &str = "docker.sock";
 
 /// Starts everything; the role is ready once the node is.
 pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result<Ready> {
@@ -43,6 +52,9 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         task.spawn("content", registry::blobs::door::serve(door, sockets.unix("content")?, content));
     }
     let runtime = open_runtime(task, config, store).await?;
+    if config.with("engine") {
+        open_engine(task, config, &runtime, &registries).await?;
+    }
     let credentials =
         Credentials::Certificate { chain: files.read("node/client.crt")?, key: files.read("node/client.key")? };
     let authority = files.read("ca.crt")?;
@@ -115,6 +127,26 @@ async fn open_runtime(task: &Task, config: &Config, store: image::Store) -> Resu
         log_files: LOG_FILES,
     };
     Runtime::open(task, settings, store, shim::Binary::from_bytes(SHIM)?).await
+}
+
+/// The engine takes up its containers and answers on its socket.
+async fn open_engine(task: &Task, config: &Config, runtime: &Runtime, registries: &Arc<Registries>) -> Result<()> {
+    let settings = engine::Settings {
+        dir: config.data_dir.join("engine"),
+        run_dir: config.run_dir.join("engine"),
+        cgroup_root: format!("{}/engine", config.cgroup_root),
+        name: config.node_name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: config.instance.clone(),
+        resolv_conf: PathBuf::from(RESOLV_CONF),
+    };
+    let path = config.run_dir.join(ENGINE_SOCKET);
+    let listener = listen_on(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    let below = task.child("engine");
+    let engine = engine::Engine::open(&below, settings, runtime.clone(), registries.clone()).await?;
+    task.spawn("engine", engine::serve(below, listener, engine));
+    Ok(())
 }
 
 /// What `registries.yaml` says, and the cluster's own registry.

@@ -1,0 +1,86 @@
+//! What all parts of the engine share: where it keeps things, the images, the registries.
+
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+use image::pull::Registries;
+use runtime::Runtime;
+use task::Task;
+
+/// What an engine is given.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Containers, networks and volumes.
+    pub dir: PathBuf,
+    /// Sockets of shims.
+    pub run_dir: PathBuf,
+    /// Group below which containers run, relative to the root of every hierarchy.
+    pub cgroup_root: String,
+    /// Name of the machine.
+    pub name: String,
+    /// Version of the product.
+    pub version: String,
+    /// Name of the instance, by which its links and tables are told from another's.
+    pub instance: String,
+    /// Where the machine says which servers it asks for names.
+    pub resolv_conf: PathBuf,
+}
+
+/// The engine. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    task: Task,
+    runtime: Runtime,
+    registries: Arc<Registries>,
+    started_at: SystemTime,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Takes up what is in `settings.dir`. `runtime` is the one that pods use: images are shared with it, names are not.
+    pub async fn open(
+        task: &Task,
+        settings: Settings,
+        runtime: Runtime,
+        registries: Arc<Registries>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Inner { settings, task: task.clone(), runtime, registries, started_at: SystemTime::now() })))
+    }
+
+    /// What it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// What work of requests is part of.
+    pub fn task(&self) -> &Task {
+        &self.0.task
+    }
+
+    /// The images of this machine.
+    pub fn images(&self) -> &image::Store {
+        self.0.runtime.images()
+    }
+
+    /// Sandboxes and containers of the machine, pods' among them.
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// Mirrors, certificates and credentials for registries.
+    pub fn registries(&self) -> &Arc<Registries> {
+        &self.0.registries
+    }
+
+    /// When it was opened.
+    pub fn started_at(&self) -> SystemTime {
+        self.0.started_at
+    }
+}

@@ -1,0 +1,30 @@
+//! The Docker Engine API, versions 1.41 to 1.50, on a unix socket: what `docker`, `docker compose` and their like speak.
+//!
+//! ```text
+//! connection ─ server: version, errors ─ route ─┬─ system       ping, version, info
+//!                                               └─ swarm        refused: this is no swarm
+//! ```
+//!
+//! Who may connect to the socket is root on this machine: nothing here asks who it is. Specification:
+//! <https://docs.docker.com/reference/api/engine/version/v1.50/>; where it is silent, github.com/moby/moby 28 decides.
+
+pub mod engine;
+
+mod server;
+
+mod route;
+
+pub mod call;
+
+pub mod answer;
+
+pub mod error;
+
+pub mod upgrade;
+
+mod system;
+
+mod swarm;
+
+pub use engine::{Engine, Settings};
+pub use server::serve;

@@ -1,0 +1,47 @@
+//! Connections that stop being HTTP: standard streams of containers, BuildKit's gRPC and sessions.
+//!
+//! ```text
+//! client  POST ... Connection: Upgrade, Upgrade: tcp | h2c     ──▶
+//!         ◀──  101 UPGRADED, Connection: Upgrade, Upgrade: tcp | h2c
+//!         ◀══════ bytes, both ways ══════▶
+//! ```
+//!
+//! Upstream also takes connections over without these headers, answering 200; such a client gets the output as the answer's
+//! body here, and its request's body is the input.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use serve::{Body, body};
+
+use crate::{
+    call::Call,
+    error::{Error, Result},
+};
+
+/// A connection that was taken over.
+pub type Connection = TokioIo<Upgraded>;
+
+/// Whether the request asks for `protocol`.
+pub fn is_wanted(call: &Call, protocol: &str) -> bool {
+    call.upgrade.is_some() && call.header("upgrade").is_some_and(|wanted| wanted.eq_ignore_ascii_case(protocol))
+}
+
+/// Switches to `protocol`: the answer to give, and the connection, which comes to be once the answer was sent.
+/// `kind` is the media type of what follows, if it has one.
+pub fn accept(
+    call: &mut Call,
+    protocol: &'static str,
+    kind: Option<&'static str>,
+) -> Result<(Response<Body>, impl Future<Output = Result<Connection, hyper::Error>> + Send + 'static)> {
+    let upgrade = call.upgrade.take().ok_or_else(|| Error::invalid(format!("no upgrade to {protocol} asked for")))?;
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(protocol));
+    if let Some(kind) = kind {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    Ok((response, async move { Ok(TokioIo::new(upgrade.await?)) }))
+}
