@@ -38,6 +38,9 @@ const EDGES: &[(&str, &str)] = &[
     ("runtime", "container"),
     ("runtime", "network"),
     ("runtime", "oci"),
+    ("build", "image"),
+    ("build", "oci"),
+    ("build", "runtime"),
     ("access", "client"),
     ("promql", "tsdb"),
 ];

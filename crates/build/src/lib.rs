@@ -4,10 +4,13 @@
 //! text ─ dockerfile ─► stages of instructions ─ plan ─► which stages, in which order ─ resolve ─► actions, image
 //!
 //!        ignore: what of the context counts         expand, pattern: variables in words
+//!
+//! Request ─ builder ─► actions carried out in layers (tree, mounts, source) ─► outputs
+//!              └─ progress: what happens, as it happens
 //! ```
 //!
 //! The language is the one that BuildKit's reference documents: <https://docs.docker.com/reference/dockerfile/>.
-//! Nothing here reads a file or starts a process: text comes in, data goes out.
+//! The first line reads no file and starts no process: text comes in, data goes out.
 
 pub mod dockerfile;
 pub mod expand;
@@ -16,3 +19,12 @@ pub mod image;
 pub mod pattern;
 pub mod plan;
 pub mod resolve;
+
+pub mod client;
+pub mod progress;
+pub mod request;
+
+pub mod builder;
+pub mod mounts;
+pub mod source;
+pub mod tree;

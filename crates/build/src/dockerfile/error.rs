@@ -16,7 +16,7 @@ pub struct Error {
 }
 
 /// Lines of a Dockerfile, counted from 1, both ends included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lines {
     /// The first.
     pub first: usize,

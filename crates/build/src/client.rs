@@ -1,0 +1,67 @@
+//! Whoever asked for a build, and what can be asked of them while it runs: secrets, SSH agents, credentials.
+//!
+//! BuildKit's clients answer over a session; `madang build` sends everything along. Both are the same here.
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A byte stream both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Answers what a build asks. A trait, since the answers come from the crate that speaks with the client.
+pub trait Client: Send + Sync {
+    /// The secret of this id; none where there is no such secret.
+    fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Vec<u8>>>>;
+
+    /// A new connection to the SSH agent of this id (`default` where a mount names none); none where there is no such agent.
+    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Box<dyn Duplex>>>>;
+
+    /// Credentials for a registry, beside those of this machine.
+    fn credentials<'a>(
+        &'a self,
+        registry: &'a str,
+    ) -> BoxFuture<'a, anyhow::Result<Option<::image::pull::Credentials>>>;
+}
+
+/// Answers that are known beforehand.
+#[derive(Clone, Default)]
+pub struct Given {
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Sockets of SSH agents by id.
+    pub agents: BTreeMap<String, std::path::PathBuf>,
+    /// Credentials by registry.
+    pub credentials: BTreeMap<String, ::image::pull::Credentials>,
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Given").field("secrets", &self.secrets.keys()).field("agents", &self.agents).finish()
+    }
+}
+
+impl Client for Given {
+    fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Vec<u8>>>> {
+        Box::pin(std::future::ready(Ok(self.secrets.get(id).cloned())))
+    }
+
+    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Box<dyn Duplex>>>> {
+        Box::pin(async move {
+            let Some(path) = self.agents.get(id) else { return Ok(None) };
+            let stream = tokio::net::UnixStream::connect(path).await;
+            let stream =
+                stream.map_err(|error| anyhow::anyhow!("connect to SSH agent {id} at {}: {error}", path.display()))?;
+            Ok(Some(Box::new(stream) as Box<dyn Duplex>))
+        })
+    }
+
+    fn credentials<'a>(
+        &'a self,
+        registry: &'a str,
+    ) -> BoxFuture<'a, anyhow::Result<Option<::image::pull::Credentials>>> {
+        Box::pin(std::future::ready(Ok(self.credentials.get(registry).cloned())))
+    }
+}
