@@ -23,7 +23,21 @@ use crate::host;
 
 /// Crates by layer, the lowest first.
 const LAYERS: &[&[&str]] = &[
-    &["task", "serve", "store", "oci", "image", "container", "network", "dns", "runtime", "build", "tsdb", "promql"],
+    &[
+        "task",
+        "serve",
+        "store",
+        "oci",
+        "image",
+        "container",
+        "network",
+        "dns",
+        "runtime",
+        "build",
+        "git",
+        "tsdb",
+        "promql",
+    ],
     &["api"],
     &["apiserver", "client", "access"],
     &["scheduler", "controllers", "node", "registry", "engine", "metrics"],

@@ -1,0 +1,4 @@
+//! Repositories that `git` made, served by its own `git http-backend` on loopback, and fetched by this crate.
+
+mod clone;
+mod server;
