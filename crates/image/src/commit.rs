@@ -89,7 +89,8 @@ impl Store {
         self.commit_image(record, &names).await
     }
 
-    fn compression(&self, blob: &Digest) -> anyhow::Result<Compression> {
+    /// How a blob is compressed, by its first bytes.
+    pub(crate) fn compression(&self, blob: &Digest) -> anyhow::Result<Compression> {
         let mut prefix = Vec::new();
         let file = File::open(self.files().blob(blob)).with_context(|| format!("open blob {blob}"))?;
         file.take(Compression::PREFIX as u64).read_to_end(&mut prefix)?;
@@ -114,9 +115,10 @@ impl Store {
     }
 }
 
-struct Hashing<W> {
-    output: W,
-    hasher: Hasher,
+/// Writes on, and knows the digest and length of what passed.
+pub(crate) struct Hashing<W> {
+    pub output: W,
+    pub hasher: Hasher,
 }
 
 impl<W: Write> Write for Hashing<W> {

@@ -1,4 +1,4 @@
-//! Images on this machine: content store, pull, load, save, unpacked layers, snapshots for containers.
+//! Images on this machine: content store, pull, push, load, save, unpacked layers, snapshots for containers.
 //!
 //! ```text
 //! registry ── pull ──┐                 ┌── layers: unpacked once by chain id, overlay lower directories
@@ -17,9 +17,11 @@ pub mod store;
 pub mod commit;
 pub mod content;
 
+mod import;
 mod load;
 pub mod names;
 pub mod pull;
+pub mod push;
 mod save;
 
 mod manifest;

@@ -33,12 +33,12 @@ use crate::{
 };
 
 mod challenge;
-mod connect;
+pub(crate) mod connect;
 pub mod credentials;
 pub(crate) mod fetch;
 mod proxy;
 pub mod registries;
-mod session;
+pub(crate) mod session;
 pub mod tls;
 pub mod upstream;
 
@@ -61,6 +61,8 @@ pub struct Pull {
     pub names: Names,
     /// Waiting and trying again.
     pub patience: Patience,
+    /// Which of an index's images; that for this machine without it.
+    pub machine: Option<Machine>,
     /// Told about each layer as it comes.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
@@ -130,14 +132,34 @@ pub enum Error {
     Other(#[from] anyhow::Error),
 }
 
+/// What a pull brought.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// The image.
+    pub image: Image,
+    /// What the reference leads to in the registry: the manifest, or the index that it is in.
+    pub digest: Digest,
+    /// Whether it was not here before.
+    pub is_new: bool,
+}
+
 impl Store {
     /// Makes sure that the image that a registry has under `reference` is here, and returns it.
     pub async fn pull(&self, reference: &Reference, pull: &Pull) -> Result<Image, Error> {
+        Ok(self.fetch(reference, pull).await?.image)
+    }
+
+    /// The same, and tells what it was.
+    pub async fn fetch(&self, reference: &Reference, pull: &Pull) -> Result<Pulled, Error> {
+        let fits = |image: &Image| match &pull.machine {
+            None => true,
+            Some(machine) => image.config.architecture().to_string() == machine.architecture,
+        };
         // What has a digest cannot have changed.
-        if reference.digest().is_some()
-            && let Some(image) = self.get(&reference.to_string())
+        if let Some(digest) = reference.digest()
+            && let Some(image) = self.get(&reference.to_string()).filter(fits)
         {
-            return Ok(image);
+            return Ok(Pulled { image, digest: digest.clone(), is_new: false });
         }
         let fetcher = Fetcher::new(reference, pull).await?;
         let current = match reference.digest() {
@@ -145,15 +167,18 @@ impl Store {
             None => fetcher.current_digest(reference.target()).await?,
         };
         if let Some(digest) = &current
-            && let Some(image) = self.get(&reference.with_digest(digest.clone()).to_string())
+            && let Some(image) = self.get(&reference.with_digest(digest.clone()).to_string()).filter(fits)
         {
             self.tag(image.id.as_str(), reference).await?;
-            return self.get(image.id.as_str()).ok_or_else(|| anyhow!("image {} is gone", image.id).into());
+            let image = self.get(image.id.as_str()).ok_or_else(|| anyhow!("image {} is gone", image.id))?;
+            return Ok(Pulled { image, digest: digest.clone(), is_new: false });
         }
         let target = current.as_ref().map_or(reference.target(), Digest::as_str);
         let (digest, bytes) = fetcher.manifest(target).await?;
         let lease = self.lease();
-        let (manifest, manifest_bytes) = self.choose_manifest(&fetcher, reference, digest.clone(), bytes).await?;
+        let machine = pull.machine.clone().unwrap_or_else(Machine::host);
+        let (manifest, manifest_bytes) =
+            self.choose_manifest(&fetcher, reference, digest.clone(), bytes, &machine).await?;
         lease.hold(&manifest.digest);
         lease.hold(&manifest.config.digest);
         let config = match self.blob(&manifest.config.digest) {
@@ -171,20 +196,22 @@ impl Store {
             store.files().write_blob(&manifest.digest, &manifest_bytes)
         })
         .await?;
-        let mut names = vec![reference.with_digest(digest).to_string()];
+        let mut names = vec![reference.with_digest(digest.clone()).to_string()];
         if reference.digest().is_none() {
             names.push(reference.to_string());
         }
-        Ok(self.commit_image(record, &names).await?)
+        let is_new = self.get(record.id.as_str()).is_none();
+        Ok(Pulled { image: self.commit_image(record, &names).await?, digest, is_new })
     }
 
-    /// Follows an index to the manifest for this machine.
+    /// Follows an index to the manifest for a machine.
     async fn choose_manifest(
         &self,
         fetcher: &Fetcher<'_>,
         reference: &Reference,
         digest: Digest,
         bytes: Vec<u8>,
+        machine: &Machine,
     ) -> Result<(Manifest, Vec<u8>), Error> {
         let document: serde_json::Value =
             serde_json::from_slice(&bytes).with_context(|| format!("read manifest {digest}"))?;
@@ -193,8 +220,7 @@ impl Store {
             Some(Document::Index) => {
                 let index: ImageIndex =
                     serde_json::from_value(document).with_context(|| format!("read index {digest}"))?;
-                let machine = Machine::host();
-                let Some(entry) = index::choose(index.manifests(), &machine) else {
+                let Some(entry) = index::choose(index.manifests(), machine) else {
                     return Err(Error::NotFound(format!("{reference}: image for {machine}")));
                 };
                 let address = Address::of(entry)?;

@@ -179,6 +179,30 @@ impl Store {
         self.drop_image(&id, names, whole).await
     }
 
+    /// Takes one name away from an image, which stays even if it was the last one.
+    pub async fn untag(&self, name: &Reference) -> anyhow::Result<Removed> {
+        let _changes = self.0.changes.lock().await;
+        let name = state::stored_name(name);
+        let Some(id) = self.state().names.get(&name).cloned() else { return Ok(Removed::default()) };
+        self.drop_image(&id, vec![name], false).await
+    }
+
+    /// The unpacked layers of an image, lowest first: chain ids and bytes.
+    pub fn layers(&self, image: &Image) -> Vec<(Digest, u64)> {
+        let state = self.state();
+        let chains = state.images.get(&image.id).map(|entry| entry.record.chains.clone()).unwrap_or_default();
+        let bytes = |chain: &Digest| state.layers.get(chain).map_or(0, |layer| layer.record.bytes);
+        chains.into_iter().map(|chain| (chain.clone(), bytes(&chain))).collect()
+    }
+
+    /// Snapshots that are of an image.
+    pub fn snapshots_of(&self, image: &Digest) -> Vec<String> {
+        let state = self.state();
+        let mut of: Vec<_> = state.snapshots.iter().filter(|(_, snapshot)| snapshot.image == *image).collect();
+        of.sort_by_key(|(container, _)| *container);
+        of.into_iter().map(|(container, _)| container.clone()).collect()
+    }
+
     /// Removes the least recently used images that no snapshot uses until at most `limit` bytes are taken, and whatever
     /// belongs to no image. Images that were used within `kept` stay.
     pub async fn collect_garbage(&self, limit: u64, kept: Duration) -> anyhow::Result<Removed> {
@@ -293,6 +317,20 @@ impl Store {
             image.layers.push(self.0.files.layer_root(layer.number));
         }
         Some(image)
+    }
+
+    /// Gives an image further names: tags or digests.
+    pub(crate) async fn name_image(&self, id: &Digest, names: &[String]) -> anyhow::Result<()> {
+        let _changes = self.0.changes.lock().await;
+        if !self.state().images.contains_key(id) {
+            bail!("image {id} is gone");
+        }
+        self.write_names(id, names).await
+    }
+
+    /// Repositories of a registry that had a blob when something was pulled from them or pushed to them.
+    pub(crate) fn repositories_with(&self, domain: &str, blob: &Digest) -> Vec<String> {
+        self.state().repositories_with(domain, blob)
     }
 
     /// Makes an image known under `names`, all of it being here.

@@ -38,7 +38,7 @@ const PROXY_ANSWER: usize = 8 << 10;
 
 /// Makes connections. Clones share certificates.
 #[derive(Clone)]
-pub(super) struct Connector(Arc<Inner>);
+pub(crate) struct Connector(Arc<Inner>);
 
 struct Inner {
     registries: Arc<Registries>,
@@ -52,7 +52,7 @@ struct Inner {
 }
 
 /// A connection.
-pub(super) struct Transport {
+pub(crate) struct Transport {
     stream: Box<dyn Stream>,
     /// Requests name the whole URL.
     proxied: bool,

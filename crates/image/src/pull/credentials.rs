@@ -77,6 +77,14 @@ pub(super) fn from_parts(username: &str, password: &str, auth: &str) -> anyhow::
     }
 }
 
+impl Credentials {
+    /// Reads one entry as docker's clients send it with a request; none where it is empty.
+    pub fn parse(document: &[u8]) -> anyhow::Result<Option<Self>> {
+        let entry: Entry = serde_json::from_slice(document).context("read registry credentials")?;
+        entry.credentials()
+    }
+}
+
 /// Credentials by registry and repository prefix.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {

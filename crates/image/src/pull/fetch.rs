@@ -62,7 +62,7 @@ impl<'a> Fetcher<'a> {
             method: Method::HEAD,
             path: format!("manifests/{target}"),
             accept: Some(media::ACCEPT_MANIFESTS),
-            from: 0,
+            ..Ask::default()
         };
         match self.first(&ask).await {
             Ok((_, answer)) => Ok(stated_digest(&answer)),
@@ -78,7 +78,7 @@ impl<'a> Fetcher<'a> {
             method: Method::GET,
             path: format!("manifests/{target}"),
             accept: Some(media::ACCEPT_MANIFESTS),
-            from: 0,
+            ..Ask::default()
         };
         let (session, answer) = self.first(&ask).await?;
         let stated = stated_digest(&answer);
@@ -92,6 +92,31 @@ impl<'a> Fetcher<'a> {
             return Err(anyhow!("{}: manifest has another digest than {digest}", self.reference).into());
         }
         Ok((digest, bytes))
+    }
+
+    /// The tags of the repository, page by page, at most `limit` of them.
+    pub async fn tags(&self, limit: usize) -> Result<Vec<String>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            tags: Option<Vec<String>>,
+        }
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let after = all.last().map(|last| format!("&last={last}")).unwrap_or_default();
+            let ask = Ask { path: format!("tags/list?n=1000{after}"), ..Ask::default() };
+            let (session, answer) = self.first(&ask).await?;
+            let more = answer.headers().contains_key(http::header::LINK);
+            let bytes = read(session, answer, MANIFEST_LIMIT).await?;
+            let page: Page = serde_json::from_slice(&bytes)
+                .map_err(|error| anyhow!("{}: read the list of tags: {error}", self.reference))?;
+            let page = page.tags.unwrap_or_default();
+            let end = !more || page.is_empty() || all.len() + page.len() >= limit;
+            all.extend(page);
+            if end {
+                all.truncate(limit);
+                return Ok(all);
+            }
+        }
     }
 
     /// A whole small blob.
@@ -208,7 +233,7 @@ impl BlobStream<'_> {
 
     async fn connect(&mut self, session: &Session) -> Result<Incoming, Error> {
         let path = format!("blobs/{}", self.digest);
-        let answer = session.ask(&Ask { method: Method::GET, path, accept: None, from: self.received }).await?;
+        let answer = session.ask(&Ask { path, from: self.received, ..Ask::default() }).await?;
         self.skip = match answer.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let range = answer.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
@@ -233,7 +258,7 @@ impl BlobStream<'_> {
 }
 
 /// `Docker-Content-Digest`, where it can be checked.
-fn stated_digest(answer: &Response<Incoming>) -> Option<Digest> {
+pub(crate) fn stated_digest(answer: &Response<Incoming>) -> Option<Digest> {
     let header = answer.headers().get("docker-content-digest")?.to_str().ok()?;
     header.parse().ok().filter(|digest: &Digest| digest.algorithm() == Algorithm::Sha256)
 }
@@ -254,7 +279,7 @@ async fn read(session: &Session, answer: Response<Incoming>, limit: u64) -> Resu
 }
 
 /// The error with the image that it is about.
-fn named(error: Error, reference: &Reference) -> Error {
+pub(crate) fn named(error: Error, reference: &Reference) -> Error {
     match error {
         Error::NotFound(path) if path.starts_with("manifests/") => Error::NotFound(reference.to_string()),
         Error::NotFound(path) => Error::NotFound(format!("{reference}: {path}")),

@@ -64,7 +64,7 @@ pub(super) struct Tls {
 
 /// How to speak to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     Http,
     Https,
     /// HTTPS where it answers with TLS, else HTTP: for registries on loopback.
@@ -73,7 +73,7 @@ pub(super) enum Scheme {
 
 /// The start of an endpoint's URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Base {
+pub(crate) struct Base {
     pub scheme: Scheme,
     /// Host, and port if not the scheme's own.
     pub authority: String,
@@ -83,7 +83,7 @@ pub(super) struct Base {
 
 /// Where an image may be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     pub base: Base,
     /// The repository there.
     pub repository: String,
@@ -206,9 +206,27 @@ impl Registries {
                 });
             }
         }
-        if mirror.is_some_and(|mirror| mirror.only) {
-            return endpoints;
+        if !mirror.is_some_and(|mirror| mirror.only) {
+            endpoints.push(self.own(reference));
         }
+        endpoints
+    }
+
+    /// Where `reference` is pushed to: no mirror, but the registry itself.
+    pub(crate) fn home(&self, reference: &Reference) -> Endpoint {
+        match self.mirrors.get(reference.domain()).filter(|mirror| mirror.only) {
+            Some(mirror) if !mirror.endpoints.is_empty() => Endpoint {
+                base: mirror.endpoints[0].clone(),
+                repository: reference.path().to_owned(),
+                mirror_of: None,
+                credentials: None,
+            },
+            _ => self.own(reference),
+        }
+    }
+
+    fn own(&self, reference: &Reference) -> Endpoint {
+        let domain = reference.domain();
         let authority = if domain == "docker.io" { DOCKER_HUB } else { domain };
         let host = self.host(authority).or_else(|| self.host(domain));
         // Configured certificates mean that TLS is meant.
@@ -216,13 +234,12 @@ impl Registries {
             true => Scheme::Either,
             false => Scheme::Https,
         };
-        endpoints.push(Endpoint {
+        Endpoint {
             base: Base { scheme, authority: authority.to_owned(), path: "/v2".to_owned() },
             repository: reference.path().to_owned(),
             mirror_of: None,
             credentials: host.and_then(|host| host.credentials.clone()),
-        });
-        endpoints
+        }
     }
 
     /// What is configured for a host, written with or without the usual port.

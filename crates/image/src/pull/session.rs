@@ -10,25 +10,32 @@
 //! ```
 
 use std::{
-    sync::Arc,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::anyhow;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{
-        ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, PROXY_AUTHORIZATION, RANGE, RETRY_AFTER, USER_AGENT,
-        WWW_AUTHENTICATE,
+        ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, PROXY_AUTHORIZATION, RANGE,
+        RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
     },
 };
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use oci::distribution::Errors;
 use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{
     Credentials, Error, Patience,
@@ -42,10 +49,17 @@ const REDIRECTS: usize = 6;
 /// Most bytes of a token or of a refusal.
 const SMALL_BODY: usize = 1 << 20;
 const AGENT: &str = concat!("madang/", env!("CARGO_PKG_VERSION"));
+/// Bytes read of a blob that is sent, at a time.
+const PIECE: usize = 256 << 10;
 
-/// One endpoint of a pull.
-pub(super) struct Session {
-    client: Arc<Client<Connector, Full<Bytes>>>,
+/// What requests carry.
+pub(crate) type Payload = UnsyncBoxBody<Bytes, io::Error>;
+/// Connections of one pull or push.
+pub(crate) type Connections = Arc<Client<Connector, Payload>>;
+
+/// One endpoint of a pull or push.
+pub(crate) struct Session {
+    client: Connections,
     connector: Connector,
     patience: Patience,
     endpoint: Endpoint,
@@ -53,6 +67,8 @@ pub(super) struct Session {
     scheme: &'static str,
     /// Tried in order; after them, none.
     credentials: Vec<Credentials>,
+    /// What a token has to allow, whatever the challenge names: `repository:NAME:pull,push`.
+    scopes: Vec<String>,
     authorization: tokio::sync::Mutex<Authorization>,
 }
 
@@ -66,24 +82,52 @@ struct Authorization {
 }
 
 /// What to ask for.
-#[derive(Clone, Debug)]
-pub(super) struct Ask {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ask {
     pub method: Method,
     /// Below the repository: `manifests/latest`.
     pub path: String,
     pub accept: Option<&'static str>,
     /// The first byte wanted, of a blob that breaks off.
     pub from: u64,
+    /// What is sent along.
+    pub content: Content,
+    /// Where the registry said to go on, instead of `path`.
+    pub place: Option<Uri>,
+    /// Not tried again when the connection breaks.
+    pub once: bool,
+}
+
+/// What is sent along.
+#[derive(Clone, Default)]
+pub(crate) enum Content {
+    #[default]
+    Nothing,
+    /// A manifest, with its media type.
+    Document(String, Bytes),
+    /// A file from `from` to its end at `size`; `told` hears how far it is.
+    Blob { file: PathBuf, from: u64, size: u64, told: Arc<dyn Fn(u64) + Send + Sync> },
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Document(media_type, bytes) => write!(f, "{media_type} of {} bytes", bytes.len()),
+            Self::Blob { file, from, size, .. } => write!(f, "{} from {from} to {size}", file.display()),
+        }
+    }
 }
 
 impl Session {
     pub async fn open(
-        client: Arc<Client<Connector, Full<Bytes>>>,
+        client: Connections,
         connector: Connector,
         patience: Patience,
         endpoint: Endpoint,
         credentials: Vec<Credentials>,
     ) -> Result<Self, Error> {
+        let scopes = vec![format!("repository:{}:pull", endpoint.repository)];
         let scheme = match endpoint.base.scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
@@ -96,11 +140,19 @@ impl Session {
                 }
             }
         };
-        Ok(Self { client, connector, patience, endpoint, scheme, credentials, authorization: Default::default() })
+        let authorization = Default::default();
+        Ok(Self { client, connector, patience, endpoint, scheme, credentials, scopes, authorization })
+    }
+
+    /// A session that may also push, and read the repositories `others` of the same registry.
+    pub fn writing(mut self, others: &[String]) -> Self {
+        self.scopes = vec![format!("repository:{}:pull,push", self.endpoint.repository)];
+        self.scopes.extend(others.iter().map(|other| format!("repository:{other}:pull")));
+        self
     }
 
     /// A client for all sessions of a pull: they share connections.
-    pub fn client(connector: Connector) -> Arc<Client<Connector, Full<Bytes>>> {
+    pub fn client(connector: Connector) -> Connections {
         Arc::new(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(4).build(connector))
     }
 
@@ -113,9 +165,22 @@ impl Session {
         let Endpoint { base, repository, mirror_of, .. } = &self.endpoint;
         let mut url = format!("{}://{}{}/{repository}/{}", self.scheme, base.authority, base.path, ask.path);
         if let Some(registry) = mirror_of {
-            url += &format!("?ns={}", encode(registry));
+            let separator = if ask.path.contains('?') { '&' } else { '?' };
+            url += &format!("{separator}ns={}", encode(registry));
         }
         url
+    }
+
+    /// How long and how often.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Where an answer says to go on.
+    pub fn place(&self, answer: &Response<Incoming>) -> Result<Uri, Error> {
+        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let location = location.ok_or_else(|| anyhow!("{} does not say where to upload to", self.authority()))?;
+        resolve(&parse_uri(&self.url(&Ask { path: "blobs/uploads/".into(), ..Ask::default() }))?, location)
     }
 
     /// Asks until there is an answer: success, or a refusal that asking again does not change.
@@ -152,7 +217,7 @@ impl Session {
                 Err(error) => return Err(error),
             };
             let (error, wait) = problem;
-            if tried >= self.patience.tries {
+            if ask.once || tried >= self.patience.tries {
                 return Err(error);
             }
             tracing::debug!(%error, tried, "registry is asked again");
@@ -168,8 +233,12 @@ impl Session {
 
     /// One request with its redirects. Credentials are shown to the endpoint's own host only.
     async fn follow(&self, ask: &Ask, authorization: Option<HeaderValue>) -> Result<Response<Incoming>, Error> {
-        let mut uri = parse_uri(&self.url(ask))?;
-        let home = (uri.scheme_str().map(str::to_owned), uri.authority().cloned());
+        let own = parse_uri(&self.url(ask))?;
+        let home = (own.scheme_str().map(str::to_owned), own.authority().cloned());
+        let mut uri = ask.place.clone().unwrap_or(own);
+        if self.scheme == "https" && uri.scheme_str() != Some("https") {
+            return Err(anyhow!("{} sends uploads to {uri}, which is not encrypted", self.authority()).into());
+        }
         for _ in 0..REDIRECTS {
             let mut request = Request::builder().method(&ask.method).uri(&uri);
             let headers = request.headers_mut().ok_or_else(|| anyhow!("request for {uri}"))?;
@@ -183,8 +252,10 @@ impl Session {
             if let Some(authorization) = authorization.as_ref().filter(|_| at_home) {
                 headers.insert(AUTHORIZATION, authorization.clone());
             }
-            let request = request.body(Full::default()).map_err(|error| anyhow!(error))?;
-            let answer = self.send(request).await?;
+            let pulse = Arc::new(Pulse::default());
+            let body = ask.content.body(headers, &pulse).await?;
+            let request = request.body(body).map_err(|error| anyhow!(error))?;
+            let answer = self.send(request, &pulse).await?;
             if !answer.status().is_redirection() || answer.status() == StatusCode::NOT_MODIFIED {
                 return Ok(answer);
             }
@@ -201,7 +272,7 @@ impl Session {
         Err(anyhow!("{uri} redirects more than {REDIRECTS} times").into())
     }
 
-    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+    async fn send(&self, mut request: Request<Payload>, pulse: &Pulse) -> Result<Response<Incoming>, Error> {
         let uri = request.uri().clone();
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(authorization) = self.connector.proxy_authorization(&uri) {
@@ -210,10 +281,18 @@ impl Session {
         }
         let host = uri.authority().map(|authority| authority.as_str()).unwrap_or_default().to_owned();
         let failed = |text: String| Error::Unavailable(format!("{} {host}: {text}", "ask"));
-        match tokio::time::timeout(self.patience.connect + self.patience.answer, self.client.request(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(failed(causes(&error))),
-            Err(_) => Err(failed("no answer in time".into())),
+        let limit = self.patience.connect + self.patience.answer;
+        let answer = self.client.request(request);
+        tokio::pin!(answer);
+        let mut beats = pulse.beats();
+        // What is sent may take long, as long as some of it is taken.
+        loop {
+            match tokio::time::timeout(limit, answer.as_mut()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => return Err(failed(causes(&error))),
+                Err(_) if pulse.beats() == beats => return Err(failed("no answer in time".into())),
+                Err(_) => beats = pulse.beats(),
+            }
         }
     }
 
@@ -288,8 +367,8 @@ impl Session {
             #[serde(default)]
             expires_in: Option<f64>,
         }
-        let usual = format!("repository:{}:pull", self.endpoint.repository);
-        let mut query = vec![("scope", scope.unwrap_or(&usual))];
+        let scopes = merged(&self.scopes, scope.unwrap_or_default());
+        let mut query: Vec<(&str, &str)> = scopes.iter().map(|scope| ("scope", scope.as_str())).collect();
         query.extend(service.map(|service| ("service", service)));
         let place = parse_uri(realm)?;
         if self.scheme == "https" && place.scheme_str() != Some("https") {
@@ -297,9 +376,12 @@ impl Session {
         }
         let request = match credentials {
             Some(Credentials::Identity(refresh)) => {
+                let together = scopes.join(" ");
+                query.retain(|(key, _)| *key != "scope");
                 query.extend([("grant_type", "refresh_token"), ("client_id", "madang"), ("refresh_token", refresh)]);
+                query.push(("scope", &together));
                 let request = Request::post(place).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-                request.body(Full::from(form(&query)))
+                request.body(whole(form(&query)))
             }
             _ => {
                 let separator = if realm.contains('?') { '&' } else { '?' };
@@ -307,11 +389,11 @@ impl Session {
                 if let Some(Credentials::Password { username, password }) = credentials {
                     request = request.header(AUTHORIZATION, basic(username, password));
                 }
-                request.body(Full::default())
+                request.body(whole(Bytes::new()))
             }
         };
         let request = request.map_err(|error| anyhow!("ask for a token at {realm}: {error}"))?;
-        let answer = self.send(request).await?;
+        let answer = self.send(request, &Pulse::default()).await?;
         let status = answer.status();
         let body = small_body(answer).await;
         if !status.is_success() {
@@ -347,6 +429,76 @@ impl Session {
             }
         }
     }
+}
+
+/// Counts the pieces of a body that were taken.
+#[derive(Default)]
+struct Pulse(AtomicU64);
+
+impl Pulse {
+    fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Content {
+    /// The body of one try, and what the headers say of it.
+    async fn body(&self, headers: &mut HeaderMap, pulse: &Arc<Pulse>) -> Result<Payload, Error> {
+        match self {
+            Self::Nothing => Ok(whole(Bytes::new())),
+            Self::Document(media_type, bytes) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::try_from(media_type).map_err(|error| anyhow!(error))?);
+                Ok(whole(bytes.clone()))
+            }
+            Self::Blob { file, from, size, told } => {
+                let named = |error: io::Error| anyhow!("read {}: {error}", file.display());
+                let mut opened = tokio::fs::File::open(file).await.map_err(named)?;
+                opened.seek(io::SeekFrom::Start(*from)).await.map_err(named)?;
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(size.saturating_sub(*from)));
+                // Of a whole blob the range says nothing, and some registries refuse it.
+                if *from > 0 {
+                    let range = format!("{from}-{}", size.saturating_sub(1));
+                    headers.insert(CONTENT_RANGE, HeaderValue::try_from(range).map_err(|error| anyhow!(error))?);
+                }
+                let (pulse, told, mut at) = (pulse.clone(), told.clone(), *from);
+                let pieces = tokio_util::io::ReaderStream::with_capacity(opened.take(size - from), PIECE);
+                let frames = pieces.map_ok(move |piece| {
+                    pulse.0.fetch_add(1, Ordering::Relaxed);
+                    at += piece.len() as u64;
+                    told(at);
+                    Frame::data(piece)
+                });
+                Ok(StreamBody::new(frames).boxed_unsync())
+            }
+        }
+    }
+}
+
+fn whole(bytes: impl Into<Bytes>) -> Payload {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The scopes to ask for: what is wanted, and of the challenge what that does not cover.
+fn merged(wanted: &[String], challenged: &str) -> Vec<String> {
+    let resource = |scope: &str| scope.rsplit_once(':').map_or(scope, |(resource, _)| resource).to_owned();
+    let mut scopes = wanted.to_vec();
+    for scope in challenged.split(' ').filter(|scope| !scope.is_empty()) {
+        let same = scopes.iter_mut().find(|other| resource(other) == resource(scope));
+        match same {
+            None => scopes.push(scope.to_owned()),
+            Some(other) => {
+                let actions = scope.rsplit_once(':').map_or("", |(_, actions)| actions);
+                for action in actions.split(',') {
+                    let (_, have) = other.rsplit_once(':').unwrap_or_default();
+                    if !have.split(',').any(|own| own == action) {
+                        *other = format!("{other},{action}");
+                    }
+                }
+            }
+        }
+    }
+    scopes
 }
 
 fn challenge(headers: &HeaderMap) -> Option<Challenge> {
@@ -447,6 +599,19 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_challenge_adds_to_what_a_token_has_to_allow() {
+        let wanted = ["repository:a/b:pull,push".to_owned(), "repository:c:pull".to_owned()];
+        for (challenged, expected) in [
+            ("", "repository:a/b:pull,push repository:c:pull"),
+            ("repository:a/b:pull", "repository:a/b:pull,push repository:c:pull"),
+            ("repository:a/b:delete", "repository:a/b:pull,push,delete repository:c:pull"),
+            ("registry:catalog:*", "repository:a/b:pull,push repository:c:pull registry:catalog:*"),
+        ] {
+            assert_eq!(merged(&wanted, challenged).join(" "), expected);
+        }
+    }
 
     #[test]
     fn redirects_lead_where_they_say() {

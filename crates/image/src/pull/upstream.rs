@@ -16,6 +16,11 @@ pub async fn manifest(reference: &Reference, pull: &Pull) -> Result<(Digest, Vec
     Fetcher::new(reference, pull).await?.manifest(reference.target()).await
 }
 
+/// The tags of a repository, at most `limit` of them.
+pub async fn tags(reference: &Reference, pull: &Pull, limit: usize) -> Result<Vec<String>, Error> {
+    Fetcher::new(reference, pull).await?.tags(limit).await
+}
+
 /// Sends a blob of `size` bytes of the image's repository piece by piece, and at last, if there was one, the error that
 /// ended it. Whoever receives it has to check the digest. Ends early when nobody receives.
 pub async fn blob(

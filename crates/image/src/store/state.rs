@@ -99,7 +99,11 @@ impl State {
     /// The image that `text` means: see [`super::Store::get`].
     pub fn find(&self, text: &str) -> Option<Digest> {
         if let Ok(id) = text.parse::<Digest>() {
-            return self.images.contains_key(&id).then_some(id);
+            if self.images.contains_key(&id) {
+                return Some(id);
+            }
+            // Clients of docker's newer image store know images by their manifests.
+            return self.images.iter().find(|(_, entry)| entry.record.manifest == id).map(|(id, _)| id.clone());
         }
         if let Ok(reference) = Reference::parse(text) {
             if let Some(id) = self.names.get(&stored_name(&reference)) {
@@ -126,6 +130,20 @@ impl State {
             let same = rest.starts_with([':', '@']) && self.images.get(id)?.record.manifest == *digest;
             same.then(|| id.clone())
         })
+    }
+
+    /// Paths of the repositories of a registry whose images, known there by digest, have a blob.
+    pub fn repositories_with(&self, domain: &str, blob: &Digest) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, id) in &self.names {
+            let path = name.strip_prefix(domain).and_then(|rest| rest.strip_prefix('/'));
+            let Some((path, _)) = path.and_then(|path| path.split_once('@')) else { continue };
+            let has = self.images.get(id).is_some_and(|entry| entry.record.blobs.contains(blob));
+            if has && found.last().is_none_or(|last| last != path) {
+                found.push(path.to_owned());
+            }
+        }
+        found
     }
 
     /// Names of an image, sorted.

@@ -9,6 +9,7 @@ mod layers;
 mod load;
 mod place;
 mod pull;
+mod push;
 mod registry;
 
 /// Not a test: what the unpacker runs when a test's store starts this executable again.
