@@ -58,7 +58,8 @@ impl Store {
         })
         .await?;
         self.ensure_layers(&plans, &Source::Stored, &lease).await.context("import")?;
-        let names: Vec<String> = names.iter().filter_map(Reference::without_digest).map(|name| name.to_string()).collect();
+        let names: Vec<String> =
+            names.iter().filter_map(Reference::without_digest).map(|name| name.to_string()).collect();
         self.commit_image(record, &names).await
     }
 

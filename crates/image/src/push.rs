@@ -383,7 +383,7 @@ impl<'a> Pusher<'a> {
             let before = upload.sent;
             let ask = Ask {
                 method: Method::PATCH,
-                path: format!("blobs/uploads/ of {}", blob.digest),
+                path: format!("blobs/{}", blob.digest),
                 content: self.content(blob, before),
                 place: Some(upload.place.clone()),
                 once: true,
@@ -419,12 +419,8 @@ impl<'a> Pusher<'a> {
         let separator = if place.query().is_some() { '&' } else { '?' };
         let place = format!("{place}{separator}digest={}", blob.digest);
         let place: Uri = place.parse().map_err(|error| anyhow!("upload of {}: {error}", blob.digest))?;
-        let ask = Ask {
-            method: Method::PUT,
-            path: format!("blobs/{}", blob.digest),
-            place: Some(place),
-            ..Ask::default()
-        };
+        let ask =
+            Ask { method: Method::PUT, path: format!("blobs/{}", blob.digest), place: Some(place), ..Ask::default() };
         match self.session.ask(&ask).await {
             Ok(_) => Ok(()),
             // The answer to a first try may have been lost.
@@ -473,7 +469,9 @@ impl<'a> Pusher<'a> {
         };
         let answer = match self.session.ask(&ask).await {
             // A repository is made by the first push: what is missing is no manifest.
-            Err(Error::NotFound(path)) => return Err(anyhow!("{path}: the registry does not take it: not found").into()),
+            Err(Error::NotFound(path)) => {
+                return Err(anyhow!("{path}: the registry does not take it: not found").into());
+            }
             other => other?,
         };
         if let Some(stated) = stated_digest(&answer).filter(|stated| *stated != digest) {

@@ -52,7 +52,8 @@ fn takes(kept: &Shared, seen: &Seen) -> Option<Reply> {
         ("GET" | "PATCH" | "PUT", rest) if rest.starts_with("blobs/uploads/") => {
             let number: usize = rest.rsplit('/').next().unwrap().parse().unwrap();
             let upload = kept.uploads.get_mut(number)?;
-            let from = seen.header("content-range").map_or(0, |range| range.split('-').next().unwrap().parse().unwrap());
+            let from =
+                seen.header("content-range").map_or(0, |range| range.split('-').next().unwrap().parse().unwrap());
             if seen.method == "PATCH" && from != upload.len() {
                 return reply(416, &[], "");
             }
@@ -123,7 +124,8 @@ async fn an_image_arrives_whole_and_what_is_there_is_not_sent_again() {
     let reference = registry.reference("team/app:1");
     let told = Arc::new(Mutex::new(Vec::new()));
     let listener = told.clone();
-    let how = Push { progress: Some(Arc::new(move |progress: Progress| listener.lock().unwrap().push(progress))), ..push() };
+    let how =
+        Push { progress: Some(Arc::new(move |progress: Progress| listener.lock().unwrap().push(progress))), ..push() };
     let pushed = store.push("app:1", &reference, &how).await.unwrap();
 
     let manifest = kept.lock().unwrap().manifests["1"].clone();
@@ -168,7 +170,10 @@ async fn layers_are_mounted_from_repositories_that_have_them() {
     store.pull(&registry.reference("team/other:1"), &push().access).await.unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
     let listener = told.clone();
-    let how = Push { progress: Some(Arc::new(move |progress: Progress| listener.lock().unwrap().push(progress.state))), ..push() };
+    let how = Push {
+        progress: Some(Arc::new(move |progress: Progress| listener.lock().unwrap().push(progress.state))),
+        ..push()
+    };
     store.push(&registry.name("team/other:1"), &registry.reference("team/app:2"), &how).await.unwrap();
     assert_eq!((registry.count("PATCH", ""), registry.count("POST", "mount=")), (0, 2));
     assert!(told.lock().unwrap().contains(&State::Mounted("team/other".into())));
