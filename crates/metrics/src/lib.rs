@@ -19,6 +19,7 @@
 //! - [`query`]: queries with their bounds
 //! - [`shown`]: what parts show of themselves
 //! - [`web`]: the HTTP API
+//! - [`template`]: texts of alerts and notifications
 
 pub mod metrics;
 
@@ -31,5 +32,7 @@ pub mod query;
 pub mod shown;
 
 pub mod web;
+
+pub mod template;
 
 pub use metrics::Metrics;
