@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Its only file system is the archive that the kernel unpacks at start. It has control groups of version 2 and nothing that
-//! Debian's kernel package does not have.
+//! Debian's kernel package does not have. It has one processor: one with two was seen to stand still, kernel and all,
+//! when its first containers started, which is when a kernel rewrites its own code under the other processor's feet.
 
 use std::{
     fs::{self, File},
@@ -16,7 +17,10 @@ use std::{
     os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +33,8 @@ use crate::{Answer, Kubectl, cluster, cpio::Archive};
 const BOOT: Duration = Duration::from_secs(120);
 /// How long a script may take.
 const SCRIPT: Duration = Duration::from_secs(180);
+/// How long a machine that does nothing may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
 /// Bytes of a script's output at most.
 const OUTPUT: usize = 16 << 20;
 /// The port of the API server inside.
@@ -49,6 +55,8 @@ pub struct Machine {
     dir: PathBuf,
     port: u16,
     serial: Mutex<BufReader<UnixStream>>,
+    /// An answer did not come, so that the next one to come would be taken for another's.
+    lost: AtomicBool,
     reaper: Child,
 }
 
@@ -58,14 +66,16 @@ impl Machine {
     pub fn boot(name: &str, root: &Root, image: &Path) -> Result<Self> {
         let kernel = std::env::var_os("MADANG_KERNEL").map(PathBuf::from);
         let kernel = kernel.context("MADANG_KERNEL names no kernel: run the tests by cargo xtask test")?;
-        let dir = std::env::temp_dir().join(format!("madang-machine-{name}-{}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("madang-machine-{name}-{}-{count}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let archive = dir.join("root.cpio");
         write_root(root, &kernel, image, &archive).with_context(|| format!("write {}", archive.display()))?;
         // Free now; nobody else is likely to ask for it in between.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let reaper = qemu(&dir, &kernel, &archive, port, root)?;
-        let mut machine = Self { dir, port, serial: Mutex::new(unconnected()?), reaper };
+        let mut machine = Self { dir, port, serial: Mutex::new(unconnected()?), lost: AtomicBool::new(false), reaper };
         machine.connect().with_context(|| format!("boot the machine:\n{}", machine.console()))?;
         Ok(machine)
     }
@@ -81,7 +91,6 @@ impl Machine {
             if self.console().contains("init answers")
                 && let Ok(stream) = UnixStream::connect(&path)
             {
-                stream.set_read_timeout(Some(SCRIPT))?;
                 stream.set_write_timeout(Some(SCRIPT))?;
                 *self.serial.get_mut().expect("nobody else has it") = BufReader::new(stream);
                 return Ok(());
@@ -98,11 +107,26 @@ impl Machine {
     /// Runs a shell script inside; standard output and error come together. One runs at a time.
     #[track_caller]
     pub fn run(&self, script: &str) -> Answer {
-        self.ask(script).unwrap_or_else(|error| panic!("{script}: {error:#}\n{}", self.console()))
+        self.ask(script, SCRIPT).unwrap_or_else(|error| panic!("{script}: {error:#}\n{}", self.console()))
     }
 
-    fn ask(&self, script: &str) -> Result<Answer> {
+    /// Whether init still answers: an emulated machine may stand still for no reason of ours.
+    pub fn answers(&self) -> bool {
+        self.ask("true", ANSWER).is_ok()
+    }
+
+    fn ask(&self, script: &str, within: Duration) -> Result<Answer> {
         let mut serial = self.serial.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.lost.load(Ordering::Relaxed) {
+            bail!("the machine did not answer before");
+        }
+        serial.get_ref().set_read_timeout(Some(within))?;
+        let answer = Self::exchange(&mut serial, script);
+        self.lost.store(answer.is_err(), Ordering::Relaxed);
+        answer
+    }
+
+    fn exchange(serial: &mut BufReader<UnixStream>, script: &str) -> Result<Answer> {
         serial.get_mut().write_all(format!("{}\n", STANDARD.encode(script)).as_bytes())?;
         let mut head = String::new();
         serial.by_ref().take(64).read_line(&mut head).context("wait for the script's end")?;
@@ -183,7 +207,7 @@ fn qemu(dir: &Path, kernel: &Path, archive: &Path, port: u16, root: &Root) -> Re
     let forward = format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:{API}");
     let mut command = Command::new("sh");
     command.args(["-c", SCRIPT, "sh", "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"]);
-    command.args(["-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", memory]);
+    command.args(["-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", memory]);
     command.arg("-kernel").arg(kernel.join("vmlinuz")).arg("-initrd").arg(archive);
     command.args(["-append", "console=ttyS0 panic=-1 quiet systemd.getty_auto=no"]);
     command.arg("-serial").arg(format!("file:{}", dir.join("console").display()));
@@ -222,15 +246,17 @@ exec sh /agent
 "#;
 
 /// Runs scripts that come over the second serial line, each in base64 on a line, and answers with exit code, length, output.
+/// The line is open before anybody hears that there is an answer: a port loses what comes while nobody has it open.
 const AGENT: &str = r#"
-stty raw -echo -F /dev/ttyS1
+exec < /dev/ttyS1 > /dev/ttyS1
+stty raw -echo
 echo init answers > /dev/console
 while read -r line; do
     echo "$line" | base64 -d > /run/script
     sh /run/script > /run/output 2>&1 < /dev/null
     echo $? $(wc -c < /run/output)
     cat /run/output
-done < /dev/ttyS1 > /dev/ttyS1
+done
 "#;
 
 /// With systemd, a service does the same. (Nobody logs in on the serial line: without udev its device never appears.)
