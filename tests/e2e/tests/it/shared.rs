@@ -117,7 +117,8 @@ pub fn busybox() -> PathBuf {
     static MADE: Mutex<Option<PathBuf>> = Mutex::new(None);
     let mut made = MADE.lock().expect("image");
     made.get_or_insert_with(|| {
-        let dir = std::env::temp_dir().join(format!("madang-e2e-image-{}", std::process::id()));
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("make a directory");
+        let dir = dir.path();
         let root = dir.join("root");
         for name in ["bin", "etc", "tmp", "root"] {
             fs::create_dir_all(root.join(name)).expect("make image");
@@ -133,12 +134,16 @@ pub fn busybox() -> PathBuf {
         let sources = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
         fs::write(root.join("etc/nsswitch.conf"), sources).expect("nsswitch.conf");
         fs::write(root.join("etc/group"), "root:x:0:\nweb:x:1000:\n").expect("group");
-        pack(&dir, &root)
+        pack(dir, &root);
+        // One for all runs: whoever reads the one before keeps reading that.
+        let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join("busybox-image.tar");
+        fs::rename(dir.join("image.tar"), &image).expect("keep the image");
+        image
     })
     .clone()
 }
 
-fn pack(dir: &Path, root: &Path) -> PathBuf {
+fn pack(dir: &Path, root: &Path) {
     let tar = |arguments: &[&str]| {
         let done = Command::new("tar").current_dir(dir).args(arguments).status().expect("run tar");
         assert!(done.success(), "tar {arguments:?}");
@@ -154,7 +159,6 @@ fn pack(dir: &Path, root: &Path) -> PathBuf {
     let manifest = format!(r#"[{{"Config":"config.json","RepoTags":["{IMAGE}"],"Layers":["layer.tar"]}}]"#);
     fs::write(dir.join("manifest.json"), manifest).expect("write manifest");
     tar(&["--create", "--file=image.tar", "manifest.json", "config.json", "layer.tar"]);
-    dir.join("image.tar")
 }
 
 /// A pod that runs `script`.
