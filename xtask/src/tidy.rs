@@ -52,6 +52,7 @@ const EDGES: &[(&str, &str)] = &[
     ("runtime", "container"),
     ("runtime", "network"),
     ("runtime", "oci"),
+    ("build", "git"),
     ("build", "image"),
     ("build", "oci"),
     ("build", "runtime"),

@@ -2,13 +2,32 @@
 //!
 //! ```text
 //! dockerfile::Mount ─ prepare ─► Ready: binds and memory for the container, variables, what to undo
+//!
+//! bind     the tree itself, read-only; a writable one through an overlay whose upper part is thrown away
+//! cache    a directory that stays, under a lock
+//! tmpfs    memory
+//! secret   a file in memory, or a variable: no disk, no layer and no key ever has it
+//! ssh      a socket whose connections go to the agent of whoever asked for the build
 //! ```
 //!
 //! Specification: <https://docs.docker.com/reference/dockerfile/#run---mount>.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use crate::{client::Client, dockerfile::Mount, tree::Tree};
+use anyhow::{Context, Result, bail};
+use task::Task;
+
+use crate::{
+    client::Client,
+    dockerfile::{Mount, MountType},
+    tree::Tree,
+};
+
+mod agent;
+mod bind;
+pub mod cache;
+mod copied;
+mod secret;
 
 /// A mount that a container can be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +55,16 @@ pub enum Made {
 pub struct Ready {
     /// In the order of the Dockerfile.
     pub mounts: Vec<Made>,
-    /// Variables that the step gets beside its own.
+    /// Variables that the step gets beside its own. They may be secret.
     pub environment: Vec<String>,
-    /// What is undone when the step has ended: directories, sockets, locks.
+    /// What is undone when the step has ended, the last first: mounts, sockets, locks.
     pub guards: Vec<Box<dyn Send>>,
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        while self.guards.pop().is_some() {}
+    }
 }
 
 /// What mounts are made from.
@@ -56,14 +81,87 @@ pub struct Ground<'a> {
     pub client: &'a Arc<dyn Client>,
     /// The directory that relative targets are below.
     pub working_dir: &'a str,
-    /// Numbers of the user that runs the step.
-    pub user: (u32, u32),
+    /// What serves agents' sockets while the step runs.
+    pub task: &'a Task,
+}
+
+impl Ground<'_> {
+    /// Where files of a mount come from, and whether it is nothing at all.
+    fn origin(&self, mount: &Mount) -> Result<Option<&Arc<Tree>>> {
+        match mount.from.as_deref() {
+            None if mount.kind == MountType::Cache => Ok(None),
+            None => Ok(Some(self.context)),
+            Some("scratch") => Ok(None),
+            Some(name) => {
+                let tree = self.origins.get(name);
+                Ok(Some(tree.with_context(|| format!("mount from {name:?}: neither a stage nor an image"))?))
+            }
+        }
+    }
+
+    /// A new directory for one mount.
+    fn place(&self, name: &str) -> Result<PathBuf> {
+        let path = self.scratch.join(name);
+        std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        Ok(path)
+    }
 }
 
 /// Makes the mounts of a step.
-pub async fn prepare(ground: &Ground<'_>, mounts: &[Mount]) -> anyhow::Result<Ready> {
-    match mounts.first() {
-        None => Ok(Ready::default()),
-        Some(mount) => anyhow::bail!("mounts of type {:?} cannot be made in {}", mount.kind, ground.scratch.display()),
+pub async fn prepare(ground: &Ground<'_>, mounts: &[Mount]) -> Result<Ready> {
+    let mut ready = Ready::default();
+    let mut agents = 0;
+    for (at, mount) in mounts.iter().enumerate() {
+        let target = || target(ground.working_dir, mount.target.as_deref().unwrap_or_default());
+        match mount.kind {
+            MountType::Bind => bind::make(ground, mount, at, target()?, &mut ready).await?,
+            MountType::Cache => cache::make(ground, mount, target()?, &mut ready).await?,
+            MountType::Tmpfs => ready.mounts.push(Made::Memory { target: target()?, size: mount.size }),
+            MountType::Secret => secret::make(ground, mount, at, &mut ready).await?,
+            MountType::Ssh => {
+                agent::make(ground, mount, agents, &mut ready).await?;
+                agents += 1;
+            }
+        }
+    }
+    Ok(ready)
+}
+
+/// An absolute target, which is not the root.
+fn target(working_dir: &str, target: &str) -> Result<String> {
+    let whole = if target.starts_with('/') { target.to_owned() } else { format!("{working_dir}/{target}") };
+    let clean = clean(&whole);
+    if clean == "/" || clean.contains('\0') {
+        bail!("invalid mount target {target:?}");
+    }
+    Ok(clean)
+}
+
+/// An absolute path without `.` and `..`.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_absolute_and_never_the_root() {
+        for (written, found) in [("/a/../b", "/b"), ("x", "/work/x"), ("", "/work"), ("../../y/", "/y")] {
+            assert_eq!(target("/work", written).unwrap(), found, "{written}");
+        }
+        for wrong in ["/", "..", "/a/..", "a\0"] {
+            assert!(target("/work", wrong).is_err(), "{wrong:?}");
+        }
+        assert!(target("/", "").is_err());
     }
 }

@@ -25,7 +25,7 @@ use std::{
 use rustix::{
     fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
-    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags},
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
 };
 
 use crate::ignore::Ignore;
@@ -93,31 +93,59 @@ impl Tree {
         }
     }
 
-    /// Mounts a tree of layers, read-only, on an empty directory of this machine, until dropped. What takes a path instead of a
-    /// descriptor needs this.
+    /// Mounts the tree, read-only, on an empty directory of this machine, until dropped. What takes a path instead of a descriptor
+    /// needs this. Of a context, what is ignored is there too, and everything belongs to whom it belongs.
     pub fn attach(&self, at: &Path) -> io::Result<Attached> {
-        let Ground::Layers(layers) = &self.ground else {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "a context's directory is not mounted"));
-        };
-        let mounted = match layers.as_slice() {
-            [layer] => {
-                let flags =
-                    rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
-                rustix::mount::open_tree(CWD, layer, flags)?
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let attached = match &self.ground {
+            Ground::Directory(directory) => {
+                let tree = rustix::mount::open_tree(directory, "", flags | OpenTreeFlags::AT_EMPTY_PATH)?;
+                Attached::of(&tree, at)?
             }
-            layers => overlay(layers, None)?,
+            Ground::Layers(layers) => match layers.as_slice() {
+                [layer] => Attached::of(&rustix::mount::open_tree(CWD, layer, flags)?, at)?,
+                layers => attach_overlay(layers, None, at)?,
+            },
         };
-        rustix::mount::move_mount(&mounted, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-        let attached = Attached(at.to_owned());
         let flags = MountFlags::RDONLY | MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID;
         rustix::mount::mount_remount(at, flags, "")?;
         Ok(attached)
     }
+
+    /// The same with writes that go to `upper`; `work` is overlayfs's own directory.
+    pub fn attach_writable(&self, at: &Path, upper: &Path, work: &Path) -> io::Result<Attached> {
+        let pair = Some((upper, work));
+        match &self.ground {
+            Ground::Directory(directory) => attach_overlay(&[PathBuf::from(name(directory))], pair, at),
+            Ground::Layers(layers) => attach_overlay(layers, pair, at),
+        }
+    }
+}
+
+/// Mounts memory of at most `size` bytes on an empty directory, for root alone, until dropped.
+pub fn memory(at: &Path, size: u64) -> io::Result<Attached> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "size", size.to_string())?;
+    rustix::mount::fsconfig_set_string(&context, "mode", "0700")?;
+    // Kernels before 6.4 swap it all the same.
+    let _ = rustix::mount::fsconfig_set_flag(&context, "noswap");
+    rustix::mount::fsconfig_create(&context)?;
+    let flags = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let mounted = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?;
+    Attached::of(&mounted, at)
 }
 
 /// A mount that goes when dropped.
 #[derive(Debug)]
 pub struct Attached(PathBuf);
+
+impl Attached {
+    /// Puts a mount that is nowhere yet on an empty directory.
+    fn of(mounted: &OwnedFd, at: &Path) -> io::Result<Self> {
+        rustix::mount::move_mount(mounted, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        Ok(Self(at.to_owned()))
+    }
+}
 
 impl Drop for Attached {
     fn drop(&mut self) {
@@ -258,16 +286,11 @@ fn resolve(directory: BorrowedFd<'_>, path: &Path, flags: OFlags, within: Resolv
 /// An overlay that is mounted nowhere: `lowers` with the topmost first, and where writes go with overlayfs's own directory. Writes
 /// are not put onto the disk when it ends: a build does that once for all of its layers.
 pub fn overlay(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> io::Result<OwnedFd> {
-    let open = |path: &Path| {
-        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("open {}: {error}", path.display())))
-    };
     if let ([lower], None) = (lowers, upper) {
         // An overlay of one layer is no overlay.
         return Ok(rustix::fs::open(lower, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
     }
-    let opened = lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>, _>>()?;
-    let pair = upper.map(|(upper, work)| Ok::<_, io::Error>((open(upper)?, open(work)?))).transpose()?;
+    let (opened, pair) = open_all(lowers, upper)?;
     let mounted = match new_overlay(&opened, pair.as_ref()) {
         // Kernels before 6.7 cannot take layers one by one.
         Err(Errno::INVAL) => old_overlay(&opened, pair.as_ref())?,
@@ -309,9 +332,42 @@ const VOLATILE: &str = "volatile";
 /// it, since it is archived alone.
 pub const OPTIONS: [&str; 4] = ["redirect_dir=off", "metacopy=off", "index=off", VOLATILE];
 
+type Opened = (Vec<OwnedFd>, Option<(OwnedFd, OwnedFd)>);
+
+fn open_all(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> io::Result<Opened> {
+    let open = |path: &Path| {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("open {}: {error}", path.display())))
+    };
+    let opened = lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>, _>>()?;
+    let pair = upper.map(|(upper, work)| Ok::<_, io::Error>((open(upper)?, open(work)?))).transpose()?;
+    Ok((opened, pair))
+}
+
+/// An overlay on an empty directory.
+fn attach_overlay(lowers: &[PathBuf], upper: Option<(&Path, &Path)>, at: &Path) -> io::Result<Attached> {
+    let (opened, pair) = open_all(lowers, upper)?;
+    match new_overlay(&opened, pair.as_ref()) {
+        Err(Errno::INVAL) => {
+            let data = old_options(&opened, pair.as_ref())?;
+            rustix::mount::mount("overlay", at, "overlay", MountFlags::empty(), Some(data.as_c_str()))?;
+            Ok(Attached(at.to_owned()))
+        }
+        other => Attached::of(&other?, at),
+    }
+}
+
 /// The same by the old call, which needs a place: a temporary one, left at once.
 fn old_overlay(lowers: &[OwnedFd], upper: Option<&(OwnedFd, OwnedFd)>) -> io::Result<OwnedFd> {
-    let place = tempfile::tempdir()?;
+    let (place, data) = (tempfile::tempdir()?, old_options(lowers, upper)?);
+    rustix::mount::mount("overlay", place.path(), "overlay", MountFlags::empty(), Some(data.as_c_str()))?;
+    let opened = rustix::fs::open(place.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    rustix::mount::unmount(place.path(), UnmountFlags::DETACH)?;
+    Ok(opened?)
+}
+
+/// The options of the old call.
+fn old_options(lowers: &[OwnedFd], upper: Option<&(OwnedFd, OwnedFd)>) -> io::Result<CString> {
     let mut data = format!("lowerdir={}", lowers.iter().map(name).collect::<Vec<_>>().join(":"));
     if let Some((upper, work)) = upper {
         data.push_str(&format!(",upperdir={},workdir={}", name(upper), name(work)));
@@ -320,9 +376,5 @@ fn old_overlay(lowers: &[OwnedFd], upper: Option<&(OwnedFd, OwnedFd)>) -> io::Re
         data.push(',');
         data.push_str(option);
     }
-    let data = CString::new(data)?;
-    rustix::mount::mount("overlay", place.path(), "overlay", MountFlags::empty(), Some(data.as_c_str()))?;
-    let opened = rustix::fs::open(place.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    rustix::mount::unmount(place.path(), UnmountFlags::DETACH)?;
-    Ok(opened?)
+    Ok(CString::new(data)?)
 }

@@ -13,7 +13,10 @@ use git::{
     remote::Remote,
 };
 
-use crate::server::{Server, Work, exchange};
+use crate::{
+    client::exchange,
+    server::{Server, Work},
+};
 
 struct Clone<'a> {
     server: &'a Server,

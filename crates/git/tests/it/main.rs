@@ -1,4 +1,5 @@
 //! Repositories that `git` made, served by its own `git http-backend` on loopback, and fetched by this crate.
 
+mod client;
 mod clone;
 mod server;

@@ -45,10 +45,10 @@ use super::{
 };
 
 /// Most redirects followed for one request.
-const REDIRECTS: usize = 6;
+pub(super) const REDIRECTS: usize = 6;
 /// Most bytes of a token or of a refusal.
 const SMALL_BODY: usize = 1 << 20;
-const AGENT: &str = concat!("madang/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("madang/", env!("CARGO_PKG_VERSION"));
 /// Bytes read of a blob that is sent, at a time.
 const PIECE: usize = 256 << 10;
 
@@ -555,7 +555,7 @@ fn encode(text: &str) -> String {
     encoded
 }
 
-fn parse_uri(text: &str) -> Result<Uri, Error> {
+pub(super) fn parse_uri(text: &str) -> Result<Uri, Error> {
     let uri: Uri = text.parse().map_err(|error| anyhow!("URL {text}: {error}"))?;
     match (uri.scheme_str(), uri.host()) {
         (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(uri),
@@ -564,9 +564,13 @@ fn parse_uri(text: &str) -> Result<Uri, Error> {
 }
 
 /// Where a redirect leads: a URL, or a path on the same host.
-fn resolve(from: &Uri, location: &str) -> Result<Uri, Error> {
+pub(super) fn resolve(from: &Uri, location: &str) -> Result<Uri, Error> {
     if location.starts_with("http://") || location.starts_with("https://") {
         return parse_uri(location.split('#').next().unwrap_or_default());
+    }
+    let foreign = location.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+    if foreign {
+        return Err(anyhow!("{from} redirects to {location}, which is not of HTTP").into());
     }
     let scheme = from.scheme_str().unwrap_or("https");
     if let Some(rest) = location.strip_prefix("//") {
@@ -583,7 +587,7 @@ fn resolve(from: &Uri, location: &str) -> Result<Uri, Error> {
 }
 
 /// An error with all that caused it, without repeating what is already said.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -625,5 +629,7 @@ mod tests {
             assert_eq!(resolve(&from, location).unwrap().to_string(), expected);
         }
         assert!(resolve(&from, "http://").is_err());
+        assert!(resolve(&from, "file:///etc/passwd").is_err());
+        assert!(resolve(&from, "x?to=file:///y").is_ok());
     }
 }
