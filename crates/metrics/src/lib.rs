@@ -20,6 +20,10 @@
 //! - [`shown`]: what parts show of themselves
 //! - [`web`]: the HTTP API
 //! - [`template`]: texts of alerts and notifications
+//! - [`yaml`]: how configuration is read and printed
+//! - [`config`]: the file `prometheus.yml`
+//! - [`http_client`]: requests to others, as configured
+//! - [`relabel`]: rules that rewrite, keep and drop label sets
 
 pub mod metrics;
 
@@ -34,5 +38,13 @@ pub mod shown;
 pub mod web;
 
 pub mod template;
+
+pub mod yaml;
+
+pub mod config;
+
+pub mod http_client;
+
+pub mod relabel;
 
 pub use metrics::Metrics;
