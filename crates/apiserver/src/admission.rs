@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{auth::User, call::Call, server::Server, webhook};
 
 mod certificates;
+mod expressions;
 mod limit_range;
 mod namespace;
 mod node_restriction;
@@ -140,5 +141,6 @@ pub async fn validate(
         webhook::mutate(server, attributes, None, old, None).await?;
     }
     webhook::validate(server, attributes, object, old).await?;
+    expressions::warn(attributes, object);
     Ok(())
 }

@@ -193,3 +193,31 @@ async fn a_namespace_chooses_how_much_its_pods_may_ask_for() {
     made.ok();
     cluster.patch(&format!("{PODS}/before"), json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
 }
+
+#[tokio::test]
+async fn whoever_writes_expressions_is_told_that_they_are_not_evaluated() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]);
+    let spec = json!({
+        "matchConstraints": {"resourceRules": rules}, "validations": [{"expression": "object.spec.hostNetwork == false"}],
+    });
+    let made = cluster.post(path, json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    assert_eq!(made.code, 201, "{made:?}");
+    assert!(made.headers["warning"].to_str().unwrap().contains("not evaluated"), "{made:?}");
+    let schema = |spec: Value| json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
+    let definition = |plural: &str, spec: Value| {
+        json!({"metadata": {"name": format!("{plural}.example.com")}, "spec": {
+            "group": "example.com", "scope": "Cluster", "names": {"plural": plural, "kind": plural.to_uppercase()},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema(spec)}],
+        }})
+    };
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let rule = json!([{"rule": "self.a < 10"}]);
+    let ruled = json!({"type": "object", "properties": {"a": {"type": "integer"}}, "x-kubernetes-validations": rule});
+    let made = cluster.post(path, definition("ruled", ruled)).await;
+    assert_eq!(made.code, 201, "{made:?}");
+    assert!(made.headers["warning"].to_str().unwrap().contains("x-kubernetes-validations"), "{made:?}");
+    let made = cluster.post(path, definition("plain", json!({"type": "object"}))).await;
+    assert!(made.code == 201 && !made.headers.contains_key("warning"), "{made:?}");
+}
