@@ -25,6 +25,8 @@ use crate::host;
 const LAYERS: &[&[&str]] = &[
     &[
         "task",
+        "counts",
+        "host",
         "serve",
         "store",
         "oci",
@@ -46,6 +48,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// Edges within a layer, beside those to `task`.
 const EDGES: &[(&str, &str)] = &[
+    ("host", "counts"),
     ("image", "oci"),
     ("container", "oci"),
     ("runtime", "image"),

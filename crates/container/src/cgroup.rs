@@ -31,7 +31,7 @@ use std::{
 use oci_spec::runtime::LinuxResources;
 
 pub use detect::{Hierarchy, Version};
-pub use stats::{Cpu, Device, Memory, Pids, Stats};
+pub use stats::{Cpu, Device, Memory, Pids, Pressure, Stats, Waits};
 
 /// Why a control group cannot be used.
 #[derive(Debug, thiserror::Error)]

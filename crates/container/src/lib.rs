@@ -21,6 +21,8 @@ pub mod runtime_cli;
 pub mod seccomp;
 #[cfg(feature = "client")]
 pub mod shim;
+#[cfg(feature = "client")]
+pub mod timex;
 pub mod users;
 
 #[doc(hidden)]

@@ -66,6 +66,11 @@ struct Inner {
 }
 
 impl Network {
+    /// What the near ends of the links to an instance's pods begin with.
+    pub fn link_prefix(instance: &str) -> String {
+        Names::of(instance).link_prefix
+    }
+
     /// Takes up the network of `config.name` in the calling thread's network namespace: forwarding, routes and table
     /// are made, and pods that a former process attached are found. Services that a former process applied work on
     /// until the first [`Network::services`]. Forwarding of IPv4 stays switched on when the instance is gone, since others

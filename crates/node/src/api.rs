@@ -3,12 +3,13 @@
 //! ```text
 //! request ─ rights ─┬─ /containerLogs/NAMESPACE/POD/CONTAINER      logs
 //!                   ├─ /exec /attach /run /portForward             stream
-//!                   ├─ /pods /stats/summary /metrics ...           usage, stats, metrics
+//!                   ├─ /pods /stats/summary /metrics ...           usage, stats, metrics, cadvisor
+//!                   ├─ /metrics/host                               crate `host`
 //!                   ├─ /volumes/NAME                               volumes
 //!                   └─ /healthz /configz
 //! ```
 //!
-//! In reading order: [`rights`], [`logs`], [`stream`], [`usage`], [`stats`], [`metrics`], [`volumes`].
+//! In reading order: [`rights`], [`logs`], [`stream`], [`usage`], [`stats`], [`metrics`], [`cadvisor`], [`volumes`].
 
 pub mod rights;
 
@@ -22,12 +23,15 @@ pub mod stats;
 
 pub mod metrics;
 
+pub mod cadvisor;
+
 pub mod volumes;
 
 use std::sync::Arc;
 
 use access::gate::Gate;
 use bytes::Bytes;
+use host::{clock::Clock, machine::Machine};
 use http::{Method, Request, Response, StatusCode, header};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -64,12 +68,45 @@ fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> 
 }
 
 /// A page of metrics.
-fn page(text: String) -> Response<Body> {
-    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body::full(text))
+fn page(page: counts::page::Page) -> Response<Body> {
+    answer(StatusCode::OK, counts::page::MEDIA_TYPE, body::full(page.text()))
 }
 
 fn value(value: &serde_json::Value) -> Response<Body> {
     answer(StatusCode::OK, "application/json", body::full(value.to_string()))
+}
+
+/// The machine, without what pods have of it: their mounts, and the near ends of their links.
+fn machine(shared: &Shared) -> Machine {
+    let config = &shared.config;
+    Machine::new(host::machine::Settings {
+        hidden_mounts: vec![config.pods_dir.clone()],
+        hidden_links: vec![network::Network::link_prefix(&config.instance)],
+        ..host::machine::Settings::default()
+    })
+}
+
+fn clock(timex: container::timex::Timex) -> Clock {
+    Clock {
+        synchronized: timex.synchronized,
+        nanoseconds: timex.status & container::timex::NANO != 0,
+        status: timex.status,
+        offset: timex.offset,
+        frequency: timex.frequency,
+        largest_error: timex.largest_error,
+        estimated_error: timex.estimated_error,
+        constant: timex.constant,
+        tick: timex.tick,
+        pulse_frequency: timex.pulse_frequency,
+        jitter: timex.jitter,
+        shift: timex.shift,
+        stability: timex.stability,
+        jitter_exceeded: timex.jitter_exceeded,
+        calibrations: timex.calibrations,
+        calibration_errors: timex.calibration_errors,
+        stability_exceeded: timex.stability_exceeded,
+        tai: timex.tai,
+    }
 }
 
 /// The node's API.
@@ -79,6 +116,7 @@ pub struct Api {
     pods: Pods,
     gate: Gate,
     rates: stats::Rates,
+    host: Machine,
     task: Task,
 }
 
@@ -91,6 +129,7 @@ impl Api {
             pods: pods.clone(),
             gate,
             rates: stats::Rates::default(),
+            host: machine(shared),
             task: shared.task.child("api"),
         }
     }
@@ -133,7 +172,8 @@ impl Api {
             ["metrics"] if reading => Ok(page(metrics::node(&self.shared, &self.pods))),
             ["metrics", "probes"] if reading => Ok(page(metrics::probes(&self.shared))),
             ["metrics", "resource"] if reading => Ok(page(metrics::resource(&self.pass().await?))),
-            ["metrics", "cadvisor"] if reading => Ok(page(metrics::cadvisor(&self.pass().await?))),
+            ["metrics", "cadvisor"] if reading => Ok(page(self.cadvisor().await?)),
+            ["metrics", "host"] if reading => Ok(page(self.host().await?)),
             ["configz"] if reading => Ok(value(&self.settings())),
             ["containerLogs", namespace, pod, container] if reading => {
                 self.logs(namespace, pod, container, &query).await
@@ -184,6 +224,21 @@ impl Api {
         let shared = self.shared.clone();
         let read = tokio::task::spawn_blocking(move || usage::pass(&shared)).await;
         read.map_err(|error| Failure::Internal(format!("read statistics: {error}")))
+    }
+
+    /// Reads and writes in one go, since processes' open files are looked at too.
+    async fn cadvisor(&self) -> Result<counts::page::Page, Failure> {
+        let shared = self.shared.clone();
+        let work = move || cadvisor::page(&shared.config.pods_dir, &usage::pass(&shared));
+        let read = tokio::task::spawn_blocking(work).await;
+        read.map_err(|error| Failure::Internal(format!("read statistics: {error}")))
+    }
+
+    async fn host(&self) -> Result<counts::page::Page, Failure> {
+        let host = self.host.clone();
+        let read =
+            tokio::task::spawn_blocking(move || host.page(container::timex::read().ok().map(clock).as_ref())).await;
+        read.map_err(|error| Failure::Internal(format!("read the machine's figures: {error}")))
     }
 
     /// `/configz`: the settings that others may want to know, in the form of upstream's.

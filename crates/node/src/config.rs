@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, OnceLock, RwLock},
 };
 
+use counts::counter::Counts;
 use image::names::Names;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
@@ -15,8 +16,8 @@ use task::Task;
 use tokio::sync::watch;
 
 use crate::{
-    count::Counts, event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize,
-    pressure::policy::Pressures, trust::Trust, volume::Place,
+    event::Recorder, field::Allocatable, images::Images, objects, pod::state::Resize, pressure::policy::Pressures,
+    trust::Trust, volume::Place,
 };
 
 /// The Kubernetes version whose behaviour this is.

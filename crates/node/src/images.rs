@@ -8,6 +8,7 @@ use std::{
 };
 
 use base64::Engine as _;
+use counts::counter::Counts;
 use image::{
     Image, Store,
     pull::{Credentials, Pull},
@@ -17,7 +18,6 @@ use kube::Api;
 use oci::Reference;
 
 use crate::{
-    count::Counts,
     event::Recorder,
     pod::{decide::ImageFailure, state::ImageRef},
 };

@@ -53,8 +53,6 @@ pub mod probe;
 
 pub mod event;
 
-pub mod count;
-
 pub mod services;
 
 pub mod api;

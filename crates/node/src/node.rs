@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use client::cache::Cache;
+use counts::counter::Counts;
 use image::{names::Names, pull::Pull};
 use network::Network;
 use runtime::Runtime;
@@ -25,7 +26,6 @@ use tokio::sync::{Notify, watch};
 use crate::{
     api::Api,
     config::{Config, Inner, Shared},
-    count::Counts,
     event::Recorder,
     images::Images,
     objects,

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use counts::counter::Counts;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe as Spec};
 use runtime::Runtime;
 use tokio::sync::watch;
@@ -21,7 +22,6 @@ use tokio::sync::watch;
 pub use crate::pod::decide::Probe as Kind;
 use crate::{
     command,
-    count::Counts,
     reach::{self, Caller},
 };
 

@@ -15,6 +15,28 @@ pub struct Stats {
     pub pids: Pids,
     /// Block devices, those that were used.
     pub io: Vec<Device>,
+    /// For how long processes had to wait, where the kernel counts it.
+    pub pressure: Option<Pressure>,
+}
+
+/// For how long processes had to wait since the group was made. <https://docs.kernel.org/accounting/psi.html>
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// For a processor.
+    pub cpu: Waits,
+    /// For memory.
+    pub memory: Waits,
+    /// For a disk.
+    pub io: Waits,
+}
+
+/// Waits for one thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Some waited.
+    pub some: Duration,
+    /// All waited, so that nothing was done.
+    pub full: Duration,
 }
 
 /// Processor time since the group was made.
@@ -32,6 +54,10 @@ pub struct Cpu {
     pub throttled_periods: u64,
     /// For how long it was held back.
     pub throttled: Duration,
+    /// Periods in which it used what it had saved.
+    pub burst_periods: u64,
+    /// For how long it used what it had saved.
+    pub burst: Duration,
 }
 
 /// Memory in bytes.
@@ -55,10 +81,34 @@ pub struct Memory {
     pub swap: u64,
     /// The limit of swap.
     pub swap_limit: Option<u64>,
-    /// Page faults.
+    /// Page faults, those of groups below counted in.
     pub page_faults: u64,
     /// Those that needed the disk.
     pub major_page_faults: u64,
+    /// Page faults of this group's own processes.
+    pub own_page_faults: u64,
+    /// Those that needed the disk.
+    pub own_major_page_faults: u64,
+    /// What the kernel holds for the group.
+    pub kernel: u64,
+    /// Page cache that was used of late.
+    pub active_file: u64,
+    /// Page cache that was not.
+    pub inactive_file: u64,
+    /// Page cache that must be written before it can be given back.
+    pub dirty: u64,
+    /// Page cache that is being written.
+    pub writeback: u64,
+    /// Pages looked at to be given back.
+    pub scanned: u64,
+    /// Pages given back.
+    pub stolen: u64,
+    /// Pages with a file that had to be read again soon after they were given back.
+    pub refaults_file: u64,
+    /// Pages without a file that had to be.
+    pub refaults_anonymous: u64,
+    /// How often the group was slowed down for using more than its high mark.
+    pub high_events: u64,
     /// How often usage met the limit.
     pub failures: u64,
     /// Processes that the kernel killed for want of memory.
@@ -72,6 +122,8 @@ pub struct Pids {
     pub current: u64,
     /// The limit.
     pub limit: Option<u64>,
+    /// Process ids, those of groups below counted in.
+    pub processes: Vec<i32>,
 }
 
 /// A block device.
@@ -128,6 +180,8 @@ fn v1(version: &Version, path: &Path) -> Stats {
             periods: throttling.get("nr_periods"),
             throttled_periods: throttling.get("nr_throttled"),
             throttled: Duration::from_nanos(throttling.get("throttled_time")),
+            burst_periods: throttling.get("nr_bursts"),
+            burst: Duration::from_nanos(throttling.get("burst_time")),
         },
         memory: Memory {
             usage,
@@ -141,11 +195,29 @@ fn v1(version: &Version, path: &Path) -> Stats {
             swap_limit: limit("memory.memsw.limit_in_bytes"),
             page_faults: total("pgfault"),
             major_page_faults: total("pgmajfault"),
+            own_page_faults: details.get("pgfault"),
+            own_major_page_faults: details.get("pgmajfault"),
+            kernel: number(&memory, "memory.kmem.usage_in_bytes"),
+            active_file: total("active_file"),
+            inactive_file: total("inactive_file"),
+            dirty: total("dirty"),
+            writeback: total("writeback"),
+            scanned: 0,
+            stolen: 0,
+            refaults_file: total("workingset_refault_file"),
+            refaults_anonymous: total("workingset_refault_anon"),
+            high_events: 0,
             failures: number(&memory, "memory.failcnt"),
             oom_kills: oom_kills(version, path),
         },
-        pids: Pids { current: number(&pids, "pids.current"), limit: maximum(&pids, "pids.max") },
+        pids: Pids {
+            current: number(&pids, "pids.current"),
+            limit: maximum(&pids, "pids.max"),
+            processes: processes(&memory),
+        },
         io: v1_io(&directory("blkio")),
+        // Version 1 does not count it.
+        pressure: None,
     }
 }
 
@@ -194,6 +266,8 @@ fn v2(directory: &FilePath) -> Stats {
             periods: cpu.get("nr_periods"),
             throttled_periods: cpu.get("nr_throttled"),
             throttled: micros("throttled_usec"),
+            burst_periods: cpu.get("nr_bursts"),
+            burst: micros("burst_usec"),
         },
         memory: Memory {
             usage,
@@ -207,12 +281,50 @@ fn v2(directory: &FilePath) -> Stats {
             swap_limit: maximum(directory, "memory.swap.max"),
             page_faults: details.get("pgfault"),
             major_page_faults: details.get("pgmajfault"),
+            own_page_faults: details.get("pgfault"),
+            own_major_page_faults: details.get("pgmajfault"),
+            kernel: details.get("kernel"),
+            active_file: details.get("active_file"),
+            inactive_file: details.get("inactive_file"),
+            dirty: details.get("file_dirty"),
+            writeback: details.get("file_writeback"),
+            scanned: details.get("pgscan"),
+            stolen: details.get("pgsteal"),
+            refaults_file: details.get("workingset_refault_file"),
+            refaults_anonymous: details.get("workingset_refault_anon"),
+            high_events: events.get("high"),
             failures: events.get("max"),
             oom_kills: events.get("oom_kill"),
         },
-        pids: Pids { current: number(directory, "pids.current"), limit: maximum(directory, "pids.max") },
+        pids: Pids {
+            current: number(directory, "pids.current"),
+            limit: maximum(directory, "pids.max"),
+            processes: processes(directory),
+        },
         io: v2_io(directory),
+        pressure: pressure(directory),
     }
+}
+
+fn processes(directory: &FilePath) -> Vec<i32> {
+    let mut found = Vec::new();
+    super::collect(directory, &mut found);
+    found
+}
+
+/// Version 2: absent where the kernel was built or started without.
+fn pressure(directory: &FilePath) -> Option<Pressure> {
+    let waits = |file: &str| Some(waits(&fs::read_to_string(directory.join(file)).ok()?));
+    Some(Pressure { cpu: waits("cpu.pressure")?, memory: waits("memory.pressure")?, io: waits("io.pressure")? })
+}
+
+fn waits(text: &str) -> Waits {
+    let total = |kind: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '))?;
+        let micros = line.split(' ').find_map(|field| field.strip_prefix("total="))?.parse().ok()?;
+        Some(Duration::from_micros(micros))
+    };
+    Waits { some: total("some").unwrap_or_default(), full: total("full").unwrap_or_default() }
 }
 
 fn v2_io(directory: &FilePath) -> Vec<Device> {
@@ -260,5 +372,20 @@ impl Table {
     fn get(&self, name: &str) -> u64 {
         let line = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
         self.0.lines().find_map(line).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_the_totals_of_both_lines() {
+        let text =
+            "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=20\n";
+        assert_eq!(waits(text), Waits { some: Duration::from_millis(1500), full: Duration::from_micros(20) });
+        for text in ["", "some total=x\n", "something total=1\n", "full\n"] {
+            assert_eq!(waits(text), Waits::default(), "{text}");
+        }
     }
 }

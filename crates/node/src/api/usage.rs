@@ -26,6 +26,8 @@ pub struct Pass {
 pub struct Machine {
     /// Processor time of all cores.
     pub cpu: Duration,
+    /// Of it, in programs and in the kernel.
+    pub cpu_parts: (Duration, Duration),
     /// Bytes of memory.
     pub memory: u64,
     /// Of it, available.
@@ -42,6 +44,22 @@ pub struct Machine {
     pub processes: (u64, u64),
     /// When it was started.
     pub booted: Option<Timestamp>,
+}
+
+impl Machine {
+    /// In the shape of a group that holds everything.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        stats.cpu.usage = self.cpu;
+        (stats.cpu.user, stats.cpu.system) = self.cpu_parts;
+        let working = self.memory.saturating_sub(self.available);
+        let memory = &mut stats.memory;
+        (memory.usage, memory.working_set, memory.rss) = (working, working, self.rss);
+        memory.swap = self.swap.0.saturating_sub(self.swap.1);
+        (memory.page_faults, memory.major_page_faults) = self.faults;
+        stats.pids.current = self.processes.1;
+        stats
+    }
 }
 
 /// One link of a network namespace.
@@ -139,6 +157,7 @@ fn machine() -> Machine {
     let booted = i64::try_from(field(&stat, "btime")).ok().filter(|seconds| *seconds > 0);
     Machine {
         cpu: busy(&stat),
+        cpu_parts: parts(&stat),
         memory: kib("MemTotal:"),
         available: kib("MemAvailable:"),
         rss: kib("AnonPages:"),
@@ -165,6 +184,16 @@ fn busy(stat: &str) -> Duration {
     let idle: u64 = fields.iter().skip(3).take(2).sum();
     let ticks = fields.iter().take(8).sum::<u64>().saturating_sub(idle);
     Duration::from_millis(ticks.saturating_mul(TICK))
+}
+
+/// The same in programs and in the kernel.
+fn parts(stat: &str) -> (Duration, Duration) {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or("");
+    let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    let sum =
+        |at: &[usize]| at.iter().filter_map(|at| fields.get(*at)).fold(0u64, |sum, ticks| sum.saturating_add(*ticks));
+    let time = |ticks: u64| Duration::from_millis(ticks.saturating_mul(10));
+    (time(sum(&[0, 1])), time(sum(&[2, 5, 6])))
 }
 
 /// Links of a `/proc/PID/net/dev`, but for the loopback.
@@ -196,6 +225,8 @@ mod tests {
     #[test]
     fn idle_time_is_no_work_and_keys_are_whole_words() {
         assert_eq!(busy("cpu  100 0 50 1000 50 0 0 0 0 0\ncpu0 1\n"), Duration::from_millis(1500));
+        let (user, system) = parts("cpu  100 10 50 1000 50 2 3 0 0 0\n");
+        assert_eq!((user, system), (Duration::from_millis(1100), Duration::from_millis(550)));
         let text = "pgfaultier 1\npgfault 2\npgmajfault 3\n";
         assert_eq!((field(text, "pgfault"), field(text, "pgmajfault"), field(text, "none")), (2, 3, 0));
     }
