@@ -18,6 +18,8 @@
 //! - [`storage`]: where samples go to and come from
 //! - [`query`]: queries with their bounds
 //! - [`shown`]: what parts show of themselves
+//! - [`proto`]: protocol buffers on the wire
+//! - [`remote`]: samples from and to others
 //! - [`web`]: the HTTP API
 //! - [`template`]: texts of alerts and notifications
 //! - [`yaml`]: how configuration is read and printed
@@ -34,6 +36,10 @@ pub mod storage;
 pub mod query;
 
 pub mod shown;
+
+pub mod proto;
+
+pub mod remote;
 
 pub mod web;
 

@@ -7,22 +7,45 @@
 //!   close   what was appended is on disk
 //! ```
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::{Context, Result};
 use http::{Request, Response};
 use jiff::Timestamp;
 use serve::Body;
 use task::Task;
-use tsdb::{Db, recover::Report};
+use tokio::sync::{Notify, Semaphore};
+use tsdb::{Db, labels::Labels, recover::Report};
 
 use crate::{
     query::Engine,
+    remote::Room,
     settings::Settings,
     shown::Parts,
     storage::Storage,
-    web::{self, door::Door},
+    web::{
+        self,
+        door::Door,
+        exposed::Counters,
+        notices::{self, Notices},
+    },
 };
+
+/// The configuration that is in force.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// It as YAML, without secrets.
+    pub text: String,
+    /// Labels that everything gets that leaves this data base.
+    pub external: Labels,
+    /// Whether the last attempt to read it went well.
+    pub successful: bool,
+    /// When it was read last and that went well.
+    pub at: Option<Timestamp>,
+}
 
 /// Metrics: storage, queries and the HTTP API. Clones are the same.
 #[derive(Clone, Debug)]
@@ -34,6 +57,15 @@ struct Inner {
     storage: Storage,
     engine: Engine,
     parts: RwLock<Arc<Parts>>,
+    loaded: RwLock<Arc<Loaded>>,
+    /// One reading of the configuration at a time.
+    reloading: tokio::sync::Mutex<()>,
+    counters: Counters,
+    room: Room,
+    reads: Arc<Semaphore>,
+    notices: Notices,
+    quitting: AtomicBool,
+    quit: Notify,
     task: Task,
     started: Timestamp,
     report: Report,
@@ -45,11 +77,20 @@ impl Metrics {
         let (db, report) = Db::open(&settings.dir, settings.storage.clone())
             .with_context(|| format!("open metrics in {}", settings.dir.display()))?;
         let storage = Storage::new(db);
+        let reads = settings.web.remote_read_concurrency.max(1);
         Ok(Self(Arc::new(Inner {
             engine: Engine::new(storage.clone(), settings.query),
             settings,
             storage,
             parts: RwLock::default(),
+            loaded: RwLock::new(Arc::new(Loaded { successful: true, ..Loaded::default() })),
+            reloading: tokio::sync::Mutex::default(),
+            counters: Counters::default(),
+            room: Room::default(),
+            reads: Arc::new(Semaphore::new(reads)),
+            notices: Notices::default(),
+            quitting: AtomicBool::new(false),
+            quit: Notify::new(),
             task: task.child("metrics"),
             started: Timestamp::now(),
             report,
@@ -85,6 +126,63 @@ impl Metrics {
     /// The parts that show something now.
     pub fn parts(&self) -> Arc<Parts> {
         self.0.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The configuration that is in force.
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.0.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which configuration is in force.
+    pub fn load(&self, text: String, external: Labels) {
+        let loaded = Loaded { text, external, successful: true, at: Some(Timestamp::now()) };
+        *self.0.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+    }
+
+    /// Reads the configuration anew, as [`Parts::reload`] does it; the old one stays in force if that fails.
+    pub async fn reload(&self) -> Result<()> {
+        let _one = self.0.reloading.lock().await;
+        let Some(reload) = self.parts().reload.clone() else { return Ok(()) };
+        let reloaded = reload().await;
+        self.0.counters.reloaded(reloaded.is_ok());
+        self.0.notices.set(notices::CONFIGURATION, reloaded.is_err());
+        if reloaded.is_err() {
+            let mut loaded = self.0.loaded.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::make_mut(&mut loaded).successful = false;
+        }
+        reloaded
+    }
+
+    /// Asks the program to end; whether this is the first time.
+    pub fn quit(&self) -> bool {
+        let first = !self.0.quitting.swap(true, Ordering::AcqRel);
+        self.0.quit.notify_one();
+        first
+    }
+
+    /// Ends once somebody has asked the program to.
+    pub async fn quit_asked(&self) {
+        self.0.quit.notified().await;
+    }
+
+    /// What requests of remote write and read may hold.
+    pub fn room(&self) -> &Room {
+        &self.0.room
+    }
+
+    /// Turns of remote reads.
+    pub fn reads(&self) -> &Arc<Semaphore> {
+        &self.0.reads
+    }
+
+    /// Counters of requests and queries.
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// What is wrong now.
+    pub fn notices(&self) -> &Notices {
+        &self.0.notices
     }
 
     /// What it was started with.

@@ -43,10 +43,14 @@ pub struct Query {
 pub struct Web {
     /// Whether others may write samples to it.
     pub remote_write_receiver: bool,
+    /// Whether a zero is put where what is written here says that a counter began.
+    pub created_zeros: bool,
     /// Whether series can be deleted and snapshots taken.
     pub admin: bool,
     /// Whether it can be reloaded and ended.
     pub lifecycle: bool,
+    /// The address of the console, to which pages lead; none where there is no console.
+    pub console: Option<String>,
     /// Most samples of a remote read; without end if zero.
     pub remote_read_samples: usize,
     /// Remote reads at a time.
@@ -85,8 +89,10 @@ impl Default for Web {
     fn default() -> Self {
         Self {
             remote_write_receiver: false,
+            created_zeros: false,
             admin: false,
             lifecycle: false,
+            console: None,
             remote_read_samples: 50_000_000,
             remote_read_concurrency: 10,
             remote_read_frame_bytes: 1 << 20,

@@ -179,6 +179,9 @@ pub type Handler = Arc<dyn Fn(Request<Body>) -> futures::future::BoxFuture<'stat
 /// Adds what a part exposes at `/metrics`, as text in Prometheus' format.
 pub type Exposed = Arc<dyn Fn(&mut String) + Send + Sync>;
 
+/// Reads the configuration anew and gives it to all parts; they keep the old one if it is wrong.
+pub type Reload = Arc<dyn Fn() -> futures::future::BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+
 /// The parts that show something; absent ones show nothing.
 #[derive(Clone, Default)]
 pub struct Parts {
@@ -190,6 +193,8 @@ pub struct Parts {
     pub notifiers: Option<Arc<dyn Notifiers>>,
     /// Alertmanager's API, below `/alertmanager`.
     pub alertmanager: Option<Handler>,
+    /// Reads the configuration anew.
+    pub reload: Option<Reload>,
     /// What is exposed at `/metrics` besides storage and queries.
     pub exposed: Vec<Exposed>,
 }

@@ -27,7 +27,7 @@ impl Storage for Db {
 }
 
 /// The condition in the terms of the data base; a pattern keeps being matched here, so that all match alike.
-fn condition(matcher: &Matcher) -> matcher::Matcher {
+pub fn condition(matcher: &Matcher) -> matcher::Matcher {
     let op = match matcher.comparison {
         Comparison::Equal => Op::Equal,
         Comparison::NotEqual => Op::NotEqual,

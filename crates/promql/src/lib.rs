@@ -11,7 +11,7 @@
 //! - [`value`], [`storage`]: samples, and where they come from
 //! - [`calendar`], [`histogram_text`], [`annotation`], [`limit`]: what evaluation needs and tells
 //! - [`eval`]: evaluates a query
-//! - `database`: the data base of `tsdb` as storage
+//! - [`database`]: the data base of `tsdb` as storage
 //! - [`series`]: series as rule tests describe them
 
 pub mod number;
@@ -56,6 +56,6 @@ mod sampling;
 
 pub mod eval;
 
-mod database;
+pub mod database;
 
 pub mod series;

@@ -232,18 +232,23 @@ impl Db {
     /// The series that match all of `matchers` and may have samples from `min` to `max`, both included, each once and in no
     /// order: sorting them takes longer than finding them.
     pub fn select(&self, matchers: &[Matcher], min: i64, max: i64) -> Result<Selection> {
-        self.collect(matchers, min, max).map(Collector::finish)
+        self.collect(matchers, Collector::new(min, max)).map(Collector::finish)
     }
 
     /// As [`Self::select`], in order of the labels.
     pub fn select_sorted(&self, matchers: &[Matcher], min: i64, max: i64) -> Result<Selection> {
-        self.collect(matchers, min, max).map(Collector::finish_sorted)
+        self.collect(matchers, Collector::new(min, max)).map(Collector::finish_sorted)
     }
 
-    fn collect(&self, matchers: &[Matcher], min: i64, max: i64) -> Result<Collector> {
+    /// The labels of the series that [`Self::select`] would find, in no order, without their samples.
+    pub fn series_labels(&self, matchers: &[Matcher], min: i64, max: i64) -> Result<Vec<Labels>> {
+        self.collect(matchers, Collector::new(min, max).labels_only()).map(Collector::into_labels)
+    }
+
+    fn collect(&self, matchers: &[Matcher], mut collector: Collector) -> Result<Collector> {
         let shared = &*self.shared;
+        let (min, max) = collector.range();
         let touched = |block: &&Arc<Block>| block.meta.min_time <= max && block.meta.max_time > min;
-        let mut collector = Collector::new(min, max);
         collector.add_head(&shared.head(), matchers, Which::All);
         for block in shared.blocks().iter().filter(touched) {
             collector.distinguish();

@@ -29,7 +29,7 @@
 //! - [`exemplars`], `deletion`
 //! - `head`, [`recover`]: all of the head, and what a start finds
 //! - `block`, `compact`, `upkeep`: blocks, and what is done in the background
-//! - `prometheus`: blocks of Prometheus, out and in
+//! - [`prometheus`]: blocks of Prometheus, out and in
 //! - [`error`]
 
 pub mod labels;
@@ -90,7 +90,7 @@ mod compact;
 
 mod upkeep;
 
-mod prometheus;
+pub mod prometheus;
 
 pub mod error;
 

@@ -22,8 +22,20 @@ mod export;
 mod import;
 mod index;
 
+pub use chunk::Written;
+
+/// Columns as Prometheus' chunks, in order of time: what remote read streams.
+pub fn chunks(columns: &crate::column::Columns) -> Vec<Written> {
+    chunk::write(columns)
+}
+
+/// Adds the samples of a chunk of Prometheus to columns; an error says what is wrong with it.
+pub fn read_chunk(encoding: u8, bytes: &[u8], into: &mut crate::column::Columns) -> Result<(), String> {
+    chunk::read(encoding, bytes, into).map_err(|torn| torn.to_string())
+}
+
 /// The checksum that Prometheus uses (CRC-32C, Castagnoli's polynomial).
-fn checksum(parts: &[&[u8]]) -> u32 {
+pub fn checksum(parts: &[&[u8]]) -> u32 {
     let mut sum = !0u32;
     for byte in parts.iter().copied().flatten() {
         sum = TABLE[usize::from(sum as u8 ^ byte)] ^ (sum >> 8);

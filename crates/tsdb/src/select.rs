@@ -108,6 +108,8 @@ pub(crate) struct Collector {
     by_labels: HashMap<Labels, u32, foldhash::fast::RandomState>,
     /// Whether series of the places before may come again.
     several: bool,
+    /// Whether only the series are wanted and not their samples.
+    labels_only: bool,
 }
 
 impl Collector {
@@ -121,7 +123,23 @@ impl Collector {
             stores: Vec::new(),
             memory: Columns::default(),
         };
-        Self { selection, loose: Vec::new(), by_labels: HashMap::default(), several: false }
+        Self { selection, loose: Vec::new(), by_labels: HashMap::default(), several: false, labels_only: false }
+    }
+
+    /// The first and the last time that is wanted.
+    pub fn range(&self) -> (i64, i64) {
+        (self.selection.min, self.selection.max)
+    }
+
+    /// Collects the series alone; what is collected then has no samples.
+    pub fn labels_only(mut self) -> Self {
+        self.labels_only = true;
+        self
+    }
+
+    /// The labels of the series, in any order.
+    pub fn into_labels(self) -> Vec<Labels> {
+        self.selection.series.into_iter().map(|series| series.labels).collect()
     }
 
     fn series(&mut self, labels: Labels) -> u32 {
@@ -271,6 +289,12 @@ impl Collector {
         if memory.histograms.len() > histograms {
             let (start, length) = place(histograms, memory.histograms.len());
             parts.push((nth as u32, Part::Histograms { start, length }));
+        }
+        if self.labels_only {
+            // That there are some is known now.
+            memory.times.truncate(floats);
+            memory.values.truncate(floats);
+            memory.histograms.truncate(histograms);
         }
     }
 
