@@ -6,6 +6,8 @@ use image::pull::Registries;
 use runtime::Runtime;
 use task::Task;
 
+use crate::buildkit;
+
 /// What an engine is given.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -34,6 +36,8 @@ struct Inner {
     task: Task,
     runtime: Runtime,
     registries: Arc<Registries>,
+    builder: build::builder::Builder,
+    buildkit: buildkit::State,
     started_at: SystemTime,
 }
 
@@ -51,7 +55,32 @@ impl Engine {
         runtime: Runtime,
         registries: Arc<Registries>,
     ) -> anyhow::Result<Self> {
-        Ok(Self(Arc::new(Inner { settings, task: task.clone(), runtime, registries, started_at: SystemTime::now() })))
+        let building = build::builder::Settings {
+            dir: settings.dir.join("build"),
+            registries: registries.clone(),
+            trust: image::pull::Trust::Host,
+            parallel: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2),
+        };
+        let builder = build::builder::Builder::open(task, building, runtime.clone()).await?;
+        Ok(Self(Arc::new(Inner {
+            settings,
+            task: task.clone(),
+            runtime,
+            registries,
+            builder,
+            buildkit: buildkit::State::default(),
+            started_at: SystemTime::now(),
+        })))
+    }
+
+    /// What carries out builds.
+    pub fn builder(&self) -> &build::builder::Builder {
+        &self.0.builder
+    }
+
+    /// Sessions and builds of BuildKit's clients.
+    pub(crate) fn buildkit(&self) -> &buildkit::State {
+        &self.0.buildkit
     }
 
     /// What it was opened with.

@@ -26,5 +26,7 @@ mod system;
 
 mod swarm;
 
+mod buildkit;
+
 pub use engine::{Engine, Settings};
 pub use server::serve;

@@ -16,7 +16,7 @@ use crate::{
 /// The newest version, as headers say it.
 pub(crate) const API_VERSION: &str = "1.50";
 /// Which builder `docker build` takes by itself: 1 is that of `POST /build`, 2 BuildKit.
-const BUILDER: &str = "1";
+const BUILDER: &str = "2";
 
 /// Answers a request.
 pub(crate) async fn answer(engine: &Engine, call: Call) -> Result<Response<Body>> {

@@ -30,6 +30,12 @@ use crate::{
 /// How a directory is read.
 pub type TreeOptions = tree::Options;
 
+/// Writes all that is below a directory as an archive. Blocks the thread.
+pub fn write_tree(directory: OwnedFd, options: &TreeOptions, output: impl Write) -> anyhow::Result<()> {
+    tree::write(directory, options, output)?;
+    Ok(())
+}
+
 /// What a new image has on top of its base.
 pub struct Changes {
     /// A directory, overlayfs's upper one for example; none for a change of the configuration alone.

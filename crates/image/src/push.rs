@@ -261,11 +261,9 @@ pub async fn send(content: &Content, reference: &Reference, push: &Push) -> Resu
                 pusher.tell(blob, State::Waiting);
             }
         }
-        futures::stream::iter(blobs)
-            .map(|blob| pusher.blob(blob))
-            .buffer_unordered(PARALLEL)
-            .try_for_each(|()| async { Ok(()) })
-            .await?;
+        // Made beforehand, so that the compiler sees that the whole may be sent (rust-lang/rust#100013).
+        let work: Vec<_> = blobs.into_iter().map(|blob| pusher.blob(blob)).collect();
+        futures::stream::iter(work).buffer_unordered(PARALLEL).try_for_each(|()| async { Ok(()) }).await?;
         pusher.documents(content, reference).await
     };
     work.await.map_err(|error| named(error, reference))

@@ -25,11 +25,9 @@ impl Store {
     /// Writes images, given by name or id, as an archive that is both `docker save`'s and an OCI layout. A name given
     /// is the only one written; by id, all names are.
     pub async fn save(&self, images: &[String], out: impl AsyncWrite + Unpin + Send + 'static) -> anyhow::Result<()> {
-        let lease = self.lease();
         let mut chosen: Vec<(Image, Vec<String>)> = Vec::new();
         for wanted in images {
             let Some(image) = self.get(wanted) else { bail!("save {wanted}: no such image") };
-            lease.hold(&image.id);
             let named = oci::Reference::parse(wanted).ok().and_then(|name| name.without_digest());
             let named = named.map(|name| name.to_string()).filter(|name| image.names.contains(name));
             let names = named.map_or_else(|| image.names.clone(), |name| vec![name]);
@@ -37,6 +35,32 @@ impl Store {
                 Some((_, all)) => all.extend(names),
                 None => chosen.push((image, names)),
             }
+        }
+        self.write_images(chosen, out).await
+    }
+
+    /// The same with names of its own for each image, which need not be known here.
+    pub async fn save_as(
+        &self,
+        images: Vec<(String, Vec<String>)>,
+        out: impl AsyncWrite + Unpin + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let mut chosen = Vec::new();
+        for (wanted, names) in images {
+            let Some(image) = self.get(&wanted) else { bail!("save {wanted}: no such image") };
+            chosen.push((image, names));
+        }
+        self.write_images(chosen, out).await
+    }
+
+    async fn write_images(
+        &self,
+        chosen: Vec<(Image, Vec<String>)>,
+        out: impl AsyncWrite + Unpin + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let lease = self.lease();
+        for (image, _) in &chosen {
+            lease.hold(&image.id);
         }
         let store = self.clone();
         let mut out = tokio_util::io::SyncIoBridge::new(out);

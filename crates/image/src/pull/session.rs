@@ -151,6 +151,15 @@ impl Session {
         self
     }
 
+    /// Asks the registry's front door, which tells whether the credentials are good, as far as it wants any.
+    pub async fn knock(mut self) -> Result<(), Error> {
+        self.scopes.clear();
+        let base = &self.endpoint.base;
+        let place = parse_uri(&format!("{}://{}{}/", self.scheme, base.authority, base.path))?;
+        let ask = Ask { path: "login".into(), place: Some(place), ..Ask::default() };
+        self.ask(&ask).await.map(drop)
+    }
+
     /// A client for all sessions of a pull: they share connections.
     pub fn client(connector: Connector) -> Connections {
         Arc::new(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(4).build(connector))

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use oci::{Digest, Reference};
 use tokio::sync::mpsc;
 
-use super::{Error, Pull, fetch::Fetcher};
+use super::{Credentials, Error, Pull, connect::Connector, fetch::Fetcher, session::Session};
 
 /// The digest that the tag of `reference` has at present; nothing where the registry does not say.
 pub async fn digest(reference: &Reference, pull: &Pull) -> Result<Option<Digest>, Error> {
@@ -19,6 +19,15 @@ pub async fn manifest(reference: &Reference, pull: &Pull) -> Result<(Digest, Vec
 /// The tags of a repository, at most `limit` of them.
 pub async fn tags(reference: &Reference, pull: &Pull, limit: usize) -> Result<Vec<String>, Error> {
     Fetcher::new(reference, pull).await?.tags(limit).await
+}
+
+/// Whether the registry of `reference` takes these credentials; one that wants none takes all.
+pub async fn login(reference: &Reference, pull: &Pull, credentials: Credentials) -> Result<(), Error> {
+    let connector = Connector::new(pull)?;
+    let endpoint = pull.registries.home(reference);
+    let client = Session::client(connector.clone());
+    let session = Session::open(client, connector, pull.patience.clone(), endpoint, vec![credentials]).await?;
+    session.knock().await
 }
 
 /// Sends a blob of `size` bytes of the image's repository piece by piece, and at last, if there was one, the error that

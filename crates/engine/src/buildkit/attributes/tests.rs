@@ -1,0 +1,117 @@
+//! Tests of `attributes`.
+
+use super::*;
+
+fn attributes(pairs: &[(&str, &str)]) -> Attributes {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn attributes_become_options() {
+    let given = attributes(&[
+        ("target", "app"),
+        ("build-arg:A", "1"),
+        ("build-arg:B", ""),
+        ("label:x", "y"),
+        ("no-cache", "one,two"),
+        ("image-resolve-mode", "pull"),
+        ("add-hosts", "Db=10.0.0.1,six=::1"),
+        ("shm-size", "1048576"),
+        ("platform", "linux/amd64"),
+        ("force-network-mode", "host"),
+        ("attest:provenance", "mode=min,inline-only=true"),
+    ]);
+    let read = options(&given, &["security.insecure".to_owned()]).unwrap();
+    assert_eq!(read.target.as_deref(), Some("app"));
+    assert_eq!(read.arguments, BTreeMap::from([("A".into(), "1".into()), ("B".into(), String::new())]));
+    assert_eq!(read.labels["x"], "y");
+    assert_eq!((read.no_cache, read.no_cache_filter), (false, vec!["one".to_owned(), "two".into()]));
+    assert!(read.pull && read.allow_insecure && read.allow_host_network);
+    assert_eq!(read.hosts[0], ("db".to_owned(), "10.0.0.1".parse().unwrap()));
+    assert_eq!((read.shm_size, read.network), (Some(1 << 20), NetworkMode::Host));
+    assert!(options(&attributes(&[("no-cache", "")]), &[]).unwrap().no_cache);
+}
+
+#[test]
+fn what_cannot_be_done_is_named() {
+    for (name, value, reason) in [
+        ("platform", "linux/amd64,linux/arm64", "several platforms"),
+        ("ulimit", "nofile=1:2", "cannot be given this limit"),
+        ("shm-size", "x", "invalid shm-size"),
+        ("add-hosts", "a", "key-value"),
+        ("add-hosts", "a=b", "failed to parse IP b"),
+        ("force-network-mode", "x", "invalid netmode x"),
+        ("attest:sbom", "", "sbom: attestations"),
+    ] {
+        let error = options(&attributes(&[(name, value)]), &[]).unwrap_err().0;
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn contexts_are_found_where_attributes_say() {
+    let none = HashMap::new();
+    let local = |name: &str| Place::Local { name: name.into(), session: None };
+    let plain = attributes(&[]);
+    let main = main_context(&plain, &none).unwrap();
+    assert_eq!(main, local("context"));
+    assert_eq!(dockerfile_place(&plain, &none, &main), Some(local("dockerfile")));
+    let remote = attributes(&[("context", "https://example.com/a.git#main")]);
+    let main = main_context(&remote, &none).unwrap();
+    assert_eq!(main, Place::Remote("https://example.com/a.git#main".into()));
+    assert_eq!(dockerfile_place(&remote, &none, &main), None);
+    let upload = attributes(&[("context", "http://buildkit-session/abc"), ("dockerfilekey", "dockerfile")]);
+    let main = main_context(&upload, &none).unwrap();
+    assert_eq!(main, Place::Upload("http://buildkit-session/abc".into()));
+    assert_eq!(dockerfile_place(&upload, &none, &main), Some(local("dockerfile")));
+    let shared = attributes(&[("local-sessionid:context", "other")]);
+    let session = Some("other".to_owned());
+    assert_eq!(main_context(&shared, &none).unwrap(), Place::Local { name: "context".into(), session });
+}
+
+#[test]
+fn named_contexts_are_images_directories_and_results_of_other_builds() {
+    let inputs = HashMap::from([("base".to_owned(), of_image("madang.internal/build:1"))]);
+    let given = attributes(&[
+        ("context:alpine", "docker-image://alpine:3"),
+        ("context:nothing", "docker-image://scratch"),
+        ("context:files", "local:files"),
+        ("context:repo", "https://example.com/r.git"),
+        ("context:base::linux/amd64", "input:base"),
+    ]);
+    let named = named_contexts(&given, &inputs).unwrap();
+    assert_eq!(named["alpine"], Place::Image("alpine:3".into()));
+    assert_eq!(named["nothing"], Place::Nothing);
+    assert_eq!(named["files"], Place::Local { name: "files".into(), session: None });
+    assert_eq!(named["repo"], Place::Remote("https://example.com/r.git".into()));
+    assert_eq!(named["base"], Place::Image("madang.internal/build:1".into()));
+    for (value, reason) in [
+        ("input:none", "invalid input none"),
+        ("oci-layout://x@sha256:0", "layouts"),
+        ("ftp://x", "unsupported"),
+        ("x", "specifier"),
+    ] {
+        let error = named_contexts(&attributes(&[("context:a", value)]), &inputs).unwrap_err().0;
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn definitions_that_are_more_than_a_source_are_refused() {
+    use super::super::wire::Input;
+    use prost::Message as _;
+    let exec = Op { inputs: vec![Input::default()], ..Op::default() }.encode_to_vec();
+    let digest = oci::Digest::sha256(&exec).to_string();
+    let end = Op { inputs: vec![Input { digest, index: 0 }], ..Op::default() }.encode_to_vec();
+    let definition = Definition { ops: vec![exec, end], metadata: HashMap::new() };
+    assert!(source(&definition).unwrap_err().0.contains("only Dockerfiles are built"));
+    let lacking = Definition { ops: vec![of_image("a").ops[1].clone()], metadata: HashMap::new() };
+    assert!(source(&lacking).unwrap_err().0.contains("lacks its operation"));
+    assert!(source(&Definition { ops: vec![vec![255]], metadata: HashMap::new() }).is_err());
+}
+
+#[test]
+fn ignored_patterns_are_cleaned() {
+    let text = "\u{feff}# a comment\n/target/\n  *.log  \n! ./keep//me \n\n#x\n.\n**/tmp";
+    assert_eq!(excludes(text), ["target", "*.log", "!keep/me", "**/tmp"]);
+}

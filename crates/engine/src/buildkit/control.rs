@@ -1,0 +1,198 @@
+//! The control service: builds, what they tell, the worker, the cache's use, the history.
+//!
+//! <https://github.com/moby/buildkit/blob/v0.34.0/api/services/control/control.proto>
+
+use std::collections::HashMap;
+
+use futures::StreamExt;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tonic::{Status, body::Body};
+
+use super::{
+    bridge, export,
+    frontend::{self, Asked},
+    grpc::{Answers, refuse, streamed, unary},
+    jobs,
+    wire::{
+        BridgeResult, BuildkitVersion, Empty, HistoryEvent, HistoryRequest, InfoResponse, ListWorkersResponse,
+        Platform, SolveRequest, SolveResponse, StatusRequest, StatusResponse, UpdateHistoryRequest, WorkerRecord,
+    },
+};
+use crate::Engine;
+
+const CONTROL: &str = "/moby.buildkit.v1.Control/";
+const BRIDGE: &str = "/moby.buildkit.v1.frontend.LLBBridge/";
+/// The version of BuildKit whose protocol this is.
+const VERSION: &str = "v0.34.0";
+
+/// Answers a call.
+pub async fn answer(engine: Engine, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    if let Some(method) = path.strip_prefix(BRIDGE) {
+        return bridge::answer(engine, method, request).await;
+    }
+    match path.strip_prefix(CONTROL) {
+        Some("Solve") => {
+            unary(request, |asked: tonic::Request<SolveRequest>| async move {
+                let exporter_response = solve(&engine, asked.into_inner()).await?;
+                Ok(SolveResponse { exporter_response })
+            })
+            .await
+        }
+        Some("Status") => {
+            streamed(request, |asked: tonic::Request<StatusRequest>| async move {
+                status(&engine, &asked.get_ref().reference).await
+            })
+            .await
+        }
+        Some("ListWorkers") => {
+            unary(request, |_: tonic::Request<Empty>| async move { Ok(ListWorkersResponse { record: vec![worker()] }) })
+                .await
+        }
+        Some("Info") => {
+            unary(request, |_: tonic::Request<Empty>| async move { Ok(InfoResponse { version: Some(version()) }) })
+                .await
+        }
+        Some("ListenBuildHistory") => {
+            streamed(request, |asked: tonic::Request<HistoryRequest>| async move {
+                Ok(history(&engine, &asked.into_inner()))
+            })
+            .await
+        }
+        Some("UpdateBuildHistory") => {
+            unary(request, |asked: tonic::Request<UpdateHistoryRequest>| async move {
+                let UpdateHistoryRequest { reference, pinned, delete, finalize } = asked.into_inner();
+                match (delete, pinned) {
+                    (true, _) if engine.buildkit().jobs.forget(&reference) => Ok(Empty {}),
+                    (true, _) => Err(Status::not_found(format!("no such build {reference}"))),
+                    (false, true) => Err(Status::unimplemented("builds are not pinned: the last ones are kept")),
+                    (false, false) => match finalize {
+                        true => Err(Status::unimplemented("no traces are kept of builds")),
+                        false => Ok(Empty {}),
+                    },
+                }
+            })
+            .await
+        }
+        _ => refuse(&Status::unimplemented(format!("{path} is not there"))),
+    }
+}
+
+fn version() -> BuildkitVersion {
+    BuildkitVersion {
+        package: "github.com/moby/buildkit".to_owned(),
+        version: VERSION.to_owned(),
+        revision: String::new(),
+    }
+}
+
+/// The one worker: this engine.
+pub fn worker() -> WorkerRecord {
+    let own = oci::index::Machine::host();
+    // With a snapshotter's name clients know that all exporters, and pushes by the builder, are there.
+    let labels = [
+        ("org.mobyproject.buildkit.worker.executor", "madang"),
+        ("org.mobyproject.buildkit.worker.snapshotter", "overlayfs"),
+        ("org.mobyproject.buildkit.worker.network", "host"),
+    ];
+    WorkerRecord {
+        id: "madang".to_owned(),
+        labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        platforms: vec![Platform { architecture: own.architecture, os: own.os, variant: String::new() }],
+        version: Some(version()),
+    }
+}
+
+/// A build from its beginning to its exports.
+async fn solve(engine: &Engine, request: SolveRequest) -> Result<HashMap<String, String>, Status> {
+    let job = engine.buildkit().jobs.begin(request)?;
+    // However it ends, also by the client's going: its followers have to hear of it.
+    let mut ending = Ending { engine, job: &job, outcome: Err(Status::cancelled("context canceled")) };
+    let outcome = carry_out(engine, &job).await;
+    ending.outcome.clone_from(&outcome);
+    drop(ending);
+    outcome
+}
+
+struct Ending<'a> {
+    engine: &'a Engine,
+    job: &'a jobs::Job,
+    outcome: Result<HashMap<String, String>, Status>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.engine.buildkit().jobs.end(self.job, &self.outcome);
+    }
+}
+
+async fn carry_out(engine: &Engine, job: &std::sync::Arc<jobs::Job>) -> Result<HashMap<String, String>, Status> {
+    let request = &job.request;
+    let cache = request.cache.clone().unwrap_or_default();
+    if let Some(export) = cache.exports.iter().find(|export| export.kind != "inline") {
+        return Err(Status::unimplemented(format!("cache is not exported to {}", export.kind)));
+    }
+    let result = match (request.frontend.as_str(), &request.definition) {
+        // The client runs the build and says what its result is.
+        ("", None) => job.returned().await.map_err(|error| jobs::status(&error))?,
+        ("", Some(_)) => {
+            return Err(Status::unimplemented("definitions (LLB) are not carried out: only Dockerfiles are built"));
+        }
+        (frontend, _) => {
+            let asked = Asked {
+                frontend: frontend.to_owned(),
+                attributes: request.attributes.clone(),
+                inputs: request.inputs.clone(),
+                entitlements: request.entitlements.clone(),
+                session: request.session.clone(),
+            };
+            let made = frontend::build(engine, job, asked).await?;
+            BridgeResult { reference: Some(bridge::keep(job, made)), ..BridgeResult::default() }
+        }
+    };
+    let made = match (&result.reference, &result.references) {
+        (Some(reference), _) if !reference.id.is_empty() => Some(job.made(&reference.id)?),
+        (_, Some(map)) if map.refs.len() == 1 => match map.refs.values().next() {
+            Some(reference) => Some(job.made(&reference.id)?),
+            None => None,
+        },
+        (_, Some(map)) if !map.refs.is_empty() => {
+            return Err(Status::unimplemented("several platforms in one result are not exported"));
+        }
+        _ => None,
+    };
+    match made {
+        Some(made) => export::all(engine, job, &made).await,
+        None if request.exporters.is_empty() => Ok(HashMap::new()),
+        // As upstream: an empty result has nothing to write.
+        None => Err(Status::invalid_argument("the result of the build is empty")),
+    }
+}
+
+/// What a build tells, from its first step on, until it has ended.
+async fn status(engine: &Engine, reference: &str) -> Result<Answers<StatusResponse>, Status> {
+    let job = engine.buildkit().jobs.wait(reference).await?;
+    let told = futures::stream::unfold((job, 0), |(job, from)| async move {
+        let (answers, next) = job.told(from).await?;
+        Some((futures::stream::iter(answers.into_iter().map(Ok)), (job, next)))
+    });
+    Ok(Box::pin(told.flatten()))
+}
+
+/// Builds that there are and were. Nobody is told of later ones: who wants to know asks again.
+fn history(engine: &Engine, asked: &HistoryRequest) -> Answers<HistoryEvent> {
+    let mut records = engine.buildkit().jobs.records(asked.active_only, &asked.reference);
+    if let Ok(limit @ 1..) = usize::try_from(asked.limit) {
+        records.truncate(limit);
+    }
+    let events = records.into_iter().map(|record| {
+        let kind = i32::from(record.completed_at.is_some());
+        Ok(HistoryEvent { kind, record: Some(record) })
+    });
+    let events = futures::stream::iter(events.collect::<Vec<_>>());
+    match asked.early_exit {
+        true => Box::pin(events),
+        false => Box::pin(events.chain(futures::stream::pending())),
+    }
+}

@@ -1,0 +1,294 @@
+//! Where results go: the image store, registries, files and directories of the client.
+//!
+//! | exporter | result |
+//! |---|---|
+//! | `moby`, `image` | an image of the store under its names, with `push` also in their registries |
+//! | `docker`, `oci` | an archive, sent to the client |
+//! | `local`, `tar` | the files alone, sent to the client |
+//!
+//! <https://docs.docker.com/build/exporters/>
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Context as _, anyhow, bail};
+use build::{
+    client::Client as _,
+    progress::{Event, Outcome, Progress, Status as PartStatus, Vertex},
+    tree::{Root, Tree},
+};
+use futures::future::BoxFuture;
+use image::{
+    Image,
+    pull::Pull,
+    push::{self, Push},
+};
+use jiff::Timestamp;
+use oci::Reference;
+use tonic::Status;
+
+use super::{
+    filesync,
+    frontend::follow,
+    jobs::{Job, Made},
+    session::Session,
+    wire::Exporter,
+};
+use crate::Engine;
+
+/// Bytes of an archive that wait to be sent.
+const WAITING: usize = 1 << 20;
+/// Hints of progress that may wait.
+const HINTS: usize = 256;
+
+/// Carries out all exporters of a build; returns what clients read of them.
+pub async fn all(engine: &Engine, job: &Arc<Job>, made: &Made) -> Result<HashMap<String, String>, Status> {
+    let exporters = exporters(job);
+    let mut response = HashMap::new();
+    let mut stays = made.was_here;
+    for (number, exporter) in exporters.iter().enumerate() {
+        let (progress, shown) = follow(engine, job);
+        let work = Export { engine, made, number, exporter, progress, session: &job.request.session };
+        let done = work.run(&mut response).await;
+        drop(work);
+        let _ = shown.await;
+        done.map_err(|error| match error.downcast::<Status>() {
+            Ok(status) => status,
+            Err(error) => Status::unknown(format!("{error:#}")),
+        })?;
+        stays |= matches!(exporter.kind.as_str(), "moby" | "image");
+    }
+    // Nobody asked for the image itself, and its steps are in the cache.
+    let unnamed = engine.images().get(made.id.as_str()).is_some_and(|image| image.names.is_empty());
+    if !stays && unnamed {
+        let removed = engine.images().remove(made.id.as_str()).await;
+        removed.map_err(|error| Status::unknown(format!("remove the image of a build: {error:#}")))?;
+    }
+    Ok(response)
+}
+
+fn exporters(job: &Job) -> Vec<Exporter> {
+    let request = &job.request;
+    if !request.exporters.is_empty() || request.exporter_deprecated.is_empty() {
+        return request.exporters.clone();
+    }
+    let attributes = request.exporter_attributes_deprecated.clone();
+    vec![Exporter { kind: request.exporter_deprecated.clone(), attributes }]
+}
+
+struct Export<'a> {
+    engine: &'a Engine,
+    made: &'a Made,
+    /// By which the client knows where the result goes.
+    number: usize,
+    exporter: &'a Exporter,
+    progress: Progress,
+    session: &'a str,
+}
+
+impl Export<'_> {
+    fn attribute(&self, name: &str) -> &str {
+        self.exporter.attributes.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Whether an attribute is set to what Go takes for true.
+    fn flag(&self, name: &str) -> bool {
+        matches!(self.attribute(name), "1" | "t" | "T" | "true" | "TRUE" | "True")
+    }
+
+    fn names(&self) -> anyhow::Result<Vec<Reference>> {
+        let names = self.attribute("name").split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(|name| Reference::parse(name).with_context(|| format!("name {name}"))).collect()
+    }
+
+    async fn session(&self) -> anyhow::Result<Session> {
+        Ok(self.engine.buildkit().sessions.wait(self.session).await?)
+    }
+
+    fn image(&self) -> anyhow::Result<Image> {
+        let found = self.engine.images().get(self.made.id.as_str());
+        found.ok_or_else(|| anyhow!("image {} is gone", self.made.id))
+    }
+
+    async fn run(&self, response: &mut HashMap<String, String>) -> anyhow::Result<()> {
+        let name = match self.exporter.kind.as_str() {
+            "moby" | "image" => "exporting to image",
+            "docker" => "exporting to docker image format",
+            "oci" => "exporting to oci image format",
+            "local" => "exporting to client directory",
+            "tar" => "exporting to client tarball",
+            other => bail!(Status::unimplemented(format!("exporter {other:?} could not be found"))),
+        };
+        let vertex = self.progress.know(Vertex { name: name.to_owned(), ..Vertex::default() }).await?;
+        self.progress.start(vertex).await?;
+        let done = match self.exporter.kind.as_str() {
+            "moby" | "image" => self.image_store(vertex, response).await,
+            "docker" | "oci" => self.archive(vertex, response).await,
+            "local" => self.files(vertex).await,
+            _ => self.tarball(vertex).await,
+        };
+        let outcome = match &done {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        self.progress.finish(vertex, outcome).await?;
+        done
+    }
+
+    /// A part of the step: told when it begins, and when it has ended well.
+    async fn part<T>(&self, vertex: u32, part: &str, work: BoxFuture<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+        let started = Timestamp::now();
+        let tell =
+            |ended| Event::Status(PartStatus { vertex, part: part.to_owned(), current: 0, total: 0, started, ended });
+        self.progress.tell(tell(None)).await?;
+        let done = work.await?;
+        self.progress.tell(tell(Some(Timestamp::now()))).await?;
+        Ok(done)
+    }
+
+    /// An image of the store; pushed, where that is asked for.
+    async fn image_store(&self, vertex: u32, response: &mut HashMap<String, String>) -> anyhow::Result<()> {
+        let (names, images) = (self.names()?, self.engine.images());
+        let writing = format!("writing image {}", self.made.id);
+        self.part(vertex, &writing, Box::pin(async { Ok(()) })).await?;
+        for name in &names {
+            let naming = format!("naming to {name}");
+            self.part(vertex, &naming, Box::pin(images.tag(self.made.id.as_str(), name))).await?;
+        }
+        if self.flag("push") {
+            if names.is_empty() {
+                bail!("tag is needed when pushing to registry");
+            }
+            let session = self.session().await?;
+            for name in &names {
+                self.push(vertex, &session, name).await?;
+            }
+        }
+        let image = self.image()?;
+        self.describe(&image, &names, response)
+    }
+
+    async fn push(&self, vertex: u32, session: &Session, name: &Reference) -> anyhow::Result<()> {
+        let known = session.credentials(name.domain()).await?;
+        let access = Pull {
+            credentials: known.into_iter().collect(),
+            registries: self.engine.registries().clone(),
+            ..Pull::default()
+        };
+        let started = Timestamp::now();
+        let (sender, mut hints) = tokio::sync::mpsc::channel(HINTS);
+        let told = move |told: push::Progress| {
+            let (current, total, ended) = match told.state {
+                push::State::Pushing { done, total } => (done, total, None),
+                push::State::Pushed | push::State::Exists | push::State::Mounted(_) => (0, 0, Some(Timestamp::now())),
+                push::State::Preparing | push::State::Waiting => return,
+            };
+            let part = format!("pushing layer {}", &told.layer.hex()[..12]);
+            // Whoever follows slower than the network misses some of them.
+            let _ = sender.try_send(PartStatus { vertex, part, current, total, started, ended });
+        };
+        let how = Push { access, progress: Some(Arc::new(told)) };
+        let pushing = format!("pushing {name}");
+        let push = async move {
+            let pushed = self.engine.images().push(self.made.id.as_str(), name, &how).await;
+            pushed?;
+            Ok(())
+        };
+        let heard = async {
+            while let Some(status) = hints.recv().await {
+                self.progress.tell(Event::Status(status)).await?;
+            }
+            Ok(())
+        };
+        let (pushed, heard): (_, anyhow::Result<()>) = tokio::join!(self.part(vertex, &pushing, Box::pin(push)), heard);
+        pushed.and(heard)
+    }
+
+    fn describe(
+        &self,
+        image: &Image,
+        names: &[Reference],
+        response: &mut HashMap<String, String>,
+    ) -> anyhow::Result<()> {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let manifest = self.engine.images().blob(&image.manifest).context("the image's manifest is gone")?;
+        let document = std::fs::read(manifest)?;
+        let media_type = serde_json::from_slice::<serde_json::Value>(&document)?["mediaType"].clone();
+        let descriptor = serde_json::json!({
+            "mediaType": media_type.as_str().unwrap_or(oci::media::OCI_MANIFEST),
+            "digest": image.manifest, "size": document.len(),
+        });
+        response.insert("containerimage.digest".into(), image.manifest.to_string());
+        response.insert("containerimage.config.digest".into(), image.id.to_string());
+        response.insert("containerimage.descriptor".into(), STANDARD.encode(descriptor.to_string()));
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            response.insert("image.name".into(), names.join(","));
+        }
+        Ok(())
+    }
+
+    /// An archive of the image, sent to the client.
+    async fn archive(&self, vertex: u32, response: &mut HashMap<String, String>) -> anyhow::Result<()> {
+        if matches!(self.attribute("tar"), "0" | "f" | "false") {
+            bail!(Status::unimplemented("layouts are written as archives only: leave out tar=false"));
+        }
+        let (names, session) = (self.names()?, self.session().await?);
+        let mut image = self.image()?;
+        match self.attribute("compression") {
+            "uncompressed" => {}
+            "" | "gzip" => {
+                let work = self.engine.images().pushable(&image, "");
+                image = self.part(vertex, "exporting layers", Box::pin(work)).await?.1;
+            }
+            other => {
+                bail!(Status::unimplemented(format!("layers are not packed as {other} here: gzip or uncompressed")))
+            }
+        }
+        self.describe(&image, &names, response)?;
+        let about: Vec<(String, String)> = response.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let (writer, reader) = tokio::io::duplex(WAITING);
+        let names = names.iter().map(ToString::to_string).collect();
+        let saving = self.engine.images().save_as(vec![(image.id.to_string(), names)], writer);
+        let work = async {
+            let (saved, sent) = tokio::join!(saving, filesync::send_file(&session, self.number, &about, reader));
+            saved.and(sent)
+        };
+        self.part(vertex, "sending tarball", Box::pin(work)).await?;
+        Ok(())
+    }
+
+    /// The image's files as one tree. Without layers it is an empty directory, which is returned too, to be kept.
+    fn root(&self) -> anyhow::Result<(Root, Option<tempfile::TempDir>)> {
+        let image = self.image()?;
+        if image.layers.is_empty() {
+            let empty = tempfile::tempdir_in(&self.engine.settings().dir)?;
+            return Ok((Root::new(std::fs::File::open(empty.path())?.into()), Some(empty)));
+        }
+        Ok((Tree::layers(image.layers, Vec::new()).open()?, None))
+    }
+
+    async fn files(&self, vertex: u32) -> anyhow::Result<()> {
+        let (session, (root, _empty)) = (self.session().await?, self.root()?);
+        self.part(vertex, "copying files", Box::pin(filesync::send_tree(&session, self.number, root))).await?;
+        Ok(())
+    }
+
+    async fn tarball(&self, vertex: u32) -> anyhow::Result<()> {
+        use std::os::fd::AsFd as _;
+        let (session, (root, _empty)) = (self.session().await?, self.root()?);
+        let directory = root.as_fd().try_clone_to_owned()?;
+        let (writer, reader) = tokio::io::duplex(WAITING);
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut writer = tokio_util::io::SyncIoBridge::new(writer);
+            let options = image::commit::TreeOptions { overlay: false, newest: None };
+            image::commit::write_tree(directory, &options, &mut writer)?;
+            Ok(writer.shutdown()?)
+        });
+        let work = async {
+            let (written, sent) = tokio::join!(writing, filesync::send_file(&session, self.number, &[], reader));
+            written.context("a thread that writes an archive").and_then(|written: anyhow::Result<()>| written).and(sent)
+        };
+        self.part(vertex, "sending tarball", Box::pin(work)).await?;
+        Ok(())
+    }
+}
