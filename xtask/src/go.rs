@@ -15,6 +15,7 @@ pub const KUBERNETES: &str = "1.37.1";
 /// The version of its staging modules.
 const STAGING: &str = "v0.37.1";
 const ETCD: &str = "v3.7.3";
+const BUILDX: &str = "v0.38.2";
 /// kubectl of this minor version or newer does.
 const KUBECTL_MINOR: u32 = 36;
 
@@ -76,6 +77,41 @@ pub fn etcd() -> Result<PathBuf> {
         .args(["build", "-buildvcs=false", "-ldflags=-s -w", "-o"])
         .arg(&built)
         .arg(".");
+    host::run(&mut build)?;
+    Ok(built)
+}
+
+/// docker's plugin for builds, with which BuildKit's protocol is tested.
+pub fn buildx() -> Result<PathBuf> {
+    let built = binaries()?.join("docker-buildx");
+    if built.exists() {
+        return Ok(built);
+    }
+    require_go()?;
+    eprintln!("building docker buildx {BUILDX} from its Go module (minutes the first time)");
+    let module = format!("github.com/docker/buildx@{BUILDX}");
+    let text = host::output(Command::new("go").current_dir("/").args(["mod", "download", "-json", &module]))?;
+    let found: serde_json::Value = serde_json::from_str(&text)?;
+    let sources = found["Dir"].as_str().with_context(|| format!("{module}: not in the module cache"))?;
+    let dir = host::cache()?.join("go/buildx");
+    let _ = fs::remove_dir_all(&dir);
+    host::run(Command::new("cp").args(["-r", "--no-preserve=mode", sources]).arg(&dir))?;
+    // Not every module proxy has the commits between releases that it asks for: those are replaced by the newest there is.
+    for module in ["github.com/moby/policy-helpers", "github.com/tonistiigi/fsutil"] {
+        let wanted = Command::new("go").current_dir(&dir).args(["mod", "download", module]).output();
+        if wanted.is_ok_and(|output| output.status.success()) {
+            continue;
+        }
+        let latest = format!("{module}@latest");
+        let version =
+            host::output(Command::new("go").current_dir(&dir).args(["list", "-m", "-f", "{{.Version}}", &latest]))?;
+        let replace = format!("-replace={module}={module}@{}", version.trim());
+        host::run(Command::new("go").current_dir(&dir).args(["mod", "edit", &replace]))?;
+    }
+    let version = format!("-s -w -X github.com/docker/buildx/version.Version={BUILDX}");
+    let mut build = Command::new("go");
+    build.current_dir(&dir).env("CGO_ENABLED", "0");
+    build.args(["build", "-mod=mod", "-buildvcs=false", "-ldflags", &version, "-o"]).arg(&built).arg("./cmd/buildx");
     host::run(&mut build)?;
     Ok(built)
 }

@@ -41,6 +41,7 @@ pub mod registries;
 pub(crate) mod session;
 pub mod tls;
 pub mod upstream;
+pub mod user;
 pub mod web;
 
 pub use credentials::{Credentials, Keyring};

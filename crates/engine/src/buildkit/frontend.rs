@@ -155,7 +155,8 @@ impl From<anyhow::Error> for Failure {
 
 impl From<Invalid> for Failure {
     fn from(error: Invalid) -> Self {
-        Self::Status(Status::invalid_argument(error.0))
+        // Without a code of its own, which clients would print before it.
+        Self::Status(Status::unknown(error.0))
     }
 }
 
@@ -181,8 +182,7 @@ impl Failure {
         let message = error.to_string();
         match *error {
             Error::Canceled => Status::cancelled(message),
-            Error::Invalid(_) => Status::invalid_argument(message),
-            Error::Other(_) => Status::unknown(message),
+            Error::Invalid(_) | Error::Other(_) => Status::unknown(message),
             Error::Dockerfile { lines, name, text, .. } => {
                 let place = |line: usize| serde_json::json!({ "line": line });
                 use base64::{Engine as _, engine::general_purpose::STANDARD};

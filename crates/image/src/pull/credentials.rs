@@ -83,6 +83,15 @@ impl Credentials {
         let entry: Entry = serde_json::from_slice(document).context("read registry credentials")?;
         entry.credentials()
     }
+
+    /// As docker's clients send them with a request.
+    pub fn document(&self) -> serde_json::Value {
+        match self {
+            Self::Password { username, password } => serde_json::json!({"username": username, "password": password}),
+            Self::Identity(token) => serde_json::json!({"identitytoken": token}),
+            Self::Token(token) => serde_json::json!({"registrytoken": token}),
+        }
+    }
 }
 
 /// Credentials by registry and repository prefix.

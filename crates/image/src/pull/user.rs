@@ -1,0 +1,163 @@
+//! Credentials that a user has in docker's or podman's files, or that a helper program of docker keeps.
+//!
+//! ```text
+//! $DOCKER_CONFIG/config.json, else ~/.docker/config.json      auths, credHelpers, credsStore
+//! $REGISTRY_AUTH_FILE, else $XDG_RUNTIME_DIR/containers/auth.json
+//! ```
+//!
+//! <https://docs.docker.com/reference/cli/docker/login/#credential-stores>,
+//! <https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md>. Helper programs are the user's own, and are run
+//! as the user: nothing on the server's side calls this.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, bail};
+use oci::Reference;
+use serde::Deserialize;
+
+use super::{Credentials, Keyring};
+
+/// Largest file, and largest answer of a helper.
+const LARGEST: u64 = 1 << 20;
+/// What Docker Hub is called in these files.
+const HUB: &str = "https://index.docker.io/v1/";
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Helpers {
+    cred_helpers: BTreeMap<String, String>,
+    creds_store: String,
+}
+
+impl Helpers {
+    /// The helper for a registry.
+    fn of(&self, registry: &str) -> Option<&str> {
+        let own = self.cred_helpers.get(registry).or_else(|| match registry {
+            "docker.io" => self.cred_helpers.get("index.docker.io").or_else(|| self.cred_helpers.get(HUB)),
+            _ => None,
+        });
+        own.map(String::as_str).or(Some(self.creds_store.as_str())).filter(|name| !name.is_empty())
+    }
+}
+
+/// Credentials for an image's registry; none where the user has none.
+pub fn credentials(
+    reference: &Reference,
+    variable: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<Option<Credentials>> {
+    for path in files(&variable) {
+        let mut text = Vec::new();
+        let read = std::fs::File::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut text));
+        match read {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+            Ok(_) => {}
+        }
+        let named = || format!("read {}", path.display());
+        let helpers: Helpers = serde_json::from_slice(&text).with_context(named)?;
+        if let Some(helper) = helpers.of(reference.domain())
+            && let Some(known) = ask(helper, reference.domain())?
+        {
+            return Ok(Some(known));
+        }
+        let keyring = Keyring::parse(&text).with_context(named)?;
+        if let Some(known) = keyring.lookup(reference).into_iter().next() {
+            return Ok(Some(known));
+        }
+    }
+    Ok(None)
+}
+
+/// Where they may be, in the order to look.
+fn files(variable: &impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let docker = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")));
+    let podman = set("REGISTRY_AUTH_FILE").or_else(|| Some(set("XDG_RUNTIME_DIR")?.join("containers/auth.json")));
+    docker.map(|directory| directory.join("config.json")).into_iter().chain(podman).collect()
+}
+
+/// Asks a helper program: <https://github.com/docker/docker-credential-helpers#development>.
+fn ask(helper: &str, registry: &str) -> anyhow::Result<Option<Credentials>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        username: String,
+        secret: String,
+    }
+    let program = format!("docker-credential-{helper}");
+    if helper.contains('/') {
+        bail!("{program} is no name of a program");
+    }
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("run {program}"))?;
+    let server = if registry == "docker.io" { HUB } else { registry };
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(server.as_bytes()).with_context(|| format!("ask {program}"))?;
+    }
+    let mut text = Vec::new();
+    if let Some(output) = child.stdout.take() {
+        output.take(LARGEST).read_to_end(&mut text).with_context(|| format!("ask {program}"))?;
+    }
+    if !child.wait().with_context(|| format!("wait for {program}"))?.success() {
+        // So it says that it has none, too.
+        return Ok(None);
+    }
+    let Answer { username, secret } =
+        serde_json::from_slice(&text).with_context(|| format!("read what {program} says"))?;
+    Ok(match (username.as_str(), secret.is_empty()) {
+        (_, true) => None,
+        ("<token>" | "", false) => Some(Credentials::Identity(secret)),
+        (_, false) => Some(Credentials::Password { username, password: secret }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_docker_come_before_those_of_podman() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let variable = |name: &str| match name {
+            "DOCKER_CONFIG" => Some(at("docker").display().to_string()),
+            "REGISTRY_AUTH_FILE" => Some(at("podman.json").display().to_string()),
+            _ => None,
+        };
+        let reference = Reference::parse("r.io/a").unwrap();
+        assert_eq!(credentials(&reference, variable).unwrap(), None);
+        let password = |name: &str| Some(Credentials::Password { username: name.into(), password: "p".into() });
+        std::fs::write(at("podman.json"), r#"{"auths":{"r.io":{"username":"podman","password":"p"}}}"#).unwrap();
+        assert_eq!(credentials(&reference, variable).unwrap(), password("podman"));
+        std::fs::create_dir(at("docker")).unwrap();
+        std::fs::write(at("docker/config.json"), r#"{"auths":{"r.io":{"username":"docker","password":"p"}}}"#).unwrap();
+        assert_eq!(credentials(&reference, variable).unwrap(), password("docker"));
+        std::fs::write(at("docker/config.json"), r#"{"credHelpers":{"r.io":"no/such"}}"#).unwrap();
+        assert!(credentials(&reference, variable).is_err());
+        std::fs::write(at("docker/config.json"), "{").unwrap();
+        assert!(credentials(&reference, variable).is_err());
+    }
+
+    #[test]
+    fn the_helper_of_a_registry_comes_before_the_one_for_all() {
+        let helpers: Helpers = serde_json::from_str(
+            r#"{"credHelpers":{"r.io":"own","https://index.docker.io/v1/":"hub"},"credsStore":"all"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (helpers.of("r.io"), helpers.of("docker.io"), helpers.of("x.io")),
+            (Some("own"), Some("hub"), Some("all"))
+        );
+        assert_eq!(Helpers::default().of("x.io"), None);
+    }
+}
