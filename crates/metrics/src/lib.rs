@@ -21,6 +21,8 @@
 //! - [`proto`]: protocol buffers on the wire
 //! - [`remote`]: samples from and to others
 //! - [`web`]: the HTTP API
+//! - [`glob`]: paths with wildcards
+//! - [`rule`]: rules that record and alert
 //! - [`template`]: texts of alerts and notifications
 //! - [`yaml`]: how configuration is read and printed
 //! - [`config`]: the file `prometheus.yml`
@@ -42,6 +44,10 @@ pub mod proto;
 pub mod remote;
 
 pub mod web;
+
+pub mod glob;
+
+pub mod rule;
 
 pub mod template;
 

@@ -12,7 +12,7 @@
 //! - [`calendar`], [`histogram_text`], [`annotation`], [`limit`]: what evaluation needs and tells
 //! - [`eval`]: evaluates a query
 //! - [`database`]: the data base of `tsdb` as storage
-//! - [`series`]: series as rule tests describe them
+//! - [`series`], [`memory`]: series as rule tests describe them, and where they are put
 
 pub mod number;
 
@@ -59,3 +59,5 @@ pub mod eval;
 pub mod database;
 
 pub mod series;
+
+pub mod memory;

@@ -453,7 +453,7 @@ fn element(layout: &str) -> Option<(Element, usize)> {
 }
 
 /// A length as Go prints it: `1h0m0s`, `1.5s`, `300ms`.
-pub(super) fn print_duration(nanos: i64) -> String {
+pub(crate) fn print_duration(nanos: i64) -> String {
     if nanos == 0 {
         return "0s".to_owned();
     }

@@ -16,6 +16,8 @@ const DEPTH: usize = 100;
 pub struct Node {
     /// The line, from 1.
     pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
     /// What stands there.
     pub kind: Kind,
 }
@@ -75,6 +77,7 @@ enum Open {
 
 struct Frame {
     line: usize,
+    column: usize,
     anchor: usize,
     open: Open,
 }
@@ -105,19 +108,20 @@ fn documents(text: &str, most: usize) -> Result<Vec<Node>, String> {
             format!("yaml: line {line}: {message}")
         })?;
         let line = span.start.line();
+        let column = span.start.col() + 1;
         let (node, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = matches!(style, ScalarStyle::Plain);
                 let tag = tag.as_deref().and_then(short_tag);
-                (Node { line, kind: Kind::Scalar { text: text.into_owned(), plain, tag } }, anchor)
+                (Node { line, column, kind: Kind::Scalar { text: text.into_owned(), plain, tag } }, anchor)
             }
             Event::SequenceStart(_, anchor, _) => {
-                stack.push(Frame { line, anchor, open: Open::List(Vec::new()) });
+                stack.push(Frame { line, column, anchor, open: Open::List(Vec::new()) });
                 deep_enough(&stack, line)?;
                 continue;
             }
             Event::MappingStart(_, anchor, _) => {
-                stack.push(Frame { line, anchor, open: Open::Map(Vec::new(), None) });
+                stack.push(Frame { line, column, anchor, open: Open::Map(Vec::new(), None) });
                 deep_enough(&stack, line)?;
                 continue;
             }
@@ -127,7 +131,7 @@ fn documents(text: &str, most: usize) -> Result<Vec<Node>, String> {
                     Open::List(items) => Kind::List(items),
                     Open::Map(pairs, _) => Kind::Map(merged(pairs)?),
                 };
-                (Node { line: frame.line, kind }, frame.anchor)
+                (Node { line: frame.line, column: frame.column, kind }, frame.anchor)
             }
             Event::Alias(id) => {
                 let Some((node, size)) = anchors.get(&id) else {
@@ -190,7 +194,7 @@ fn merged(pairs: Vec<(Node, Node)>) -> Result<Vec<(Node, Node)>, String> {
     for (key, value) in merges {
         let sources = match value.kind {
             Kind::List(items) => items,
-            kind => vec![Node { line: value.line, kind }],
+            kind => vec![Node { line: value.line, column: value.column, kind }],
         };
         for source in sources {
             let Kind::Map(pairs) = source.kind else {

@@ -10,7 +10,7 @@ use promql::{
 };
 use tsdb::{histogram::FloatHistogram, labels::Labels};
 
-use crate::memory::{Memory, Sample};
+use promql::memory::{Memory, Sample};
 
 const MINUTE: i64 = 60_000;
 

@@ -2,8 +2,6 @@
 
 mod compare;
 
-mod memory;
-
 mod database;
 
 mod limits;

@@ -8,6 +8,7 @@ use promql::{
     ast::{At, Expr, Type},
     duration,
     eval::{self, Options, Outcome},
+    memory::{Memory, Sample},
     number,
     parse::{self, Features},
     series::{self, Point},
@@ -19,10 +20,7 @@ use tsdb::{
     labels::{BUCKET, Builder, Labels, NAME},
 };
 
-use crate::{
-    compare::Expected,
-    memory::{Memory, Sample},
-};
+use crate::compare::Expected;
 
 /// Evaluations in all files.
 const EVALUATIONS: usize = 2243;

@@ -11,7 +11,7 @@ use promql::{
 };
 use tsdb::labels::Labels;
 
-use crate::memory::{Memory, Sample};
+use promql::memory::{Memory, Sample};
 
 /// A small generator of numbers (xorshift), the same each time.
 struct Random(u64);

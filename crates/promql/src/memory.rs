@@ -1,34 +1,40 @@
-//! Series in memory, with the counter reset hints that storage would give.
+//! Series in memory, with the counter reset hints that storage would give: for tests of queries and of users' rules.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use promql::{
-    matcher::Matcher,
-    storage::{Hints, Selection, Storage, StorageError},
-    value::Samples,
-};
 use tsdb::{
     histogram::{FloatHistogram, ResetHint},
     labels::Labels,
     sample::is_stale,
 };
 
+use crate::{
+    matcher::Matcher,
+    storage::{Hints, Selection, Storage, StorageError},
+    value::Samples,
+};
+
 /// A sample of either kind.
 #[derive(Clone, Debug)]
 pub enum Sample {
+    /// A number; the stale marker where the series ended.
     Float(f64),
+    /// A native histogram.
     Histogram(Arc<FloatHistogram>),
 }
 
 /// Samples by time, each with its start time.
 type Points = BTreeMap<i64, (Sample, i64)>;
 
-#[derive(Default)]
+/// Series with their samples.
+#[derive(Debug, Default)]
 pub struct Memory {
     series: BTreeMap<Labels, Points>,
 }
 
 impl Memory {
+    /// Adds a sample, in place of one at the same time. Times are milliseconds since 1970; `start` is when its counter
+    /// began, 0 where that is not known.
     pub fn add(&mut self, labels: &Labels, time: i64, start: i64, sample: Sample) {
         self.series.entry(labels.clone()).or_default().insert(time, (sample, start));
     }
