@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! control   store ─ API server ─ listener ─ caches ─ controllers, scheduler ─ Ready
-//! edge      content, by the node ─ registry ─ listeners ─ Ready
+//! edge      content, by the node ─ registry, metrics ─ listeners ─ Ready
 //! node      images ─ runtime (finds running pods) ─ client ─ node ─ Ready when its Node object is
 //! ```
 

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app, backup,
     config::{Flags, Place},
-    images, install, logging, login, oci_runtime, status, supervisor,
+    images, install, logging, login, oci_runtime, prometheus, status, supervisor,
 };
 
 /// The whole container infrastructure environment in one binary.
@@ -57,6 +57,8 @@ enum Command {
     Uninstall(install::Uninstall),
     /// Be an OCI runtime, as runc is one: see `madang runtime --help`
     Runtime,
+    /// Be a Prometheus without a cluster: collect, keep, answer and alert as `prometheus.yml` says
+    Metrics(Box<prometheus::Metrics>),
     /// What `madang server` starts; not to be called by hand
     #[command(hide = true)]
     Role(RoleName),
@@ -91,6 +93,10 @@ impl Cli {
             Command::Uninstall(command) => command.run(),
             // `main` has come before; this row is there for the list of commands.
             Command::Runtime => std::process::exit(oci_runtime::run(std::env::args_os().skip(2))),
+            Command::Metrics(command) => {
+                logging::start("metrics");
+                command.run()
+            }
             Command::Role(role) => {
                 logging::start(&role.name);
                 app::run(&role.name)

@@ -61,7 +61,7 @@ pub struct Flags {
     /// State elsewhere: etcd:http://HOST:2379 (repeatable)
     #[arg(long, value_name = "URL")]
     pub store: Vec<String>,
-    /// Part not to start: dns, registry, engine (repeatable)
+    /// Part not to start: dns, registry, engine, metrics (repeatable)
     #[arg(long, value_name = "PART")]
     pub without: Vec<String>,
     /// Port by name, 0 for any free one: api=6443, node=10250 (repeatable)
@@ -172,13 +172,13 @@ pub struct Config {
 }
 
 /// Names and default numbers of the ports of the parts that there are.
-pub const PORTS: &[(&str, u16)] = &[("api", 6443), ("node", 10250), ("registry", 5000)];
+pub const PORTS: &[(&str, u16)] = &[("api", 6443), ("node", 10250), ("registry", 5000), ("prometheus", 9090)];
 
 /// The file of [`Config::keep`].
 const INSTANCE: &str = "instance.json";
 
 /// Parts that `--without` may name.
-const PARTS: &[&str] = &["dns", "registry", "engine"];
+const PARTS: &[&str] = &["dns", "registry", "engine", "metrics"];
 
 /// What the cluster's own registry is called in image names.
 pub const REGISTRY: &str = "registry.madang.internal";
@@ -204,8 +204,10 @@ impl Flags {
         if let Some(unknown) = self.without.iter().find(|part| !PARTS.contains(&part.as_str())) {
             bail!("--without {unknown}: no part of that name; there are {}", list(PARTS.iter().copied()));
         }
-        if self.without.iter().any(|part| part == "registry") {
-            ports.remove("registry");
+        for (part, port) in [("registry", "registry"), ("metrics", "prometheus")] {
+            if self.without.iter().any(|name| name == part) {
+                ports.remove(port);
+            }
         }
         let mut etcd = Vec::new();
         for store in &self.store {

@@ -3,9 +3,10 @@
 //! ```text
 //! madang server ── supervisor ─┬─ role node     root: runtime, network, DNS, pods
 //!                              ├─ role control  unprivileged: API server, controllers, scheduler
-//!                              └─ role edge     unprivileged: registry
+//!                              └─ role edge     unprivileged: registry, metrics
 //! madang login ────────────────► API server: a token ─► docker's and podman's credential files
 //! madang runtime ──────────────► the shim's program: one OCI container
+//! madang metrics ──────────────► a Prometheus without a cluster, in this process
 //! madang load, pull, images ───► <run-dir>/images.sock ───► role node
 //! madang status ───────────────► <run-dir>/status.sock ───► supervisor
 //! ```
@@ -22,6 +23,7 @@ mod logging;
 mod login;
 mod oci_runtime;
 mod pki;
+mod prometheus;
 mod sockets;
 mod status;
 mod supervisor;

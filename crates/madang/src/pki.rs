@@ -10,7 +10,7 @@
 //!            encryption.keys                   encrypts Secrets in the store; likewise
 //! pki/node/kubelet.{crt,key}                   serves port 10250              root
 //!          client.{crt,key}                    system:node:NAME               root
-//! pki/edge/server.{crt,key}                    serves the registry             edge
+//! pki/edge/server.{crt,key}                    serves registry and metrics     edge
 //!          client.{crt,key}                    asks who may do what            edge
 //! pki/admin.{crt,key}                          in the kubeconfig              root
 //! ```
@@ -82,7 +82,7 @@ impl Files {
         let addresses =
             [IpAddr::from([127, 0, 0, 1]), IpAddr::from(config.node_ip), IpAddr::from(config.service_cidr.nth(1))];
         let mut services = vec!["localhost".to_owned(), config.node_name.clone()];
-        for part in ["registry"] {
+        for part in ["registry", "metrics"] {
             services.push(format!("{part}.madang.internal"));
             let mut name = format!("{part}.madang-system");
             for suffix in ["", ".svc", &format!(".{}", config.cluster_domain)] {

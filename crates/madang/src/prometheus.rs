@@ -191,10 +191,20 @@ fn features(names: &[String]) -> Result<(Features, bool)> {
             "type-and-unit-labels" => features.type_and_unit = true,
             "promql-delayed-name-removal" => features.delayed_name_removal = true,
             "created-timestamp-zero-ingestion" => zeros = true,
-            "exemplar-storage" | "native-histograms" | "metadata-wal-records" | "extra-scrape-metrics"
-            | "memory-snapshot-on-shutdown" | "concurrent-rule-eval" | "delayed-compaction" | "old-ui"
-            | "promql-at-modifier" | "promql-negative-offset" | "auto-gomaxprocs" | "auto-gomemlimit"
-            | "remote-write-receiver" | "promql-per-step-stats" => {
+            "exemplar-storage"
+            | "native-histograms"
+            | "metadata-wal-records"
+            | "extra-scrape-metrics"
+            | "memory-snapshot-on-shutdown"
+            | "concurrent-rule-eval"
+            | "delayed-compaction"
+            | "old-ui"
+            | "promql-at-modifier"
+            | "promql-negative-offset"
+            | "auto-gomaxprocs"
+            | "auto-gomemlimit"
+            | "remote-write-receiver"
+            | "promql-per-step-stats" => {
                 tracing::info!(feature = name, "is always as it is here");
             }
             unknown => tracing::warn!(feature = unknown, "unknown option for --enable-feature"),

@@ -15,8 +15,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, sockopt}
 
 use crate::config::Config;
 
-/// Sockets by name: `api`, `node`, `dns-tcp`, `dns-udp`; `registry` on loopback and `registry-tls` on the node's address;
-/// `content`, where the node takes content from the registry.
+/// Sockets by name: `api`, `node`, `dns-tcp`, `dns-udp`; `registry` and `prometheus` on loopback, and with `-tls` behind the
+/// name on the node's address; `content`, where the node takes content from the registry.
 #[derive(Debug, Default)]
 pub struct Sockets(BTreeMap<String, OwnedFd>);
 
@@ -37,6 +37,9 @@ fn anew(path: &Path) -> Result<UnixListener> {
     UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))
 }
 
+/// Ports that are open twice, and the part that each belongs to.
+const BOTH: &[(&str, &str)] = &[("registry", "registry"), ("prometheus", "metrics")];
+
 /// Connections that wait in the kernel while nobody accepts.
 const BACKLOG: i32 = 4096;
 
@@ -46,8 +49,8 @@ impl Sockets {
         let mut sockets = Self::default();
         let names: Vec<String> = config.ports.keys().cloned().collect();
         for name in names {
-            if name == "registry" {
-                sockets.open_registry(config)?;
+            if let Some((_, part)) = BOTH.iter().find(|both| both.0 == name) {
+                sockets.open_both(config, &name, part)?;
                 continue;
             }
             let wanted = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, config.port(&name));
@@ -67,24 +70,25 @@ impl Sockets {
     }
 
     /// The same port on loopback and on the node's address.
-    fn open_registry(&mut self, config: &mut Config) -> Result<()> {
-        let named = |port: u16| {
-            move || {
-                format!(
-                    "listen on port {port} (registry): choose another with --port registry=N, or --without registry"
-                )
-            }
+    fn open_both(&mut self, config: &mut Config, name: &str, part: &str) -> Result<()> {
+        let refused = |port: u16| {
+            move || format!("listen on port {port} ({name}): choose another with --port {name}=N, or --without {part}")
         };
-        let wanted = config.port("registry");
+        let wanted = config.port(name);
         let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, wanted);
-        let listener = TcpListener::from(stream(local, false).with_context(named(wanted))?);
+        let listener = TcpListener::from(stream(local, false).with_context(refused(wanted))?);
         let port = listener.local_addr()?.port();
         if !config.node_ip.is_loopback() {
             let outside = SocketAddrV4::new(config.node_ip, port);
-            self.0.insert("registry-tls".into(), stream(outside, true).with_context(named(port))?);
+            self.0.insert(format!("{name}-tls"), stream(outside, true).with_context(refused(port))?);
         }
-        config.ports.insert("registry".into(), port);
-        self.0.insert("registry".into(), listener.into());
+        config.ports.insert(name.to_owned(), port);
+        self.0.insert(name.to_owned(), listener.into());
+        if name == "registry" { self.open_content(config) } else { Ok(()) }
+    }
+
+    /// Where the node takes content from the registry.
+    fn open_content(&mut self, config: &Config) -> Result<()> {
         let path = config.content_socket();
         let content = anew(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;

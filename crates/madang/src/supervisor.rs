@@ -54,11 +54,11 @@ enum User {
 const ROLES: &[Role] = &[
     Role { name: "control", sockets: &["api"], user: User::Control },
     Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp", "content"], user: User::Root },
-    Role { name: "edge", sockets: &["registry", "registry-tls"], user: User::Edge },
+    Role { name: "edge", sockets: &["registry", "registry-tls", "prometheus", "prometheus-tls"], user: User::Edge },
 ];
 
 /// The parts of the role edge.
-const EDGE: &[&str] = &["registry"];
+const EDGE: &[&str] = &["registry", "metrics"];
 
 const FIRST_RESTART: Duration = Duration::from_millis(100);
 const LAST_RESTART: Duration = Duration::from_secs(10);
@@ -96,6 +96,7 @@ fn prepare(config: &Config) -> Result<fs::File> {
         (config.data_dir.clone(), 0o755, None),
         (config.data_dir.join("store"), 0o700, Some(config.control_uid)),
         (config.data_dir.join("registry"), 0o700, Some(config.edge_uid)),
+        (config.data_dir.join("metrics"), 0o700, Some(config.edge_uid)),
         (config.run_dir.clone(), 0o755, None),
     ] {
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;

@@ -1,4 +1,4 @@
-//! Objects that every cluster has: the namespace of Madang's own Services, and who may use its registry.
+//! Objects that every cluster has: the namespace of Madang's own Services, and who may use its registry and metrics.
 //!
 //! They are made at start, and set right where somebody has changed them; what else stands in them is left alone.
 
@@ -67,24 +67,67 @@ fn objects(config: &Config) -> Vec<Value> {
     if config.with("registry") {
         objects.extend(registry(config));
     }
+    if config.with("metrics") {
+        objects.extend(metrics(config));
+    }
+    objects
+}
+
+/// A role over a resource of ours, given to everybody who has one of the usual roles.
+fn aggregated(name: &str, (group, resource): (&str, &str), verbs: &[&str], to: &str) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": name, "labels": {format!("rbac.authorization.k8s.io/aggregate-to-{to}"): "true"}},
+        "rules": [{"apiGroups": [group], "resources": [resource], "verbs": verbs}],
+    })
+}
+
+/// A Service in front of a port of this machine: its ports by name and number, all led to `port`.
+fn service(config: &Config, name: &str, ports: &[(&str, u16)], port: u16) -> [Value; 2] {
+    let at =
+        |(name, number): &(&str, u16)| json!({"name": name, "port": number, "targetPort": port, "protocol": "TCP"});
+    let behind = |(name, _): &(&str, u16)| json!({"name": name, "port": port, "protocol": "TCP"});
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"ports": ports.iter().map(at).collect::<Vec<_>>()},
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": name, "namespace": NAMESPACE,
+                "labels": {
+                    "kubernetes.io/service-name": name,
+                    "endpointslice.kubernetes.io/managed-by": "madang",
+                },
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [config.node_ip.to_string()], "conditions": {"ready": true}}],
+            "ports": ports.iter().map(behind).collect::<Vec<_>>(),
+        }),
+    ]
+}
+
+fn metrics(config: &Config) -> Vec<Value> {
+    let samples = (metrics::web::door::GROUP, "samples");
+    let mut objects = vec![
+        aggregated("madang:metrics:read", samples, &["get"], "view"),
+        aggregated("madang:metrics:write", samples, &["get", "create"], "edit"),
+        aggregated("madang:metrics:change", samples, &["get", "create", "delete"], "admin"),
+    ];
+    if !config.node_ip.is_loopback() {
+        objects.extend(service(config, "metrics", &[("https", 9090)], config.port("prometheus")));
+    }
     objects
 }
 
 fn registry(config: &Config) -> Vec<Value> {
-    let group = registry::auth::GROUP;
-    let role = |name: &str, verbs: &[&str], aggregate: &str| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": {
-                "name": name, "labels": {format!("rbac.authorization.k8s.io/aggregate-to-{aggregate}"): "true"},
-            },
-            "rules": [{"apiGroups": [group], "resources": ["repositories"], "verbs": verbs}],
-        })
-    };
+    let repositories = (registry::auth::GROUP, "repositories");
     let account = json!({"kind": "ServiceAccount", "name": LOGIN, "namespace": NAMESPACE});
     let mut objects = vec![
-        role("madang:registry:pull", &["get", "list"], "view"),
-        role("madang:registry:push", &["get", "list", "update", "delete"], "edit"),
+        aggregated("madang:registry:pull", repositories, &["get", "list"], "view"),
+        aggregated("madang:registry:push", repositories, &["get", "list", "update", "delete"], "edit"),
         bind(
             "madang:registry:nodes",
             "madang:registry:pull",
@@ -99,31 +142,8 @@ fn registry(config: &Config) -> Vec<Value> {
         bind("madang:registry:login", "madang:registry:push", account),
     ];
     if !config.node_ip.is_loopback() {
-        let port = config.port("registry");
-        objects.push(json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": "registry", "namespace": NAMESPACE},
-            "spec": {"ports": [
-                {"name": "https", "port": 443, "targetPort": port, "protocol": "TCP"},
-                {"name": "registry", "port": 5000, "targetPort": port, "protocol": "TCP"},
-            ]},
-        }));
-        objects.push(json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {
-                "name": "registry", "namespace": NAMESPACE,
-                "labels": {
-                    "kubernetes.io/service-name": "registry",
-                    "endpointslice.kubernetes.io/managed-by": "madang",
-                },
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [config.node_ip.to_string()], "conditions": {"ready": true}}],
-            "ports": [
-                {"name": "https", "port": port, "protocol": "TCP"},
-                {"name": "registry", "port": port, "protocol": "TCP"},
-            ],
-        }));
+        let ports = [("https", 443), ("registry", 5000)];
+        objects.extend(service(config, "registry", &ports, config.port("registry")));
     }
     objects
 }

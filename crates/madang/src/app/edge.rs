@@ -1,4 +1,4 @@
-//! The role `edge`: what faces users, in one unprivileged process. Now: the registry.
+//! The role `edge`: what faces users, in one unprivileged process. Now: the registry and metrics.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use image::{
     content::{self, Content},
     pull::Pull,
 };
+use metrics::Metrics;
 use registry::{
     Registry,
     auth::{Door, Guard},
@@ -28,15 +29,27 @@ use crate::{
     sockets::Sockets,
 };
 
-/// Starts everything; returns when the registry answers.
+/// Starts everything; returns when registry and metrics answer.
 pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result<Ready> {
     let files = pki::Files::of(config);
     let authority = files.read("ca.crt")?;
     let credentials =
         Credentials::Certificate { chain: files.read("edge/client.crt")?, key: files.read("edge/client.key")? };
     let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
+    let gate = Gate::new(client);
+    if config.with("metrics") {
+        let metrics = start_metrics(task, config).await?;
+        let local =
+            metrics::web::door::Door { gate: Some(gate.clone()), open: !config.loopback_auth, local_only: true };
+        listen_metrics(task, sockets.tcp("prometheus")?, None, metrics.clone(), local);
+        if sockets.has("prometheus-tls") {
+            let tls = server_tls(&files, &authority)?;
+            let outside = metrics::web::door::Door { gate: Some(gate.clone()), open: false, local_only: false };
+            listen_metrics(task, sockets.tcp("prometheus-tls")?, Some(tls), metrics, outside);
+        }
+    }
     if config.with("registry") {
-        let guard = Guard::new(Gate::new(client), REGISTRY)?;
+        let guard = Guard::new(gate, REGISTRY)?;
         let dir = config.data_dir.join("registry");
         let blobs = match config.only {
             // Without a node beside it, it keeps content itself.
@@ -52,11 +65,7 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         };
         listen(task, sockets.tcp("registry")?, None, registry.clone(), local);
         if sockets.has("registry-tls") {
-            let tls = serve::tls::server_config(
-                &files.read("edge/server.crt")?,
-                &files.read("edge/server.key")?,
-                Some(&authority),
-            )?;
+            let tls = server_tls(&files, &authority)?;
             let outside = Door { guard: Some(guard), anonymous_pull: false, local_only: false, scheme: "https" };
             listen(task, sockets.tcp("registry-tls")?, Some(tls), registry, outside);
         }
@@ -64,6 +73,35 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let (ready, answered) = tokio::sync::oneshot::channel();
     let _ = ready.send(());
     Ok(answered)
+}
+
+fn server_tls(files: &pki::Files, authority: &[u8]) -> Result<Arc<ServerConfig>> {
+    let (certificate, key) = (files.read("edge/server.crt")?, files.read("edge/server.key")?);
+    Ok(serve::tls::server_config(&certificate, &key, Some(authority))?)
+}
+
+/// Opens the samples of the cluster.
+async fn start_metrics(task: &Task, config: &Config) -> Result<Metrics> {
+    let mut settings = metrics::settings::Settings::new(config.data_dir.join("metrics"));
+    settings.web.remote_write_receiver = true;
+    settings.web.admin = true;
+    let opening = task.clone();
+    tokio::task::spawn_blocking(move || Metrics::open(&opening, settings)).await?
+}
+
+fn listen_metrics(
+    task: &Task,
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    metrics: Metrics,
+    door: metrics::web::door::Door,
+) {
+    let handler = move |request: http::Request<Body>| {
+        let (metrics, door) = (metrics.clone(), door.clone());
+        async move { metrics.answer(&door, request).await }
+    };
+    let listening = task.child("metrics listener");
+    task.spawn("listener", serve::http::serve(listening, listener, tls, Limits::default(), handler));
 }
 
 fn listen(task: &Task, listener: TcpListener, tls: Option<Arc<ServerConfig>>, registry: Registry, door: Door) {
