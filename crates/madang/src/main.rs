@@ -24,6 +24,8 @@ mod login;
 mod oci_runtime;
 mod pki;
 mod prometheus;
+#[expect(dead_code, reason = "`madang build` is to show itself by this")]
+mod progress;
 mod sockets;
 mod status;
 mod supervisor;
