@@ -4,6 +4,7 @@ mod bench;
 mod binary;
 mod conformance;
 mod distribution;
+mod fuzz;
 mod go;
 mod host;
 mod images;
@@ -39,6 +40,8 @@ enum Task {
     Conformance(conformance::Arguments),
     /// Measure the server against its targets and its peers
     Bench(bench::Arguments),
+    /// Feed readers of what strangers send with broken input, for longer than the tests do
+    Fuzz(fuzz::Arguments),
     /// Derive the API schema table of crate `api` from upstream's published definitions (needs Go)
     Schema(schema::Arguments),
     /// Make the images for tests and for the sample application, and print their archives
@@ -54,6 +57,7 @@ fn main() -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Conformance(arguments) => conformance::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Schema(arguments) => schema::run(&arguments),
         Task::Images => {
             for archive in images::all()? {

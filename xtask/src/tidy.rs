@@ -107,7 +107,7 @@ pub fn run() -> Result<()> {
     let mut wrong = layers(&metadata);
     wrong.extend(licences(&metadata));
     let mut files = Vec::new();
-    for dir in ["crates", "tests", "xtask", "benches"] {
+    for dir in ["crates", "tests", "fuzz", "xtask", "benches"] {
         sources(&host::root().join(dir), &mut files)?;
     }
     for file in &files {
@@ -166,7 +166,7 @@ fn layers(metadata: &Value) -> Vec<String> {
     let layer = |name: &str| LAYERS.iter().position(|layer| layer.contains(&name));
     let mut wrong = Vec::new();
     for (name, dependencies) in members(metadata) {
-        if matches!(name, "xtask" | "e2e") {
+        if matches!(name, "xtask" | "e2e" | "fuzz") {
             continue;
         }
         let Some(own) = layer(name) else {

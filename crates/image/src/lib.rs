@@ -29,6 +29,8 @@ pub mod unpack;
 
 mod tar;
 
+pub mod probe;
+
 pub use image::{Image, Snapshot};
 pub use store::{Options, Store};
 pub use unpack::Unpacker;
