@@ -2,6 +2,7 @@
 //!
 //! A figure that falls short is printed as such and fails nothing: times depend on the machine, and people judge them.
 
+mod images;
 mod memory;
 mod peers;
 mod report;
@@ -41,6 +42,8 @@ pub struct Arguments {
 enum Area {
     /// Starting, memory, pods and the API server
     Start,
+    /// Pushing to and pulling from the registry
+    Images,
 }
 
 impl Arguments {
@@ -64,6 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let load = Load::build(&output)?;
     match arguments.area {
         Area::Start => start::run(arguments, &madang, &load, &output),
+        Area::Images => images::run(arguments, &madang, &load, &output),
     }
 }
 

@@ -26,6 +26,7 @@ pub struct Server {
     madang: PathBuf,
     log: PathBuf,
     link: String,
+    address: String,
     child: Option<Child>,
 }
 
@@ -38,11 +39,11 @@ impl Server {
         let dir = std::env::temp_dir().join(&name);
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         let log = output.join("server.log");
-        let server = Self { name, dir, madang: madang.to_owned(), log, link, child: None };
         // Addresses set aside for tests between networks (RFC 2544), another pair for each process.
         let block = (id % 0x4000) * 4;
         let address = |last: u32| format!("198.{}.{}.{}", 18 + (block >> 16), block >> 8 & 0xff, (block & 0xff) + last);
         let (near, far) = (address(1), address(2));
+        let server = Self { name, dir, madang: madang.to_owned(), log, link, address: far.clone(), child: None };
         let ip = |arguments: &[&str]| host::run(Command::new("ip").args(arguments));
         let (name, link) = (&server.name, &server.link);
         ip(&["netns", "add", name])?;
@@ -121,6 +122,16 @@ impl Server {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
         command
+    }
+
+    /// The program itself, where the server's addresses are.
+    pub fn madang(&self) -> Command {
+        self.inside(&self.madang)
+    }
+
+    /// The address by which others reach the place.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The administrator's.

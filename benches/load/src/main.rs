@@ -1,4 +1,4 @@
-//! Load on a Kubernetes API server, on etcd and on a disk, measured from the client's side.
+//! Load on a Kubernetes API server, on etcd, on a registry and on a disk, measured from the client's side.
 //!
 //! Each command does one thing, checks every answer, and prints one JSON object on standard output: `cargo xtask bench`
 //! makes tables of them. The client is made to cost little, since it shares the machine with what it measures: one
@@ -11,6 +11,8 @@
 //! load running    pods one after the other, POST to Running         p50, p99
 //! load together   N pods at once, until all of them run             seconds
 //! load puts       bare puts to etcd over gRPC                       rate, p50, p99
+//! load push       an image to a registry                            seconds, bytes
+//! load pull       the same from it, by N clients                    seconds, bytes
 //! load sync       append and fdatasync                              p50, p99
 //! ```
 
@@ -20,14 +22,15 @@ mod disk;
 mod etcd;
 mod kubeconfig;
 mod pods;
+mod registry;
 mod samples;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Load on a Kubernetes API server, on etcd and on a disk.
+/// Load on a Kubernetes API server, on etcd, on a registry and on a disk.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -41,6 +44,28 @@ pub enum Filling {
     Configmaps,
     /// Pods that no node fits
     Pods,
+}
+
+/// A registry.
+#[derive(Args)]
+struct Registry {
+    /// Its address, HOST:PORT
+    host: String,
+    /// Over TLS, whatever certificate it shows
+    #[arg(long)]
+    tls: bool,
+    /// USER:PASSWORD in base64
+    #[arg(long)]
+    basic: Option<String>,
+    /// The repository
+    #[arg(long, default_value = "bench/image")]
+    name: String,
+}
+
+impl Registry {
+    fn place(&self) -> registry::Registry {
+        registry::Registry { host: self.host.clone(), tls: self.tls, basic: self.basic.clone() }
+    }
 }
 
 #[derive(Subcommand)]
@@ -95,6 +120,26 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
+    /// Push an image of made-up layers
+    Push {
+        #[command(flatten)]
+        registry: Registry,
+        #[arg(long, default_value_t = 5)]
+        layers: usize,
+        /// Bytes of a layer
+        #[arg(long, default_value_t = 100_000_000)]
+        size: usize,
+        /// Images of different seeds have nothing in common
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Pull the image, and throw it away
+    Pull {
+        #[command(flatten)]
+        registry: Registry,
+        #[arg(long, default_value_t = 1)]
+        clients: usize,
+    },
     /// Append to a preallocated file in a directory and sync each time
     Sync {
         dir: PathBuf,
@@ -120,6 +165,10 @@ async fn main() -> Result<()> {
             pods::together(&kubeconfig::read(&kubeconfig)?, &image, count, delete).await?
         }
         Command::Puts { endpoint, connections, seconds } => etcd::puts(endpoint, connections, seconds).await?,
+        Command::Push { registry, layers, size, seed } => {
+            registry::push(&registry.place(), &registry.name, layers, size, seed).await?
+        }
+        Command::Pull { registry, clients } => registry::pull(&registry.place(), &registry.name, clients).await?,
         Command::Sync { dir, times } => disk::sync(&dir, times)?,
     };
     println!("{measured}");

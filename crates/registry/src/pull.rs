@@ -1,15 +1,13 @@
 //! Manifests and blobs on their way out.
 //!
-//! Blobs are read in small pieces, each only when the client has taken the one before, so that a slow client costs no
-//! memory. What the kernel has in memory is read at once, the rest away from the event loop.
+//! Blobs go out as `serve::file` sends files: a slow client costs no memory.
 
-use std::{fs::File, io::IoSliceMut, os::fd::AsFd, sync::Arc};
+use std::fs::File;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use oci::{Digest, distribution as codes};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use serve::{Body, body};
+use serve::{Body, body, file};
 
 use crate::{
     answer::{Answer, CONTENT_DIGEST, Refusal, respond},
@@ -20,8 +18,6 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Bytes read at a time.
-const PIECE: usize = 128 << 10;
 /// What has a digest never changes.
 const FOR_EVER: &str = "max-age=31536000";
 
@@ -124,7 +120,7 @@ pub(crate) async fn blob(asked: &Asked<'_>, name: &str, digest: &Digest) -> Answ
     };
     let mut response = respond(status, &headers, Bytes::new());
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(end - from));
-    *response.body_mut() = if asked.head() { body::empty() } else { content(file, from, end) };
+    *response.body_mut() = if asked.head() { body::empty() } else { file::part(asked.parts, file, from, end) };
     Ok(response)
 }
 
@@ -180,41 +176,6 @@ impl Range {
             _ => Self::Whole,
         }
     }
-}
-
-/// Bytes `from..end` of a file, as they are asked for.
-fn content(file: File, from: u64, end: u64) -> Body {
-    let file = Arc::new(file);
-    let pieces = futures::stream::try_unfold(from, move |at| {
-        let file = file.clone();
-        async move {
-            if at >= end {
-                return Ok(None);
-            }
-            let wanted = PIECE.min(usize::try_from(end - at).unwrap_or(PIECE));
-            let piece = match read(&file, at, wanted, ReadWriteFlags::NOWAIT) {
-                Ok(piece) => piece,
-                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                    let reading = move || read(&file, at, wanted, ReadWriteFlags::empty());
-                    tokio::task::spawn_blocking(reading).await.map_err(std::io::Error::other)??
-                }
-                Err(error) => return Err(body::Error::from(std::io::Error::from(error))),
-            };
-            if piece.is_empty() {
-                return Err("the blob is shorter than it was".into());
-            }
-            let next = at + piece.len() as u64;
-            Ok(Some((piece, next)))
-        }
-    });
-    body::stream(pieces)
-}
-
-fn read(file: impl AsFd, at: u64, wanted: usize, how: ReadWriteFlags) -> Result<Bytes, Errno> {
-    let mut piece = BytesMut::zeroed(wanted);
-    let length = preadv2(file, &mut [IoSliceMut::new(&mut piece)], at, how)?;
-    piece.truncate(length);
-    Ok(piece.freeze())
 }
 
 /// An answer whose body is made elsewhere.

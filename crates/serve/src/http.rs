@@ -24,7 +24,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::body::Body;
+use crate::{
+    body::Body,
+    file::{Outlet, Plain},
+};
 
 /// Who is at the other end of the connection: in the extensions of every request.
 #[derive(Clone, Debug)]
@@ -95,7 +98,8 @@ where
                 certificates: certificates.into(),
             };
             let Some(acceptor) = acceptor else {
-                return requests(&connection, socket, peer(Vec::new()), limits, handler).await;
+                let (socket, outlet) = Plain::new(socket);
+                return requests(&connection, socket, peer(Vec::new()), Some(outlet), limits, handler).await;
             };
             match tokio::time::timeout(limits.handshake, acceptor.accept(socket)).await {
                 Err(_) => tracing::debug!(%address, "tls handshake took too long"),
@@ -103,7 +107,7 @@ where
                 Ok(Ok(stream)) => {
                     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let shown = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
-                    requests(&connection, stream, peer(shown), limits, handler).await;
+                    requests(&connection, stream, peer(shown), None, limits, handler).await;
                 }
             }
         });
@@ -121,12 +125,12 @@ where
         let (handler, connection) = (handler.clone(), task.clone());
         task.spawn("connection", async move {
             let peer = Peer { address: None, local: None, certificates: Arc::from([]) };
-            requests(&connection, socket, peer, limits, handler).await;
+            requests(&connection, socket, peer, None, limits, handler).await;
         });
     }
 }
 
-async fn requests<S, H, F>(task: &Task, stream: S, peer: Peer, limits: Limits, handler: H)
+async fn requests<S, H, F>(task: &Task, stream: S, peer: Peer, outlet: Option<Outlet>, limits: Limits, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Body>) -> F + Clone + Send + 'static,
@@ -148,6 +152,9 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(peer.clone());
+        if let Some(outlet) = &outlet {
+            parts.extensions.insert(outlet.clone());
+        }
         let answer = handler(Request::from_parts(parts, body.map_err(Into::into).boxed_unsync()));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });

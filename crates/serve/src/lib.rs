@@ -9,6 +9,7 @@
 //! Nothing here knows what is served.
 
 pub mod body;
+pub mod file;
 pub mod http;
 pub mod stream;
 pub mod tls;

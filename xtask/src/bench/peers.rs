@@ -171,3 +171,57 @@ impl<'a> Engine<'a> {
         Ok(took)
     }
 }
+
+/// Debian's registry, which is distribution 2.8.
+pub const REGISTRY: &[host::Package] = &[("docker-registry", "/usr/bin/docker-registry")];
+
+/// A docker-registry with its content in a directory, over plain HTTP or with a certificate.
+pub struct DockerRegistry {
+    child: Child,
+    /// Where it answers.
+    pub host: String,
+}
+
+impl DockerRegistry {
+    /// Starts it; `certificate` is a chain and its key.
+    pub fn start(server: &Server, port: u16, certificate: Option<(&Path, &Path)>) -> Result<Self> {
+        let dir = server.scratch("docker-registry")?;
+        let host = format!("127.0.0.1:{port}");
+        let config = dir.join(format!("{port}.yml"));
+        fs::write(
+            &config,
+            "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {}}\n",
+        )?;
+        let log = fs::File::create(dir.join(format!("{port}.log")))?;
+        let mut command = server.inside(Path::new("/usr/bin/docker-registry"));
+        command.arg("serve").arg(&config).env("REGISTRY_HTTP_ADDR", &host);
+        command.env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", dir.join("data"));
+        if let Some((chain, key)) = certificate {
+            command.env("REGISTRY_HTTP_TLS_CERTIFICATE", chain).env("REGISTRY_HTTP_TLS_KEY", key);
+        }
+        let child = command.stdout(log.try_clone()?).stderr(log).spawn().context("start docker-registry")?;
+        let registry = Self { child, host };
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let started = Instant::now();
+        let url = format!("{scheme}://{}/v2/", registry.host);
+        while host::output(server.inside(Path::new("curl")).args(["--insecure", "--silent", "--fail", &url])).is_err() {
+            if started.elapsed() > PATIENCE {
+                bail!("docker-registry does not answer: {}", dir.display());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(registry)
+    }
+
+    /// Its process.
+    pub fn processes(&self) -> Vec<Process> {
+        memory::family(self.child.id())
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,282 @@
+//! Images pushed to and pulled from a registry, whose bytes cost the client as little as can be.
+//!
+//! Layers are made up before the clock runs, and incompressible; each goes over a connection of its own. What is pulled is
+//! counted and thrown away.
+
+use std::{fmt::Write as _, sync::Arc, time::Instant};
+
+use anyhow::{Context, Result, bail};
+use ring::digest::{SHA256, digest};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// Bytes read at a time.
+const PIECE: usize = 256 << 10;
+
+/// Where a registry is, and how it is spoken to.
+#[derive(Clone)]
+pub struct Registry {
+    /// Its address, `HOST:PORT`.
+    pub host: String,
+    /// Over TLS, whatever certificate it shows: it is a measurement's own.
+    pub tls: bool,
+    /// `USER:PASSWORD` in base64, as the header has it.
+    pub basic: Option<String>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+struct Connection {
+    stream: BufReader<Box<dyn Stream>>,
+    head: String,
+}
+
+struct Answer {
+    code: u16,
+    length: usize,
+    location: String,
+}
+
+impl Connection {
+    async fn open(registry: &Registry) -> Result<Self> {
+        let socket =
+            TcpStream::connect(&registry.host).await.with_context(|| format!("connect to {}", registry.host))?;
+        socket.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = if registry.tls {
+            let name = ServerName::try_from("localhost")?;
+            Box::new(TlsConnector::from(trusting()?).connect(name, socket).await.context("shake hands")?)
+        } else {
+            Box::new(socket)
+        };
+        let mut head = format!("Host: {}\r\n", registry.host);
+        if let Some(basic) = &registry.basic {
+            write!(head, "Authorization: Basic {basic}\r\n")?;
+        }
+        Ok(Self { stream: BufReader::with_capacity(PIECE, stream), head })
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Answer> {
+        let kind = match kind {
+            "" => String::new(),
+            kind if method == "GET" => format!("Accept: {kind}\r\n"),
+            kind => format!("Content-Type: {kind}\r\n"),
+        };
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\n{}{kind}Content-Length: {length}\r\n\r\n", self.head);
+        self.stream.get_mut().write_all(head.as_bytes()).await?;
+        self.stream.get_mut().write_all(body).await?;
+        self.stream.get_mut().flush().await?;
+        let mut answer = Answer { code: 0, length: 0, location: String::new() };
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.stream.read_line(&mut line).await? == 0 {
+                bail!("{method} {path}: the connection was closed");
+            }
+            let text = line.trim_end();
+            if answer.code == 0 {
+                answer.code = text.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status line")?;
+                continue;
+            }
+            let Some((name, value)) = text.split_once(':') else { return Ok(answer) };
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => answer.length = value.trim().parse()?,
+                "location" => answer.location = value.trim().to_owned(),
+                _ => {}
+            }
+        }
+    }
+
+    /// The same where the answer must have this code and its body matters to nobody.
+    async fn expect(&mut self, code: u16, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<String> {
+        let answer = self.ask(method, path, kind, body).await?;
+        let mut rest = vec![0; answer.length];
+        self.stream.read_exact(&mut rest).await?;
+        if answer.code != code {
+            bail!("{method} {path}: {}: {}", answer.code, String::from_utf8_lossy(&rest));
+        }
+        Ok(answer.location)
+    }
+
+    async fn push(&mut self, name: &str, digest: &str, bytes: &[u8]) -> Result<()> {
+        let location = self.expect(202, "POST", &format!("/v2/{name}/blobs/uploads/"), "", b"").await?;
+        // An address with a host is one of this registry.
+        let path = match location.split_once("://") {
+            Some((_, rest)) => &rest[rest.find('/').unwrap_or(0)..],
+            None => &location,
+        };
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{mark}digest={digest}");
+        self.expect(201, "PUT", &path, "application/octet-stream", bytes).await.map(drop)
+    }
+
+    /// Reads a body and forgets it.
+    async fn drain(&mut self, path: &str) -> Result<usize> {
+        let answer = self.ask("GET", path, "", b"").await?;
+        if answer.code != 200 {
+            bail!("GET {path}: {}", answer.code);
+        }
+        let mut left = answer.length;
+        let mut piece = vec![0; PIECE];
+        while left > 0 {
+            let buffered = self.stream.buffer().len().min(left);
+            if buffered > 0 {
+                self.stream.consume(buffered);
+                left -= buffered;
+                continue;
+            }
+            let wanted = left.min(PIECE);
+            let read = self.stream.get_mut().read(&mut piece[..wanted]).await?;
+            if read == 0 {
+                bail!("GET {path}: the connection was closed with {left} bytes to come");
+            }
+            left -= read;
+        }
+        Ok(answer.length)
+    }
+}
+
+/// Pushes an image whose layers nobody has seen: `seed` tells them from those of other turns.
+pub async fn push(registry: &Registry, name: &str, layers: usize, size: usize, seed: u64) -> Result<Value> {
+    let contents: Vec<Vec<u8>> = (0..layers as u64).map(|layer| noise(size, seed * 1000 + layer)).collect();
+    let digests: Vec<String> = contents.iter().map(|content| name_of(content)).collect();
+    let ids = digests.clone();
+    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}});
+    let config = serde_json::to_vec(&config)?;
+    let described = |kind: &str, digest: &str, size: usize| json!({"mediaType": kind, "digest": digest, "size": size});
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": described(CONFIG, &name_of(&config), config.len()),
+        "layers": digests.iter().map(|digest| described(LAYER, digest, size)).collect::<Vec<_>>(),
+    });
+    let manifest = serde_json::to_vec(&manifest)?;
+    let started = Instant::now();
+    let pushes = contents.into_iter().zip(digests).map(|(content, digest)| {
+        let (registry, name) = (registry.clone(), name.to_owned());
+        tokio::spawn(async move { Connection::open(&registry).await?.push(&name, &digest, &content).await })
+    });
+    for push in pushes.collect::<Vec<_>>() {
+        push.await??;
+    }
+    let mut connection = Connection::open(registry).await?;
+    connection.push(name, &name_of(&config), &config).await?;
+    connection.expect(201, "PUT", &format!("/v2/{name}/manifests/latest"), MANIFEST, &manifest).await?;
+    Ok(json!({ "seconds": started.elapsed().as_secs_f64(), "bytes": layers * size }))
+}
+
+/// Pulls an image by so many clients at a time.
+pub async fn pull(registry: &Registry, name: &str, clients: usize) -> Result<Value> {
+    let started = Instant::now();
+    let pulls = (0..clients).map(|_| {
+        let (registry, name) = (registry.clone(), name.to_owned());
+        tokio::spawn(async move { pull_one(&registry, &name).await })
+    });
+    let mut bytes = 0;
+    for pull in pulls.collect::<Vec<_>>() {
+        bytes += pull.await??;
+    }
+    Ok(json!({ "seconds": started.elapsed().as_secs_f64(), "bytes": bytes }))
+}
+
+async fn pull_one(registry: &Registry, name: &str) -> Result<usize> {
+    let mut connection = Connection::open(registry).await?;
+    let path = format!("/v2/{name}/manifests/latest");
+    let answer = connection.ask("GET", &path, MANIFEST, b"").await?;
+    let mut manifest = vec![0; answer.length];
+    connection.stream.read_exact(&mut manifest).await?;
+    if answer.code != 200 {
+        bail!("GET {path}: {}", answer.code);
+    }
+    let manifest: Value = serde_json::from_slice(&manifest)?;
+    let mut bytes = 0;
+    for layer in manifest["layers"].as_array().context("no layers")? {
+        let digest = layer["digest"].as_str().context("no digest")?;
+        bytes += connection.drain(&format!("/v2/{name}/blobs/{digest}")).await?;
+    }
+    Ok(bytes)
+}
+
+/// Bytes that no compression makes fewer (SplitMix64).
+fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let words = std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)).to_le_bytes()
+    });
+    let mut bytes = Vec::with_capacity(size + 8);
+    for word in words.take(size.div_ceil(8)) {
+        bytes.extend_from_slice(&word);
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+fn name_of(content: &[u8]) -> String {
+    let mut name = String::from("sha256:");
+    for byte in digest(&SHA256, content).as_ref() {
+        write!(name, "{byte:02x}").expect("strings take everything");
+    }
+    name
+}
+
+/// Takes any certificate.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn trusting() -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+    Ok(Arc::new(config.with_no_client_auth()))
+}
