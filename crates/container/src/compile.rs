@@ -55,6 +55,8 @@ pub enum Rootfs<'a> {
         upper: &'a FilePath,
         /// The overlay's own.
         work: &'a FilePath,
+        /// Further mount options.
+        options: &'a [String],
     },
 }
 
@@ -138,12 +140,12 @@ fn root(spec: &Spec, rootfs: Rootfs<'_>) -> Result<Root, Error> {
     }
     let overlay = match rootfs {
         Rootfs::Directory => None,
-        Rootfs::Overlay { lowers, upper, work } => {
+        Rootfs::Overlay { lowers, upper, work, options } => {
             if lowers.is_empty() || lowers.len() > 128 {
                 return invalid(format!("an overlay of {} layers: 1 to 128 can be mounted", lowers.len()));
             }
             let lowers = lowers.iter().map(|lower| text(lower)).collect::<Result<_, _>>()?;
-            Some(Overlay { lowers, upper: text(upper)?, work: text(work)?, options: Vec::new() })
+            Some(Overlay { lowers, upper: text(upper)?, work: text(work)?, options: options.to_vec() })
         }
     };
     Ok(Root { path: text(root.path())?, readonly: root.readonly().unwrap_or(false), overlay })

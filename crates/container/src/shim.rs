@@ -164,6 +164,8 @@ pub enum Rootfs {
         upper: PathBuf,
         /// The overlay's own directory, on the same file system.
         work: PathBuf,
+        /// Further mount options, such as `volatile`.
+        options: Vec<String>,
     },
 }
 
@@ -552,7 +554,7 @@ fn take_error(error: &mut Error) -> Error {
 fn rootfs_of(rootfs: &Rootfs) -> compile::Rootfs<'_> {
     match rootfs {
         Rootfs::Directory => compile::Rootfs::Directory,
-        Rootfs::Overlay { lowers, upper, work } => compile::Rootfs::Overlay { lowers, upper, work },
+        Rootfs::Overlay { lowers, upper, work, options } => compile::Rootfs::Overlay { lowers, upper, work, options },
     }
 }
 

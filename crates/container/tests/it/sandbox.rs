@@ -172,7 +172,7 @@ impl Sandbox {
         let (upper, work) = (self.path(&format!("{id}-upper")), self.path(&format!("{id}-work")));
         fs::create_dir_all(&upper).unwrap();
         fs::create_dir_all(&work).unwrap();
-        Rootfs::Overlay { lowers: vec![self.path("image"), self.path("below")], upper, work }
+        Rootfs::Overlay { lowers: vec![self.path("image"), self.path("below")], upper, work, options: Vec::new() }
     }
 
     pub fn stdio(&self, id: &str) -> Stdio {
