@@ -280,7 +280,8 @@ impl Pods {
         let mut orphans: HashMap<String, String> = HashMap::new();
         for sandbox in self.shared.runtime.list_sandboxes() {
             let config = &sandbox.record.config;
-            if !known.contains(&config.uid) {
+            // Those of builds are no pods'.
+            if !known.contains(&config.uid) && !config.uid.starts_with(runtime::steps::UID_PREFIX) {
                 orphans.insert(config.uid.clone(), config.namespace.clone());
             }
         }

@@ -144,6 +144,7 @@ pub fn describe(
         attempt,
         hostname: if host_network && spec.hostname_override.is_none() { node_hostname.to_owned() } else { hostname },
         host_network,
+        no_network: false,
         pid,
         ipc: if spec.host_ipc == Some(true) { Sharing::Node } else { Sharing::Pod },
         own_users: spec.host_users == Some(false) && !host_network,

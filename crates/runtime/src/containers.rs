@@ -15,7 +15,7 @@ use container::{
     cgroup::Group,
     shim::{self, Exec, LogFile, Rootfs, Stdio},
 };
-use image::Image;
+use image::{Image, Snapshot};
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Process};
 
 use crate::{
@@ -91,7 +91,8 @@ impl Runtime {
         tracing::debug!(container = id, prepared = ?began.elapsed(), "container");
         let Prepared { record, spec, stdio } = prepared;
         lock(&sandbox.containers).insert(id.clone(), Arc::new(Container::new(record.clone())));
-        let rootfs = Rootfs::Overlay { lowers: snapshot.lowers, upper: snapshot.upper, work: snapshot.work };
+        let Snapshot { lowers, upper, work } = snapshot;
+        let rootfs = Rootfs::Overlay { lowers, upper, work, options: Vec::new() };
         if let Err(error) = shim.create(&id, &spec, &rootfs, &stdio).await {
             self.discard(&sandbox, &id).await;
             return Err(error).context("create container");
@@ -434,7 +435,7 @@ pub fn image_config(image: &Image) -> ImageConfig {
     }
 }
 
-fn seccomp_of(config: &ContainerConfig, capabilities: &BTreeSet<String>) -> Result<Option<LinuxSeccomp>> {
+pub(crate) fn seccomp_of(config: &ContainerConfig, capabilities: &BTreeSet<String>) -> Result<Option<LinuxSeccomp>> {
     if config.security.privileged {
         return Ok(None);
     }
@@ -505,7 +506,7 @@ pub fn signal_number(text: &str) -> Result<i32> {
 }
 
 /// Device nodes of a container: all of the machine's for a privileged one, else those asked for.
-fn device_nodes(config: &ContainerConfig) -> Result<Vec<DeviceNode>> {
+pub(crate) fn device_nodes(config: &ContainerConfig) -> Result<Vec<DeviceNode>> {
     let mut nodes = Vec::new();
     if config.security.privileged {
         all_devices(Path::new("/dev"), &mut nodes);

@@ -74,6 +74,9 @@ pub struct SandboxConfig {
     pub hostname: String,
     /// Whether it lives in the machine's network.
     pub host_network: bool,
+    /// Whether its network is one of its own in which nothing but itself can be reached. Not with `host_network`.
+    #[serde(default)]
+    pub no_network: bool,
     /// Process ids: `Container`, `Pod` (shared) or `Node`.
     pub pid: Sharing,
     /// System V IPC and `/dev/shm`: `Pod` or `Node`.

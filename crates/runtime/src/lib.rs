@@ -17,6 +17,7 @@ pub mod service;
 
 mod containers;
 mod sandboxes;
+pub mod steps;
 
 pub mod address;
 pub mod files;

@@ -41,7 +41,7 @@ impl Runtime {
     /// Makes a sandbox: group, shim with namespaces, network.
     pub async fn run_pod_sandbox(&self, config: SandboxConfig) -> Result<SandboxRecord> {
         let name = format!("{}/{}", config.namespace, config.name);
-        let ip = match config.host_network {
+        let ip = match config.host_network || config.no_network {
             true => None,
             false => {
                 let mut pool = lock(&self.0.pool);
