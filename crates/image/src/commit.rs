@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Writes a directory as a blob; returns the blob and the digest of the archive in it.
-    fn archive(&self, directory: OwnedFd, options: &TreeOptions) -> anyhow::Result<(Address, Digest)> {
+    pub(crate) fn archive(&self, directory: OwnedFd, options: &TreeOptions) -> anyhow::Result<(Address, Digest)> {
         let temporary = TemporaryFile(self.files().temporary());
         let file = OpenOptions::new().write(true).create_new(true).mode(0o444).open(&temporary.0)?;
         let mut output =
@@ -119,6 +119,11 @@ impl Store {
         }
         Ok((Address { digest: digest.clone(), size }, digest))
     }
+}
+
+/// Writes a directory as an archive. Returns how many entries were written. Blocks the thread.
+pub fn write_tree(directory: OwnedFd, options: &TreeOptions, output: impl Write) -> anyhow::Result<u64> {
+    tree::write(directory, options, output)
 }
 
 /// Writes on, and knows the digest and length of what passed.

@@ -4,6 +4,7 @@
 //! DIR/blobs/sha256/HEX     content, mode 0444, never changed
 //!    /layers/N/fs          an unpacked layer: N is short, because mount options are bounded
 //!             /layer.json  its chain id, diff id, size
+//!             /draft       a builder keeps it (see [`drafts`])
 //!    /images/HEX           an image by its id: manifest, blobs, chain ids
 //!    /names/HEX            a name (HEX is its hash) and the image that it leads to
 //!    /snapshots/ID/{upper,work,snapshot.json}
@@ -34,6 +35,7 @@ use crate::{
     unpack::{Limits, Unpacker},
 };
 
+pub mod drafts;
 mod files;
 mod layers;
 mod records;
@@ -393,8 +395,14 @@ impl Store {
             let mut bytes = 0;
             for chain in state.unreferenced_layers() {
                 let Some(layer) = state.layers.get(&chain) else { continue };
-                store.0.files.discard(&store.0.files.layer(layer.number))?;
-                bytes += layer.record.bytes;
+                let directory = store.0.files.layer(layer.number);
+                if state.drafts.contains(&layer.number) {
+                    // No image has it any more; a builder still has.
+                    std::fs::remove_file(directory.join(files::LAYER)).context("remove a layer's record")?;
+                } else {
+                    store.0.files.discard(&directory)?;
+                    bytes += layer.record.bytes;
+                }
                 state.layers.remove(&chain);
             }
             drop(state);

@@ -58,6 +58,9 @@ pub struct Limits {
     pub path: u64,
     /// Bytes of an extended attribute's value: the kernel's own bound.
     pub xattr: u64,
+    /// Whether it is an archive like any other, in which names that mark layers' removals mean nothing.
+    #[serde(default)]
+    pub plain: bool,
 }
 
 impl Default for Limits {
@@ -71,6 +74,7 @@ impl Default for Limits {
             header: 1 << 20,
             path: 4095,
             xattr: 64 << 10,
+            plain: false,
         }
     }
 }
@@ -121,6 +125,9 @@ pub enum Error {
     /// This machine's fault: no space, no rights.
     #[error("{0}")]
     Machine(String),
+    /// No archive: not even its first entry could be read, or it has none. Told of plain archives only.
+    #[error("no archive: {0}")]
+    NotArchive(String),
 }
 
 /// Lists of paths, which need not be text, as JSON.

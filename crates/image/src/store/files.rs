@@ -28,6 +28,10 @@ pub(super) const NAMES: &str = "names";
 pub(super) const LAYERS: &str = "layers";
 /// Directory of snapshots.
 pub(super) const SNAPSHOTS: &str = "snapshots";
+/// In a layer's directory: a builder keeps it.
+pub(super) const DRAFT: &str = "draft";
+/// In a layer's directory: an image has it, and this is its record.
+pub(super) const LAYER: &str = "layer.json";
 const BLOBS: &str = "blobs";
 const TEMPORARY: &str = "tmp";
 const TRASH: &str = "trash";

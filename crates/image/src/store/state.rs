@@ -26,6 +26,8 @@ pub(super) struct State {
     pub names: BTreeMap<String, Digest>,
     pub layers: Layers,
     pub next_layer: u64,
+    /// Numbers of layers that a builder keeps, whether or not an image has them too.
+    pub drafts: HashSet<u64>,
     pub snapshots: HashMap<String, SnapshotRecord>,
     /// How many pulls and loads hold a blob or chain.
     leases: HashMap<Digest, usize>,
@@ -54,10 +56,15 @@ impl State {
             let read = || -> anyhow::Result<LayerRecord> {
                 Ok(serde_json::from_slice(&std::fs::read(entry.path().join("layer.json"))?)?)
             };
+            let draft = entry.path().join(files::DRAFT).exists();
+            if draft {
+                state.drafts.insert(number);
+            }
             match read() {
                 Ok(record) => {
                     state.layers.insert(record.chain.clone(), Layer { number, record });
                 }
+                Err(_) if draft => {}
                 Err(error) => {
                     tracing::warn!(layer = %entry.path().display(), %error, "layer without a record is removed");
                     files.discard(&entry.path())?;

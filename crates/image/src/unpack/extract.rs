@@ -51,7 +51,16 @@ pub(super) fn extract(input: impl Read, root: &OwnedFd, limits: &Limits) -> Resu
         implied: HashSet::from([Vec::new()]),
         times: Vec::new(),
     };
-    while let Some(entry) = archive.next_entry().map_err(archive_error)? {
+    let mut first = limits.plain;
+    loop {
+        let entry = match archive.next_entry() {
+            Ok(Some(entry)) => entry,
+            Ok(None) if first => return Err(Error::NotArchive("it has no entry".into())),
+            Ok(None) => break,
+            Err(error) if first => return Err(Error::NotArchive(error.to_string())),
+            Err(error) => return Err(archive_error(error)),
+        };
+        first = false;
         extraction.entry(&entry, &mut archive)?;
     }
     let layer = archive.into_rest().map_err(archive_error)?;
@@ -94,6 +103,10 @@ impl Extraction<'_> {
             };
         }
         let (parent_path, name) = split(&path);
+        if self.limits.plain {
+            let parent = self.parent(parent_path)?;
+            return self.place(entry, archive, &parent, &path, name);
+        }
         let notes = |path: &[u8]| path.split(|&byte| byte == b'/').any(|part| part.starts_with(WHITEOUT_META));
         if notes(parent_path) {
             return Ok(());
@@ -110,9 +123,20 @@ impl Extraction<'_> {
             return self.whiteout(&path, parent_path, hidden);
         }
         let parent = self.parent(parent_path)?;
-        self.make(entry, archive, &parent, &path, name).map_err(|failure| match failure {
+        self.place(entry, archive, &parent, &path, name)
+    }
+
+    fn place<R: io::BufRead>(
+        &mut self,
+        entry: &Entry,
+        archive: &mut Archive<R>,
+        parent: &OwnedFd,
+        path: &[u8],
+        name: &[u8],
+    ) -> Result<(), Error> {
+        self.make(entry, archive, parent, path, name).map_err(|failure| match failure {
             Failure::Archive(error) => archive_error(error),
-            Failure::Io(error) => classify(error, Some(&path)),
+            Failure::Io(error) => classify(error, Some(path)),
             Failure::Refused(error) => error,
         })
     }
