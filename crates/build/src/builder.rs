@@ -1,13 +1,46 @@
 //! The builder: one for a machine, shared by all who ask it for builds.
+//!
+//! ```text
+//! Request ─ contexts opened, Dockerfile read ─ plan ─ images fetched ─ solve ─ export ─► Built
+//!    └ dropped, or its reader gone: what runs is ended, what was begun is removed
+//! ```
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
+use anyhow::{Context as _, anyhow};
+use image::{
+    Image,
+    pull::{self, Pull, Registries, Trust},
+};
+use jiff::Timestamp;
+use oci::Reference;
 use runtime::Runtime;
 use task::Task;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::{
-    progress::Progress,
-    request::{Built, Error, Request},
+    cache::{Cache, Prune},
+    client::Client,
+    content::Memory,
+    context::{self, Ground, Opened},
+    dockerfile,
+    export::{self, Export},
+    plan::{self, Plan, Platform},
+    progress::{Event, Outcome, Progress, Status, Vertex},
+    request::{Built, Context, Error, Options, Request},
+    run::{Sandboxes, remove_leftovers},
+    solve::{Solve, own_platform},
+    source::Fetching,
+    tree::Tree,
+    trust,
 };
 
 /// What a builder is given.
@@ -16,21 +49,43 @@ pub struct Settings {
     /// Its directory, on the same file system as the image store: cache, what is under way.
     pub dir: PathBuf,
     /// Mirrors, certificates and credentials of this machine.
-    pub registries: Arc<::image::pull::Registries>,
+    pub registries: Arc<Registries>,
     /// Whether steps and downloads get the machine's certificate authorities and proxies.
-    pub trust: ::image::pull::Trust,
+    pub trust: Trust,
     /// Steps that run at a time, in all builds together.
     pub parallel: usize,
+    /// Name servers for steps where the machine has none but its own.
+    pub nameservers: Vec<String>,
+    /// Bytes that the cache may take; what was not used for the longest time goes first.
+    pub cache: u64,
 }
 
 /// Builds images. Clones are the same builder.
 #[derive(Clone)]
 pub struct Builder(Arc<Inner>);
 
-struct Inner {
-    settings: Settings,
-    runtime: Runtime,
-    task: Task,
+/// What builds share.
+pub(crate) struct Inner {
+    pub settings: Settings,
+    pub runtime: Runtime,
+    pub task: Task,
+    pub cache: Cache,
+    pub memory: Arc<Memory>,
+    /// Steps that run.
+    pub running: Semaphore,
+    /// Threads that copy and hash.
+    pub files: Semaphore,
+    /// What blocks threads, to be waited for.
+    pub tracker: TaskTracker,
+    /// An empty directory, the root of what has no files.
+    pub empty: PathBuf,
+    builds: AtomicU64,
+}
+
+impl Inner {
+    pub fn store(&self) -> &image::Store {
+        self.runtime.images()
+    }
 }
 
 impl std::fmt::Debug for Builder {
@@ -39,17 +94,333 @@ impl std::fmt::Debug for Builder {
     }
 }
 
+/// Asks a build to end when whoever waits for it does not any more.
+struct Waiting(Task);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 impl Builder {
     /// Takes up the cache in `settings.dir`, and removes what builds of an earlier process have left.
     pub async fn open(task: &Task, settings: Settings, runtime: Runtime) -> anyhow::Result<Self> {
-        Ok(Self(Arc::new(Inner { settings, runtime, task: task.clone() })))
+        remove_leftovers(&runtime).await.context("remove containers of earlier builds")?;
+        let dir = settings.dir.clone();
+        let empty = dir.join("empty");
+        let made = empty.clone();
+        tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+            let scratch = dir.join("tmp");
+            std::fs::create_dir_all(&scratch).with_context(|| format!("make {}", scratch.display()))?;
+            unmount_below(&scratch)?;
+            std::fs::remove_dir_all(&scratch).with_context(|| format!("empty {}", scratch.display()))?;
+            for directory in [&scratch, &made, &dir.join("sources"), &dir.join("mounts")] {
+                std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+            }
+            // Contexts and secrets pass through it.
+            Ok(std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?)
+        })
+        .await??;
+        let cache =
+            Cache::open(&settings.dir.join("cache"), runtime.images().clone()).await.context("open the cache")?;
+        Ok(Self(Arc::new(Inner {
+            running: Semaphore::new(settings.parallel.max(1)),
+            files: Semaphore::new(settings.parallel.max(2)),
+            settings,
+            runtime,
+            task: task.clone(),
+            cache,
+            memory: Arc::default(),
+            tracker: TaskTracker::new(),
+            empty,
+            builds: AtomicU64::new(0),
+        })))
+    }
+
+    /// Results of earlier steps.
+    pub fn cache(&self) -> &Cache {
+        &self.0.cache
+    }
+
+    /// Where caches of `RUN --mount=type=cache` are, for `mounts::cache`.
+    pub fn mounts_dir(&self) -> PathBuf {
+        self.0.settings.dir.join("mounts")
     }
 
     /// Builds. Ends early, with everything that runs for it, when the future is dropped or the reader of `progress` goes.
     pub async fn build(&self, request: Request, progress: &Progress) -> Result<Built, Error> {
-        let inner = &self.0;
-        tracing::debug!(task = inner.task.name(), images = ?inner.runtime.images(), "build");
-        progress.know(crate::progress::Vertex::default()).await?;
-        Err(Error::Invalid(format!("{} outputs: steps cannot be carried out yet", request.outputs.len())))
+        let number = self.0.builds.fetch_add(1, Ordering::Relaxed);
+        let task = self.0.task.child(format!("build-{number}"));
+        let waiting = Waiting(task.clone());
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        let (inner, own, progress) = (self.0.clone(), task.clone(), progress.clone());
+        task.spawn("build", async move {
+            let built = inner.carry_out(&own, number, request, &progress).await;
+            // Nobody may be waiting any more.
+            let _ = sender.send(built);
+        });
+        let built = answer.await.unwrap_or(Err(Error::Canceled));
+        drop(waiting);
+        built
     }
+}
+
+impl Inner {
+    async fn carry_out(
+        self: &Arc<Self>,
+        task: &Task,
+        number: u64,
+        request: Request,
+        progress: &Progress,
+    ) -> Result<Built, Error> {
+        let scratch = self.settings.dir.join("tmp").join(number.to_string());
+        tokio::fs::create_dir_all(&scratch).await.with_context(|| format!("make {}", scratch.display()))?;
+        let name = format!("{:x}-{number}", std::process::id());
+        let sandboxes = Sandboxes::new(&self.runtime, &name, &request.options, &self.settings.nameservers);
+        let stop = Arc::new(AtomicBool::new(false));
+        let one = One { inner: self, progress, sandboxes: &sandboxes, scratch: &scratch, stop: stop.clone() };
+        let built = tokio::select! {
+            built = one.build(request) => built,
+            () = task.cancelled() => Err(Error::Canceled),
+            () = progress.gone() => Err(Error::Canceled),
+        };
+        stop.store(true, Ordering::Relaxed);
+        if let Err(error) = self.clean_up(&sandboxes, &scratch).await {
+            tracing::warn!(build = number, error = format!("{error:#}"), "clean up after a build");
+        }
+        built
+    }
+
+    async fn clean_up(&self, sandboxes: &Sandboxes, scratch: &Path) -> anyhow::Result<()> {
+        sandboxes.remove().await.context("remove its containers")?;
+        let directory = scratch.to_owned();
+        tokio::task::spawn_blocking(move || {
+            unmount_below(&directory)?;
+            std::fs::remove_dir_all(&directory).with_context(|| format!("remove {}", directory.display()))
+        })
+        .await??;
+        self.cache.settle().await.context("settle the cache")?;
+        self.cache.prune(Prune { keep: Some(self.settings.cache), ..Prune::default() }).await.map(drop)
+    }
+}
+
+/// One build's surroundings.
+struct One<'a> {
+    inner: &'a Arc<Inner>,
+    progress: &'a Progress,
+    sandboxes: &'a Sandboxes,
+    scratch: &'a Path,
+    stop: Arc<AtomicBool>,
+}
+
+impl One<'_> {
+    async fn build(&self, request: Request) -> Result<Built, Error> {
+        let Request { options, context, dockerfile: from, named, client, outputs } = request;
+        let own = own_platform();
+        let platform = match &options.platform {
+            None => own.clone(),
+            Some(text) => Platform::parse(text, &own).map_err(Error::Invalid)?,
+        };
+        export::epoch(&options)?;
+        let pull = self.pull(&options, &client);
+        // The definition.
+        let shown = match &from {
+            crate::request::File::InContext(path) => path.clone(),
+            crate::request::File::Text { name, .. } => name.clone(),
+        };
+        let opened = self.timed("load build definition from ", &shown, self.open(context, &client)).await?;
+        let (name, text, ignore) = opened.dockerfile(&from)?;
+        let in_file = |error| Error::in_file(error, &name, &text);
+        let file = dockerfile::parse(&text).map_err(in_file)?;
+        for warning in &file.warnings {
+            let event = Event::Warning { message: warning.message.clone(), lines: Some(warning.lines) };
+            self.progress.tell(event).await?;
+        }
+        let mut contexts = BTreeMap::new();
+        for (name, context) in named {
+            let opened = self.timed("load context ", &name, self.open(context, &client)).await?;
+            let ignore = opened.ignore().with_context(|| format!("context {name}"))?;
+            contexts.insert(name.to_ascii_lowercase(), Arc::new(opened.into_tree(ignore)?));
+        }
+        let context = Arc::new(opened.into_tree(ignore)?);
+        let wanted = plan::Options {
+            target: options.target.clone().filter(|target| !target.is_empty()),
+            arguments: options.arguments.clone(),
+            build: own.clone(),
+            platform: platform.clone(),
+        };
+        let plan = Plan::new(&file, &wanted).map_err(in_file)?;
+        let images = self.images(&file, &plan, &contexts, &options, &own, &pull, &client).await?;
+        let bundle = match self.inner.settings.trust {
+            Trust::Host => trust::bundle(),
+            Trust::Configured => None,
+        };
+        let solve = Solve {
+            inner: self.inner,
+            options: &options,
+            client,
+            progress: self.progress,
+            file: &file,
+            source: (&name, &text),
+            context,
+            named: contexts,
+            images,
+            sandboxes: self.sandboxes,
+            scratch: self.scratch,
+            bundle,
+            stop: self.stop.clone(),
+            fetched: tokio::sync::Mutex::default(),
+            failure: Mutex::default(),
+            counts: (AtomicUsize::new(0), AtomicUsize::new(0)),
+        };
+        let solved = solve.solve(plan).await?;
+        let export = Export {
+            inner: self.inner,
+            options: &options,
+            progress: self.progress,
+            solved: &solved,
+            platform,
+            pull,
+            scratch: self.scratch,
+            stop: self.stop.clone(),
+        };
+        let mut built = export.export(&outputs).await?;
+        built.steps = (solve.counts.0.load(Ordering::Relaxed), solve.counts.1.load(Ordering::Relaxed));
+        Ok(built)
+    }
+
+    fn pull(&self, _options: &Options, _client: &Arc<dyn Client>) -> Pull {
+        let settings = &self.inner.settings;
+        Pull { registries: settings.registries.clone(), trust: settings.trust, ..Pull::default() }
+    }
+
+    /// Does something that progress shows as internal.
+    async fn timed<T, E: Into<Error>>(
+        &self,
+        what: &str,
+        name: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
+        let vertex = Vertex { name: format!("[internal] {what}{name}"), ..Vertex::default() };
+        let vertex = self.progress.know(vertex).await?;
+        self.progress.start(vertex).await?;
+        let done = work.await.map_err(Into::into);
+        let outcome = done.as_ref().map_or_else(|error: &Error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
+        self.progress.finish(vertex, outcome).await?;
+        done
+    }
+
+    async fn open(&self, context: Context, client: &Arc<dyn Client>) -> anyhow::Result<Opened> {
+        let settings = &self.inner.settings;
+        let fetching =
+            Fetching { directory: settings.dir.join("sources"), trust: settings.trust, client: client.clone() };
+        let ground = Ground { store: self.inner.store(), scratch: self.scratch, fetching: &fetching };
+        context::open(&ground, context, async |reference: Reference| {
+            let image = self.image(&reference, false, &self.pull(&Options::default(), client), client, 0).await?;
+            let hold = self.inner.store().hold();
+            self.inner.store().hold_image(&hold, &image)?;
+            Ok(Tree::layers(image.layers.clone(), image.id.to_string(), vec![Arc::new(hold)]))
+        })
+        .await
+    }
+
+    /// The images that a plan needs, by the names that the Dockerfile has for them.
+    #[expect(clippy::too_many_arguments, reason = "everything that a build knows so far")]
+    async fn images(
+        &self,
+        file: &dockerfile::Dockerfile,
+        plan: &Plan,
+        named: &BTreeMap<String, Arc<Tree>>,
+        options: &Options,
+        own: &Platform,
+        pull: &Pull,
+        client: &Arc<dyn Client>,
+    ) -> Result<BTreeMap<String, Image>, Error> {
+        let replaced: BTreeSet<&str> = file
+            .stages
+            .iter()
+            .filter_map(|stage| stage.name.as_deref())
+            .filter(|name| named.contains_key(*name))
+            .collect();
+        let wanted = plan.images().into_iter().filter(|(name, _)| {
+            let lower = name.to_ascii_lowercase();
+            !named.contains_key(&lower) && !replaced.contains(lower.as_str())
+        });
+        let fetch = wanted.map(async |(name, platform)| {
+            let reference = Reference::parse(name).map_err(|error| {
+                Error::Invalid(format!("failed to parse stage name {name:?}: invalid reference format: {error}"))
+            })?;
+            let vertex = Vertex { name: format!("[internal] load metadata for {reference}"), ..Vertex::default() };
+            let vertex = self.progress.know(vertex).await?;
+            self.progress.start(vertex).await?;
+            let found = self.image(&reference, options.pull, pull, client, vertex).await.and_then(|image| {
+                let architecture = image.config.architecture().to_string();
+                let wanted = platform.unwrap_or(own);
+                match architecture == wanted.architecture {
+                    true => Ok(image),
+                    false => Err(anyhow!("{reference} is for {architecture}, not for {wanted}")),
+                }
+            });
+            let outcome = found.as_ref().map_or_else(|error| Outcome::Failed(format!("{error:#}")), |_| Outcome::Done);
+            self.progress.finish(vertex, outcome).await?;
+            let image = found.with_context(|| format!("{name}: failed to resolve source metadata for {reference}"))?;
+            Ok((name.to_owned(), image))
+        });
+        let all: Vec<(String, Image)> = futures::future::try_join_all(fetch).await.map_err(|error: Error| error)?;
+        Ok(all.into_iter().collect())
+    }
+
+    /// An image that is here, or from its registry.
+    async fn image(
+        &self,
+        reference: &Reference,
+        ask: bool,
+        pull: &Pull,
+        client: &Arc<dyn Client>,
+        vertex: u32,
+    ) -> anyhow::Result<Image> {
+        let store = self.inner.store();
+        if !ask && let Some(image) = store.get(&reference.to_string()) {
+            return Ok(image);
+        }
+        let mut pull = pull.clone();
+        pull.credentials.extend(client.credentials(reference.domain()).await?);
+        if vertex != 0 {
+            let (progress, began) = (self.progress.clone(), Timestamp::now());
+            pull.progress = Some(Arc::new(move |layer: pull::Progress| {
+                let status = Status {
+                    vertex,
+                    part: layer.layer.to_string(),
+                    current: layer.done,
+                    total: layer.total,
+                    started: began,
+                    ended: (layer.done == layer.total).then(Timestamp::now),
+                };
+                // A reader that is slower than the network misses some of them.
+                progress.offer(Event::Status(status));
+            }));
+        }
+        Ok(store.pull(reference, &pull).await?)
+    }
+}
+
+/// Unmounts what is mounted below a directory, the innermost first.
+fn unmount_below(directory: &Path) -> anyhow::Result<()> {
+    let directory = directory.canonicalize().with_context(|| format!("find {}", directory.display()))?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("read mounts")?;
+    let unescaped =
+        |path: &str| PathBuf::from(path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"));
+    let mut mounts: Vec<PathBuf> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescaped)
+        .filter(|path| path.starts_with(&directory) && *path != directory)
+        .collect();
+    mounts.sort();
+    for path in mounts.into_iter().rev() {
+        rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH)
+            .with_context(|| format!("unmount {}", path.display()))?;
+    }
+    Ok(())
 }

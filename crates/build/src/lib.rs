@@ -23,8 +23,24 @@ pub mod resolve;
 pub mod client;
 pub mod progress;
 pub mod request;
+pub mod wire;
 
 pub mod builder;
 pub mod mounts;
 pub mod source;
 pub mod tree;
+
+mod mode;
+mod select;
+
+mod content;
+mod key;
+
+pub mod cache;
+mod context;
+mod copy;
+mod run;
+mod trust;
+
+mod export;
+mod solve;

@@ -50,6 +50,15 @@ pub enum Made {
     },
 }
 
+impl Made {
+    /// Where in the step.
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { target, .. } | Self::Memory { target, .. } => target,
+        }
+    }
+}
+
 /// The mounts of a step, until dropped.
 #[derive(Default)]
 pub struct Ready {

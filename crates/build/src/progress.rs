@@ -146,6 +146,11 @@ impl Progress {
         self.sender.send(event).await.map_err(|_| Gone)
     }
 
+    /// Tells an event that a slow reader may miss.
+    pub fn offer(&self, event: Event) {
+        let _ = self.sender.try_send(event);
+    }
+
     /// The same from a thread that may block.
     pub fn tell_blocking(&self, event: Event) -> Result<(), Gone> {
         self.sender.blocking_send(event).map_err(|_| Gone)

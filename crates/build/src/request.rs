@@ -97,7 +97,7 @@ pub struct Options {
 }
 
 /// What a step reaches, as a build says it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
     /// Other machines, through an address of its own.
@@ -215,7 +215,7 @@ pub enum Error {
         /// The file's text.
         text: String,
         /// The step that failed, where it is not the file that is wrong: its name and the end of what it wrote.
-        step: Option<(String, String)>,
+        step: Option<Box<(String, String)>>,
     },
     /// The request makes no sense.
     #[error("{0}")]
@@ -239,7 +239,8 @@ impl Error {
     pub fn show(&self) -> String {
         let mut shown = String::new();
         if let Self::Dockerfile { lines, name, text, step, .. } = self {
-            if let Some((title, output)) = step {
+            if let Some(step) = step {
+                let (title, output) = step.as_ref();
                 shown = format!("------\n > {title}:\n{output}------\n");
             }
             shown.push_str(&excerpt(name, text, *lines));

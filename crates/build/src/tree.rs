@@ -45,15 +45,15 @@ pub struct Tree {
 enum Ground {
     /// A directory, whose files count as root's.
     Directory(OwnedFd),
-    /// Layers, the topmost first.
-    Layers(Vec<PathBuf>),
+    /// Layers, the topmost first, and a name that equal contents have in common.
+    Layers(Vec<PathBuf>, String),
 }
 
 impl std::fmt::Debug for Tree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.ground {
             Ground::Directory(directory) => write!(f, "Tree({directory:?})"),
-            Ground::Layers(layers) => write!(f, "Tree({layers:?})"),
+            Ground::Layers(layers, _) => write!(f, "Tree({layers:?})"),
         }
     }
 }
@@ -64,9 +64,9 @@ impl Tree {
         Self { ground: Ground::Directory(directory), ignore, _holds: holds }
     }
 
-    /// Unpacked layers, the topmost first; at least one.
-    pub fn layers(layers: Vec<PathBuf>, holds: Vec<Arc<dyn Any + Send + Sync>>) -> Self {
-        Self { ground: Ground::Layers(layers), ignore: Ignore::default(), _holds: holds }
+    /// Unpacked layers, the topmost first; at least one. Trees of the same identity have the same contents.
+    pub fn layers(layers: Vec<PathBuf>, identity: String, holds: Vec<Arc<dyn Any + Send + Sync>>) -> Self {
+        Self { ground: Ground::Layers(layers, identity), ignore: Ignore::default(), _holds: holds }
     }
 
     /// Whether it is a context's directory: its files count as root's, whoever owns them.
@@ -78,10 +78,7 @@ impl Tree {
     pub fn identity(&self) -> Option<String> {
         match &self.ground {
             Ground::Directory(_) => None,
-            Ground::Layers(layers) => {
-                let names: Vec<_> = layers.iter().map(|layer| layer.to_string_lossy()).collect();
-                Some(names.join(":"))
-            }
+            Ground::Layers(_, identity) => Some(identity.clone()),
         }
     }
 
@@ -89,7 +86,7 @@ impl Tree {
     pub fn open(&self) -> io::Result<Root> {
         match &self.ground {
             Ground::Directory(directory) => Ok(Root(directory.try_clone()?)),
-            Ground::Layers(layers) => overlay(layers, None).map(Root),
+            Ground::Layers(layers, _) => overlay(layers, None).map(Root),
         }
     }
 
@@ -102,7 +99,7 @@ impl Tree {
                 let tree = rustix::mount::open_tree(directory, "", flags | OpenTreeFlags::AT_EMPTY_PATH)?;
                 Attached::of(&tree, at)?
             }
-            Ground::Layers(layers) => match layers.as_slice() {
+            Ground::Layers(layers, _) => match layers.as_slice() {
                 [layer] => Attached::of(&rustix::mount::open_tree(CWD, layer, flags)?, at)?,
                 layers => attach_overlay(layers, None, at)?,
             },
@@ -117,7 +114,7 @@ impl Tree {
         let pair = Some((upper, work));
         match &self.ground {
             Ground::Directory(directory) => attach_overlay(&[PathBuf::from(name(directory))], pair, at),
-            Ground::Layers(layers) => attach_overlay(layers, pair, at),
+            Ground::Layers(layers, _) => attach_overlay(layers, pair, at),
         }
     }
 }

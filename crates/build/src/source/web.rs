@@ -101,7 +101,8 @@ pub(super) async fn fetch(how: &Fetching, url: &str, checksum: Option<&str>) -> 
         bail!("invalid response status {status}");
     }
     let under_way = kept.begin()?;
-    let text = |name: header::HeaderName| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+    let headers = answer.headers().clone();
+    let text = |name: header::HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
     let mut page_now = Page {
         etag: text(header::ETAG),
         last_modified: text(header::LAST_MODIFIED).filter(|text| time(text).is_some()),

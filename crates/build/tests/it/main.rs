@@ -1,7 +1,19 @@
-//! Builds and their parts, against servers of the tests.
+//! Builds as whole: Dockerfiles in, images and files out, on a store and a runtime of the test's own.
 
-mod mounts;
-#[path = "../../../git/tests/it/server.rs"]
-mod repositories;
-mod source;
-mod web;
+mod cache;
+mod copy;
+mod hostile;
+mod images;
+mod place;
+mod run;
+
+/// Not a test: what the unpacker runs when a test's store starts this executable again.
+#[test]
+fn unpack_child() {
+    if std::env::args().any(|argument| argument == place::CHILD) {
+        std::process::exit(match image::unpack::run_confined() {
+            code if code == std::process::ExitCode::SUCCESS => 0,
+            _ => 1,
+        });
+    }
+}

@@ -1,0 +1,327 @@
+//! What is made of a target: an image in the store, archives, files.
+//!
+//! ```text
+//! State ─ seal: layers archived side by side ─► assemble: image ─► pushed
+//!   │                                                         └─► layout ─► archive or directory
+//!   └─ files ─► archive or directory
+//! ```
+//!
+//! The same layers and configuration are the same image: times in the configuration are those of the steps, or what
+//! `SOURCE_DATE_EPOCH` says, never that of the export. <https://docs.docker.com/build/exporters/>
+
+mod layout;
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use anyhow::{Context, bail};
+use image::{
+    Image,
+    commit::{TreeOptions, write_tree},
+    pull::Pull,
+    push::Push,
+    store::drafts::{Hold, Sealed},
+};
+use jiff::Timestamp;
+use oci::Reference;
+use rustix::fs::{Mode, OFlags};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::{
+    builder::Inner,
+    copy::{Copier, Target},
+    ignore::Ignore,
+    image::History,
+    plan::Platform,
+    progress::{Outcome, Progress, Status, Vertex},
+    request::{ArchiveForm, Built, Compression, Error, Options, Output, Sink},
+    select::Pick,
+    solve::{Solved, State},
+    tree::Root,
+};
+
+/// Layers archived at a time.
+const PARALLEL: usize = 2;
+
+/// What an export takes.
+pub struct Export<'a> {
+    /// The builder.
+    pub inner: &'a Inner,
+    /// What was asked for.
+    pub options: &'a Options,
+    /// Whom to tell.
+    pub progress: &'a Progress,
+    /// What was built.
+    pub solved: &'a Solved,
+    /// The platform that was asked for.
+    pub platform: Platform,
+    /// How registries are reached.
+    pub pull: Pull,
+    /// A directory of this build's own.
+    pub scratch: &'a Path,
+    /// Set when what blocks a thread is to end.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The time that `SOURCE_DATE_EPOCH` names, in seconds since 1970.
+pub fn epoch(options: &Options) -> Result<Option<i64>, Error> {
+    match options.arguments.get("SOURCE_DATE_EPOCH").map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => text
+            .parse::<i64>()
+            .ok()
+            .filter(|seconds| Timestamp::from_second(*seconds).is_ok())
+            .map(Some)
+            .ok_or_else(|| Error::Invalid(format!("SOURCE_DATE_EPOCH={text}: not a number of seconds since 1970"))),
+    }
+}
+
+/// History with times: lines that were there keep theirs, new ones that made a layer get the layer's, others that of the layer before
+/// them, or of the first new one. `known` lines were there.
+pub fn dated(mut history: Vec<History>, known: usize, layers: &[Timestamp], epoch: Option<i64>) -> Vec<History> {
+    let epoch = epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let shown = |time: Timestamp| epoch.unwrap_or(time).to_string();
+    let last_known = history[..known.min(history.len())].iter().rev().find_map(|line| line.created.clone());
+    let first = layers.first().map(|time| shown(*time)).or(last_known);
+    let first = epoch.map(|time| time.to_string()).or(first);
+    let (mut layers, mut before) = (layers.iter(), first);
+    for line in history.iter_mut().skip(known) {
+        if !line.empty_layer
+            && let Some(time) = layers.next()
+        {
+            before = Some(shown(*time));
+        }
+        line.created.clone_from(&before);
+    }
+    history
+}
+
+impl Export<'_> {
+    /// Makes all outputs.
+    pub async fn export(&self, outputs: &[Output]) -> Result<Built, Error> {
+        let config = self.config()?;
+        let mut built = Built {
+            config: serde_json::to_vec(&config).map_err(anyhow::Error::from)?,
+            platform: Some(self.platform.clone()),
+            ..Built::default()
+        };
+        let hold = self.inner.store().hold();
+        for output in outputs {
+            let title = match output {
+                Output::Nothing => continue,
+                Output::Image { .. } => "exporting to image",
+                Output::Archive { form: ArchiveForm::Docker, .. } => "exporting to docker image format",
+                Output::Archive { form: ArchiveForm::Oci, .. } => "exporting to oci image format",
+                Output::Files { .. } => "exporting to client",
+            };
+            let vertex = self.progress.know(Vertex { name: title.to_owned(), ..Vertex::default() }).await?;
+            self.progress.start(vertex).await?;
+            let done = self.output(output, &hold, vertex, &config, &mut built).await;
+            let outcome = match &done {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Failed(format!("{error:#}")),
+            };
+            self.progress.finish(vertex, outcome).await?;
+            done?;
+        }
+        Ok(built)
+    }
+
+    async fn output(
+        &self,
+        output: &Output,
+        hold: &Hold,
+        vertex: u32,
+        config: &serde_json::Value,
+        built: &mut Built,
+    ) -> anyhow::Result<()> {
+        match output {
+            Output::Nothing => Ok(()),
+            Output::Image { names, push, .. } => {
+                let image = self.image(hold, vertex, config, names).await?;
+                for name in names {
+                    self.tell(vertex, &format!("naming to {name}")).await?;
+                }
+                built.image = Some(image.id.clone());
+                built.manifest = Some(image.manifest.clone());
+                built.names.extend(names.iter().cloned());
+                if *push {
+                    if names.is_empty() {
+                        bail!("an image without a name cannot be pushed");
+                    }
+                    for name in names {
+                        let how = Push { access: self.pull.clone(), progress: None };
+                        let pushed = self.inner.store().push(&image.id.to_string(), name, &how).await?;
+                        self.tell(vertex, &format!("pushing manifest for {name}@{}", pushed.digest)).await?;
+                        built.manifest = Some(pushed.digest);
+                    }
+                }
+                Ok(())
+            }
+            Output::Archive { form, names, compression, to } => {
+                let image = self.image(hold, vertex, config, &[]).await?;
+                built.image.get_or_insert(image.id.clone());
+                built.manifest.get_or_insert(image.manifest.clone());
+                let wanted = layout::Wanted {
+                    store: self.inner.store().clone(),
+                    image: image.clone(),
+                    docker: *form == ArchiveForm::Docker,
+                    names: names.clone(),
+                    compression: *compression,
+                };
+                let (to, scratch) = (to.clone(), self.scratch.to_owned());
+                let written = tokio::task::spawn_blocking(move || layout::write(&wanted, &to, &scratch)).await?;
+                written.context("write the archive")?;
+                self.tell(vertex, "sending tarball").await?;
+                // Asked for as a file, it is none of the store's.
+                if image.names.is_empty() && image.digests.is_empty() {
+                    self.inner.store().remove(&image.id.to_string()).await?;
+                }
+                Ok(())
+            }
+            Output::Files { to } => {
+                let (tree, to, stop) = (self.solved.state.tree(&self.inner.empty), to.clone(), self.stop.clone());
+                let newest = epoch(self.options)?;
+                let write = move || -> anyhow::Result<()> {
+                    let root = tree.open()?;
+                    match &to {
+                        Sink::File(path) => {
+                            let file =
+                                std::fs::File::create(path).with_context(|| format!("make {}", path.display()))?;
+                            let options = TreeOptions { overlay: false, newest };
+                            let directory = root.open(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY)?;
+                            let output = std::io::BufWriter::with_capacity(256 << 10, file);
+                            write_tree(directory, &options, output).map(drop)
+                        }
+                        Sink::Directory(path) => {
+                            std::fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;
+                            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                            let output = Root::new(rustix::fs::open(path, flags, Mode::empty())?);
+                            let target = Target { destination: "/".into(), ..Target::default() };
+                            let pick = Pick {
+                                path: "/".into(),
+                                name: Default::default(),
+                                directory: true,
+                                include: None,
+                                exclude: Ignore::default(),
+                            };
+                            let mut copier = Copier::new(&output, &target, &stop)?;
+                            copier.copy(&tree, &root, &pick)?;
+                            copier.finish()
+                        }
+                    }
+                };
+                tokio::task::spawn_blocking(write).await?.context("write the files")?;
+                self.tell(vertex, "copying files").await
+            }
+        }
+    }
+
+    /// Something that is done.
+    async fn tell(&self, vertex: u32, part: &str) -> anyhow::Result<()> {
+        let now = Timestamp::now();
+        let status = Status { vertex, part: part.to_owned(), current: 0, total: 0, started: now, ended: Some(now) };
+        Ok(self.progress.tell(crate::progress::Event::Status(status)).await?)
+    }
+
+    async fn image(
+        &self,
+        hold: &Hold,
+        vertex: u32,
+        config: &serde_json::Value,
+        names: &[Reference],
+    ) -> anyhow::Result<Image> {
+        let sealed = self.seal(hold, &self.solved.state).await?;
+        self.tell(vertex, "exporting layers").await?;
+        let store = self.inner.store();
+        let base = self.solved.state.base.as_ref();
+        if let Some(base) = base {
+            store.hold_image(hold, base)?;
+        }
+        let image = store.assemble(hold, base, &sealed, config.clone(), names).await.context("make the image")?;
+        self.tell(vertex, &format!("writing image {}", image.id)).await?;
+        Ok(image)
+    }
+
+    async fn seal(&self, hold: &Hold, state: &State) -> anyhow::Result<Vec<Sealed>> {
+        let newest = epoch(self.options)?;
+        let permits = Semaphore::new(PARALLEL);
+        let (store, cache) = (self.inner.store(), &self.inner.cache);
+        let seal = |number: u64| {
+            let permits = &permits;
+            async move {
+                if let Some(sealed) = cache.sealed(number, newest).filter(|sealed| store.is_sealed(hold, sealed)) {
+                    return anyhow::Ok(sealed);
+                }
+                let _permit = permits.acquire().await?;
+                let options = TreeOptions { overlay: true, newest };
+                let sealed = store.seal(hold, number, &options).await?;
+                cache.note_sealed(&sealed, newest).await?;
+                Ok(sealed)
+            }
+        };
+        futures::future::try_join_all(state.layers.iter().map(|layer| seal(layer.number))).await
+    }
+
+    /// The image's configuration, without `rootfs`.
+    fn config(&self) -> Result<serde_json::Value, Error> {
+        let epoch = epoch(self.options)?;
+        let Solved { state, resolved, history } = self.solved;
+        let mut image = resolved.image.clone();
+        image.config.labels.extend(self.options.labels.clone());
+        // A stage that began with a context has a layer that no instruction made.
+        let new_lines = image.history.iter().skip(*history).filter(|line| !line.empty_layer).count();
+        for _ in new_lines..state.layers.len() {
+            let line = History { created_by: "COPY / / # context".into(), ..History::default() };
+            image.history.insert(*history, line);
+        }
+        let times: Vec<Timestamp> = state.layers.iter().map(|layer| layer.created).collect();
+        let lines = dated(image.history, *history, &times, epoch);
+        let created = lines.iter().rev().find_map(|line| line.created.clone());
+        let created = created.or_else(|| epoch.and_then(|at| Timestamp::from_second(at).ok()).map(|at| at.to_string()));
+        let platform = self.image_platform();
+        let mut config = json!({
+            "architecture": platform.architecture,
+            "os": platform.os,
+            "config": image.config,
+            "history": lines,
+        });
+        if !platform.variant.is_empty() {
+            config["variant"] = platform.variant.into();
+        }
+        if let Some(author) = image.author {
+            config["author"] = author.into();
+        }
+        if let Some(created) = created {
+            config["created"] = created.into();
+        }
+        Ok(config)
+    }
+
+    /// That of the base image, else what was asked for.
+    fn image_platform(&self) -> Platform {
+        match &self.solved.state.base {
+            Some(image) => Platform {
+                os: image.config.os().to_string(),
+                architecture: image.config.architecture().to_string(),
+                variant: image.config.variant().clone().unwrap_or_default(),
+            },
+            None => self.platform.clone(),
+        }
+    }
+}
+
+/// The compression of a layout's layers.
+pub(crate) fn media_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Uncompressed => oci::media::OCI_LAYER,
+        Compression::Gzip => oci::media::OCI_LAYER_GZIP,
+        Compression::Zstd => oci::media::OCI_LAYER_ZSTD,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! What comes out: images, archives, layouts.
+
+use std::{fs, process::Command};
+
+use build::request::{ArchiveForm, Compression, Output, Request, Sink};
+use serde_json::Value;
+
+use crate::place::{Place, as_root};
+
+fn image(name: &str) -> Vec<Output> {
+    vec![Output::Image { names: vec![name.parse().unwrap()], push: false, compression: Compression::default() }]
+}
+
+fn config(place: &Place, name: &str) -> Value {
+    let image = place.store.get(name).unwrap();
+    serde_json::from_slice(&fs::read(place.store.blob(&image.id).unwrap()).unwrap()).unwrap()
+}
+
+async fn built(place: &Place, mut request: Request, outputs: Vec<Output>) -> build::request::Built {
+    request.outputs = outputs;
+    let (built, told) = place.build(request).await;
+    built.unwrap_or_else(|error| panic!("{}{}", error.show(), told.output))
+}
+
+#[test]
+fn an_image_says_what_the_file_says() {
+    as_root(async {
+        let place = Place::new().await;
+        place.busybox().await;
+        let context = place.context("context", &[("a", "1")]);
+        let dockerfile = "FROM test.madang.dev/busybox:1\nENV A=1\nCOPY a /\nRUN echo x > /x\nWORKDIR /w\nUSER 5\n\
+                          EXPOSE 80\nVOLUME /v\nLABEL l=1\nENTRYPOINT [\"/bin/cat\"]\nSTOPSIGNAL SIGINT\n";
+        let mut request = place.request(dockerfile, &context);
+        request.options.labels.insert("from".into(), "outside".into());
+        let made = built(&place, request, image("test.madang.dev/app:1")).await;
+        let config = config(&place, "test.madang.dev/app:1");
+        let inner = &config["config"];
+        assert_eq!(inner["Env"][1], "A=1");
+        assert_eq!(inner["User"], "5");
+        assert_eq!(inner["WorkingDir"], "/w");
+        assert_eq!(inner["Labels"], serde_json::json!({"from": "outside", "l": "1"}));
+        assert_eq!(inner["Entrypoint"], serde_json::json!(["/bin/cat"]));
+        assert_eq!(inner["StopSignal"], "SIGINT");
+        assert_eq!(config["os"], "linux");
+        let layers = config["rootfs"]["diff_ids"].as_array().unwrap().len();
+        let history = config["history"].as_array().unwrap();
+        let with_layer = history.iter().filter(|line| line["empty_layer"] != true).count();
+        assert_eq!((layers, with_layer), (4, 4));
+        assert!(history.iter().all(|line| line["created"].is_string()), "{history:?}");
+        let store = place.store.get("test.madang.dev/app:1").unwrap();
+        assert_eq!((Some(&store.id), store.layers.len()), (made.image.as_ref(), 4));
+        // The same again is the same image.
+        let request = place.request(dockerfile, &context);
+        let again = built(&place, request, image("test.madang.dev/app:2")).await;
+        assert_ne!(again.image, made.image, "a label is missing");
+        let request = place.request(dockerfile, &context);
+        assert_eq!(built(&place, request, image("test.madang.dev/app:3")).await.image, again.image);
+    });
+}
+
+#[test]
+fn with_a_fixed_time_two_machines_make_the_same_image() {
+    as_root(async {
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let place = Place::new().await;
+            let context = place.context("context", &[("a", "1"), ("d/b", "2")]);
+            let mut request = place.request("FROM scratch\nCOPY . /x/\nWORKDIR /w\n", &context);
+            request.options.arguments.insert("SOURCE_DATE_EPOCH".into(), "1000000000".into());
+            ids.push(built(&place, request, image("test.madang.dev/fixed:1")).await.manifest.unwrap());
+            assert_eq!(config(&place, "test.madang.dev/fixed:1")["created"], "2001-09-09T01:46:40Z");
+        }
+        assert_eq!(ids[0], ids[1]);
+    });
+}
+
+#[test]
+fn archives_and_layouts_hold_the_whole_image() {
+    as_root(async {
+        let place = Place::new().await;
+        let context = place.context("context", &[("a", "1")]);
+        let name = "test.madang.dev/packed:1";
+        for (form, compression) in [
+            (ArchiveForm::Docker, Compression::Uncompressed),
+            (ArchiveForm::Docker, Compression::Gzip),
+            (ArchiveForm::Oci, Compression::Zstd),
+        ] {
+            let to = place.path("image.tar");
+            let output =
+                Output::Archive { form, names: vec![name.parse().unwrap()], compression, to: Sink::File(to.clone()) };
+            let made = built(&place, place.request("FROM scratch\nCOPY a /\n", &context), vec![output]).await;
+            assert!(place.store.get(name).is_none(), "it was not asked for in the store");
+            let archive = tokio::fs::File::open(&to).await.unwrap();
+            let loaded = place.store.load(archive).await.unwrap();
+            assert_eq!(Some(&loaded[0].id), made.image.as_ref(), "{form:?} {compression:?}");
+            assert_eq!(loaded[0].names, [name]);
+            place.store.remove(name).await.unwrap();
+        }
+        let to = place.path("layout");
+        let output = Output::Archive {
+            form: ArchiveForm::Oci,
+            names: Vec::new(),
+            compression: Compression::Gzip,
+            to: Sink::Directory(to.clone()),
+        };
+        built(&place, place.request("FROM scratch\nCOPY a /\n", &context), vec![output]).await;
+        assert!(to.join("oci-layout").exists() && to.join("index.json").exists());
+        let files = Output::Files { to: Sink::File(place.path("files.tar")) };
+        built(&place, place.request("FROM scratch\nCOPY a /\n", &context), vec![files]).await;
+        let listed = Command::new("tar").arg("--list").arg("--file").arg(place.path("files.tar")).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&listed.stdout), "a\n");
+    });
+}
+
+#[test]
+fn images_and_the_cache_share_layers_and_neither_loses_the_others() {
+    as_root(async {
+        let place = Place::new().await;
+        let context = place.context("context", &[("a", "1")]);
+        let name = "test.madang.dev/shared:1";
+        built(&place, place.request("FROM scratch\nCOPY a /\n", &context), image(name)).await;
+        // The cache goes, the image stays.
+        place.builder.cache().prune(Default::default()).await.unwrap();
+        let layers = place.store.get(name).unwrap().layers;
+        assert_eq!(fs::read_to_string(layers[0].join("a")).unwrap(), "1");
+        // The image goes, the cache stays.
+        built(&place, place.request("FROM scratch\nCOPY a /\n", &context), image(name)).await;
+        place.store.remove(name).await.unwrap();
+        let found = place.files(place.request("FROM scratch\nCOPY a /\n", &context)).await.unwrap();
+        assert_eq!(found, ["a 644 0:0 1"]);
+    });
+}
+
+#[test]
+fn contexts_by_name_take_the_place_of_images_and_stages() {
+    as_root(async {
+        let place = Place::new().await;
+        place.busybox().await;
+        let context = place.context("context", &[("a", "1")]);
+        let other = place.context("other", &[("b", "2"), (".dockerignore", ".dockerignore\n")]);
+        let dockerfile =
+            "FROM scratch AS made\nCOPY a /wrong\nFROM base\nCOPY --from=made / /\nCOPY --from=base b /c\n";
+        let mut request = place.request(dockerfile, &context);
+        let directory = |path: &std::path::Path| build::request::Context::Directory(path.to_owned());
+        request.named.insert("made".into(), directory(&context));
+        request.named.insert("base".into(), directory(&other));
+        assert_eq!(place.files(request).await.unwrap(), ["a 644 0:0 1", "b 644 0:0 2", "c 644 0:0 2"]);
+    });
+}
