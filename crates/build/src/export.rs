@@ -194,7 +194,7 @@ impl Export<'_> {
                             let options = TreeOptions { overlay: false, newest };
                             let directory = root.open(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY)?;
                             let output = std::io::BufWriter::with_capacity(256 << 10, file);
-                            write_tree(directory, &options, output).map(drop)
+                            write_tree(directory, &options, output)
                         }
                         Sink::Directory(path) => {
                             std::fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;

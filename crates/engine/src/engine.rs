@@ -8,6 +8,13 @@ use task::Task;
 
 use crate::buildkit;
 
+/// Steps of builds that run at a time, at least: most of them wait for the network or the disk.
+const PARALLEL: usize = 4;
+/// Name servers of build steps where the machine has none but its own, as upstream chooses them.
+const NAMESERVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
+/// Bytes that the cache of builds may take.
+const CACHE: u64 = 20 << 30;
+
 /// What an engine is given.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -59,7 +66,9 @@ impl Engine {
             dir: settings.dir.join("build"),
             registries: registries.clone(),
             trust: image::pull::Trust::Host,
-            parallel: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2),
+            parallel: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(PARALLEL),
+            nameservers: NAMESERVERS.map(str::to_owned).to_vec(),
+            cache: CACHE,
         };
         let builder = build::builder::Builder::open(task, building, runtime.clone()).await?;
         Ok(Self(Arc::new(Inner {

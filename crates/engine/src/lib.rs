@@ -28,5 +28,7 @@ mod swarm;
 
 mod buildkit;
 
+mod builds;
+
 pub use engine::{Engine, Settings};
 pub use server::serve;

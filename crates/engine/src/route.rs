@@ -4,7 +4,7 @@ use http::Response;
 use serve::Body;
 
 use crate::{
-    Engine, buildkit,
+    Engine, buildkit, builds,
     call::Call,
     error::{Error, Result},
     swarm, system,
@@ -15,6 +15,7 @@ pub(crate) async fn answer(engine: &Engine, call: Call) -> Result<Response<Body>
     let first = call.path.first().map(String::as_str).unwrap_or_default();
     match first {
         "_ping" | "version" | "info" => system::answer(engine, call).await,
+        "madang" => builds::answer(engine, call).await,
         "grpc" | "session" => buildkit::answer(engine, call).await,
         "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" => swarm::answer(&call),
         _ => Err(unknown()),

@@ -121,11 +121,6 @@ impl Store {
     }
 }
 
-/// Writes a directory as an archive. Returns how many entries were written. Blocks the thread.
-pub fn write_tree(directory: OwnedFd, options: &TreeOptions, output: impl Write) -> anyhow::Result<u64> {
-    tree::write(directory, options, output)
-}
-
 /// Writes on, and knows the digest and length of what passed.
 pub(crate) struct Hashing<W> {
     pub output: W,

@@ -57,7 +57,7 @@ pub fn write(wanted: &Wanted, to: &Sink, scratch: &Path) -> anyhow::Result<()> {
             let file = File::create(path).with_context(|| format!("make {}", path.display()))?;
             // The same image gives the same archive.
             let options = TreeOptions { overlay: false, newest: Some(0) };
-            write_tree(opened, &options, BufWriter::with_capacity(256 << 10, file)).map(drop)
+            write_tree(opened, &options, BufWriter::with_capacity(256 << 10, file))
         }
     }
 }

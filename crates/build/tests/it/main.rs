@@ -1,11 +1,16 @@
-//! Builds as whole: Dockerfiles in, images and files out, on a store and a runtime of the test's own.
+//! Builds as a whole, on a store and a runtime of the test's own; and their parts, against servers of the tests.
 
 mod cache;
 mod copy;
 mod hostile;
 mod images;
+mod mounts;
 mod place;
+#[path = "../../../git/tests/it/server.rs"]
+mod repositories;
 mod run;
+mod source;
+mod web;
 
 /// Not a test: what the unpacker runs when a test's store starts this executable again.
 #[test]

@@ -64,8 +64,11 @@ impl Place {
         let context = OwnedFd::from(fs::File::open(self.path("context"))?);
         let context = Arc::new(Tree::context(context, Ignore::parse(self.ignore).unwrap(), Vec::new()));
         let origins = BTreeMap::from([
-            ("stage".to_owned(), Arc::new(Tree::layers(vec![self.path("upper"), self.path("stage")], Vec::new()))),
-            ("one".to_owned(), Arc::new(Tree::layers(vec![self.path("stage")], Vec::new()))),
+            (
+                "stage".to_owned(),
+                Arc::new(Tree::layers(vec![self.path("upper"), self.path("stage")], "stage".into(), Vec::new())),
+            ),
+            ("one".to_owned(), Arc::new(Tree::layers(vec![self.path("stage")], "one".into(), Vec::new()))),
         ]);
         let client: Arc<dyn Client> = Arc::new(self.given.clone());
         let task = Task::root("test");

@@ -242,7 +242,7 @@ async fn look<T: Send + 'static>(
         if image.layers.is_empty() {
             return Err(Status::not_found("no such file or directory"));
         }
-        let tree = Tree::layers(image.layers, Vec::new());
+        let tree = Tree::layers(image.layers, image.id.to_string(), Vec::new());
         let root = tree.open().map_err(io("/"))?;
         read(&root)
     });

@@ -264,7 +264,7 @@ impl Export<'_> {
             let empty = tempfile::tempdir_in(&self.engine.settings().dir)?;
             return Ok((Root::new(std::fs::File::open(empty.path())?.into()), Some(empty)));
         }
-        Ok((Tree::layers(image.layers, Vec::new()).open()?, None))
+        Ok((Tree::layers(image.layers, image.id.to_string(), Vec::new()).open()?, None))
     }
 
     async fn files(&self, vertex: u32) -> anyhow::Result<()> {
