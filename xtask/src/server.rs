@@ -30,6 +30,18 @@ pub struct Server {
     child: Option<Child>,
 }
 
+/// A network namespace, by its name.
+pub struct Place(String);
+
+impl Place {
+    /// A command that runs in it.
+    pub fn inside(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.0)).arg(program);
+        command
+    }
+}
+
 impl Server {
     /// Makes the place, without starting anything. `purpose` begins its names; the server's log goes to `output`.
     pub fn place(purpose: &str, madang: &Path, output: &Path) -> Result<Self> {
@@ -119,9 +131,19 @@ impl Server {
 
     /// A command that runs where the server's addresses are.
     pub fn inside(&self, program: &Path) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
-        command
+        self.namespace().inside(program)
+    }
+
+    /// The network namespace.
+    pub fn namespace(&self) -> Place {
+        Place(self.name.clone())
+    }
+
+    /// Pulls an image; how long that took.
+    pub fn pull(&self, image: &str) -> Result<Duration> {
+        let started = Instant::now();
+        host::output(self.madang().args(["pull", "--quiet", "--run-dir"]).arg(self.run_dir()).arg(image))?;
+        Ok(started.elapsed())
     }
 
     /// The program itself, where the server's addresses are.

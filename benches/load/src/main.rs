@@ -126,7 +126,7 @@ enum Command {
         registry: Registry,
         #[arg(long, default_value_t = 5)]
         layers: usize,
-        /// Bytes of a layer
+        /// Bytes of a layer, compressed
         #[arg(long, default_value_t = 100_000_000)]
         size: usize,
         /// Images of different seeds have nothing in common

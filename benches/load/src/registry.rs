@@ -1,9 +1,9 @@
 //! Images pushed to and pulled from a registry, whose bytes cost the client as little as can be.
 //!
-//! Layers are made up before the clock runs, and incompressible; each goes over a connection of its own. What is pulled is
-//! counted and thrown away.
+//! Layers are made up before the clock runs: files of a megabyte, of which half is noise, in a tar that is compressed, as what
+//! people push is. Each goes over a connection of its own. What is pulled is counted and thrown away.
 
-use std::{fmt::Write as _, sync::Arc, time::Instant};
+use std::{fmt::Write as _, io::Write as _, sync::Arc, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use ring::digest::{SHA256, digest};
@@ -22,7 +22,9 @@ use tokio_rustls::TlsConnector;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// Bytes of a file in a layer.
+const FILE: usize = 1 << 20;
 /// Bytes read at a time.
 const PIECE: usize = 256 << 10;
 
@@ -152,21 +154,22 @@ impl Connection {
 
 /// Pushes an image whose layers nobody has seen: `seed` tells them from those of other turns.
 pub async fn push(registry: &Registry, name: &str, layers: usize, size: usize, seed: u64) -> Result<Value> {
-    let contents: Vec<Vec<u8>> = (0..layers as u64).map(|layer| noise(size, seed * 1000 + layer)).collect();
-    let digests: Vec<String> = contents.iter().map(|content| name_of(content)).collect();
-    let ids = digests.clone();
+    let made = (0..layers as u64).map(|layer| Layer::make(size, seed * 1000 + layer)).collect::<Result<Vec<_>>>()?;
+    let ids: Vec<String> = made.iter().map(|layer| layer.id.clone()).collect();
+    let digests: Vec<String> = made.iter().map(|layer| name_of(&layer.bytes)).collect();
+    let sizes: Vec<usize> = made.iter().map(|layer| layer.bytes.len()).collect();
     let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}});
     let config = serde_json::to_vec(&config)?;
     let described = |kind: &str, digest: &str, size: usize| json!({"mediaType": kind, "digest": digest, "size": size});
     let manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "config": described(CONFIG, &name_of(&config), config.len()),
-        "layers": digests.iter().map(|digest| described(LAYER, digest, size)).collect::<Vec<_>>(),
+        "layers": digests.iter().zip(&sizes).map(|(digest, size)| described(LAYER, digest, *size)).collect::<Vec<_>>(),
     });
     let manifest = serde_json::to_vec(&manifest)?;
     let started = Instant::now();
-    let pushes = contents.into_iter().zip(digests).map(|(content, digest)| {
+    let pushes = made.into_iter().zip(digests).map(|(layer, digest)| {
         let (registry, name) = (registry.clone(), name.to_owned());
-        tokio::spawn(async move { Connection::open(&registry).await?.push(&name, &digest, &content).await })
+        tokio::spawn(async move { Connection::open(&registry).await?.push(&name, &digest, &layer.bytes).await })
     });
     for push in pushes.collect::<Vec<_>>() {
         push.await??;
@@ -174,7 +177,7 @@ pub async fn push(registry: &Registry, name: &str, layers: usize, size: usize, s
     let mut connection = Connection::open(registry).await?;
     connection.push(name, &name_of(&config), &config).await?;
     connection.expect(201, "PUT", &format!("/v2/{name}/manifests/latest"), MANIFEST, &manifest).await?;
-    Ok(json!({ "seconds": started.elapsed().as_secs_f64(), "bytes": layers * size }))
+    Ok(json!({ "seconds": started.elapsed().as_secs_f64(), "bytes": sizes.iter().sum::<usize>() }))
 }
 
 /// Pulls an image by so many clients at a time.
@@ -207,6 +210,32 @@ async fn pull_one(registry: &Registry, name: &str) -> Result<usize> {
         bytes += connection.drain(&format!("/v2/{name}/blobs/{digest}")).await?;
     }
     Ok(bytes)
+}
+
+/// A layer as it is pushed.
+struct Layer {
+    bytes: Vec<u8>,
+    /// The digest of what is compressed in it.
+    id: String,
+}
+
+impl Layer {
+    /// A layer of about `size` bytes, compressed.
+    fn make(size: usize, seed: u64) -> Result<Self> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for file in 0..size.div_ceil(FILE / 2) {
+            let mut content = noise(FILE / 2, seed * 100_000 + file as u64);
+            content.resize(FILE, b' ');
+            let mut header = tar::Header::new_ustar();
+            header.set_size(FILE as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, format!("layer{seed}/file{file}"), content.as_slice())?;
+        }
+        let archive = archive.into_inner()?;
+        let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        compressed.write_all(&archive)?;
+        Ok(Self { bytes: compressed.finish()?, id: name_of(&archive) })
+    }
 }
 
 /// Bytes that no compression makes fewer (SplitMix64).

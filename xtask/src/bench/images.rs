@@ -4,23 +4,24 @@
 //! push    500 MB in 5 layers that nobody has seen           ─► seconds, in turns
 //! pull    the same by 1 and by 16 clients, plain and TLS    ─► seconds, CPU a byte, in turns
 //! pull    by 64 clients                                     ─► growth of resident memory
+//! pull    onto a node with nothing on it, from docker-registry; docker and podman (--peers) from the same
 //! ```
 //!
 //! Both keep their content on the same disk, the load generator runs beside both, and its time is not counted.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
     Arguments, Load,
     memory::{self, Peak, Process},
-    peers::{self, DockerRegistry},
+    peers::{self, Docker, DockerRegistry, Engine},
     report::{self, Figure, Target},
 };
-use crate::{host, server::Server};
+use crate::{host, server::Server, stand_ins};
 
 const TURNS: u64 = 3;
 const SIZE: usize = 100_000_000;
@@ -55,6 +56,9 @@ struct Taken {
 /// Measures all rows that are wanted.
 pub fn run(arguments: &Arguments, madang: &Path, load: &Load, output: &Path) -> Result<()> {
     host::install(peers::REGISTRY)?;
+    if arguments.peers {
+        host::install(peers::ENGINES)?;
+    }
     let mut server = Server::place("bench", madang, output)?;
     server.start(&[])?;
     let pid = server.pid().context("the server does not run")?;
@@ -63,6 +67,7 @@ pub fn run(arguments: &Arguments, madang: &Path, load: &Load, output: &Path) -> 
     bench.row("pull over plain HTTP", Bench::pull_plain);
     bench.row("pull over TLS", Bench::pull_tls);
     bench.row("memory", Bench::memory);
+    bench.row("pull onto a node", Bench::onto_node);
     report::publish(&output.join("images.json"), &bench.figures, &bench.failed)
 }
 
@@ -196,6 +201,42 @@ impl Bench<'_> {
                 detail: details(&ours, &theirs),
             });
         }
+        Ok(())
+    }
+
+    fn onto_node(&mut self) -> Result<()> {
+        let size = self.size();
+        let registry = DockerRegistry::start(&self.server, 5001, None)?;
+        self.load.run(&self.server, "push", &[&registry.host, "--size", &size, "--seed", "79"])?;
+        let image = format!("{}/bench/image:latest", registry.host);
+        let smallest = stand_ins::pause()?;
+        let docker = self.arguments.peers.then(|| Docker::start(&self.server, &smallest)).transpose()?;
+        let mut engines: Vec<Engine<'_>> = docker.as_ref().map(Engine::Docker).into_iter().collect();
+        if self.arguments.peers {
+            engines.push(Engine::podman(&self.server, &smallest)?);
+        }
+        let (mut ours, mut theirs) = (Vec::new(), vec![Vec::new(); engines.len()]);
+        for _ in 0..TURNS {
+            // A second server would be another one on the same ports: the one there is begins with nothing.
+            self.server.stop()?;
+            fs::remove_dir_all(self.server.data_dir())?;
+            self.server.start(&[])?;
+            ours.push(self.server.pull(&image)?.as_secs_f64());
+            for (engine, took) in engines.iter().zip(&mut theirs) {
+                took.push(engine.pull(&image)?.as_secs_f64());
+            }
+        }
+        let beside: Vec<(String, f64)> =
+            engines.iter().zip(theirs).map(|(engine, took)| (engine.name().to_owned(), median(took))).collect();
+        let fastest = beside.iter().map(|(_, seconds)| *seconds).fold(f64::INFINITY, f64::min);
+        self.figures.push(Figure {
+            name: "pull and unpack of 500 MB onto an empty node",
+            value: median(ours.clone()),
+            unit: "s",
+            target: Target::AtMost(fastest / 2.0),
+            beside,
+            detail: json!({ "seconds": ours }),
+        });
         Ok(())
     }
 

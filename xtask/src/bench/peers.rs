@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::memory::{self, Process};
-use crate::{go, host, server::Server};
+use crate::{
+    go, host,
+    server::{Place, Server},
+};
 
 /// How long a peer may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,14 +123,14 @@ impl Drop for Docker {
 pub enum Engine<'a> {
     /// Docker, by its daemon.
     Docker(&'a Docker),
-    /// Podman, with its data in a directory.
-    Podman(&'a Server, PathBuf),
+    /// Podman, in a place, with its data in a directory.
+    Podman(Place, PathBuf),
 }
 
-impl<'a> Engine<'a> {
+impl Engine<'_> {
     /// Debian's podman, with an image loaded.
-    pub fn podman(server: &'a Server, archive: &Path) -> Result<Self> {
-        let podman = Self::Podman(server, server.scratch("podman")?);
+    pub fn podman(server: &Server, archive: &Path) -> Result<Self> {
+        let podman = Self::Podman(server.namespace(), server.scratch("podman")?);
         host::output(podman.client().arg("load").arg("--input").arg(archive))?;
         Ok(podman)
     }
@@ -135,16 +138,16 @@ impl<'a> Engine<'a> {
     /// Its name.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Docker(_) => "docker run -d",
-            Self::Podman(..) => "podman run -d",
+            Self::Docker(_) => "docker",
+            Self::Podman(..) => "podman",
         }
     }
 
     fn client(&self) -> Command {
         match self {
             Self::Docker(docker) => docker.client(),
-            Self::Podman(server, dir) => {
-                let mut client = server.inside(Path::new("podman"));
+            Self::Podman(place, dir) => {
+                let mut client = place.inside(Path::new("podman"));
                 client.arg("--root").arg(dir.join("data")).arg("--runroot").arg(dir.join("run"));
                 client.args(["--cgroup-manager", "cgroupfs"]);
                 // Debian's crun refuses the hybrid layout of cgroups.
@@ -154,6 +157,20 @@ impl<'a> Engine<'a> {
                 client
             }
         }
+    }
+
+    /// Pulls an image from a registry over plain HTTP and removes it; how long the first took.
+    pub fn pull(&self, image: &str) -> Result<Duration> {
+        let mut client = self.client();
+        client.args(["pull", "--quiet"]);
+        if matches!(self, Self::Podman(..)) {
+            client.arg("--tls-verify=false");
+        }
+        let started = Instant::now();
+        host::output(client.arg(image))?;
+        let took = started.elapsed();
+        host::output(self.client().args(["rmi", "-f", image]))?;
+        Ok(took)
     }
 
     /// Runs a container and removes it; how long the first took.

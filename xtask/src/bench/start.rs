@@ -234,8 +234,11 @@ impl Bench<'_> {
             }
         }
         let detail = json!({ "ms": own, "others_ms": others });
-        let beside: Vec<(String, f64)> =
-            engines.iter().zip(others).map(|(engine, samples)| (engine.name().to_owned(), median(samples))).collect();
+        let beside: Vec<(String, f64)> = engines
+            .iter()
+            .zip(others)
+            .map(|(engine, samples)| (format!("{} run -d", engine.name()), median(samples)))
+            .collect();
         let fifth = beside.iter().find(|(name, _)| name.starts_with("docker")).map_or(50.0, |(_, ms)| ms / 5.0);
         self.figures.push(Figure {
             name: "POST of a pod to Running",
