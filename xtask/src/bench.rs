@@ -2,6 +2,7 @@
 //!
 //! A figure that falls short is printed as such and fails nothing: times depend on the machine, and people judge them.
 
+mod builds;
 mod images;
 mod memory;
 mod peers;
@@ -42,7 +43,7 @@ pub struct Arguments {
 enum Area {
     /// Starting, memory, pods and the API server
     Start,
-    /// Pushing to and pulling from the registry
+    /// The registry and builds
     Images,
 }
 
@@ -69,6 +70,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Area::Start => start::run(arguments, &madang, &load, &output),
         Area::Images => images::run(arguments, &madang, &load, &output),
     }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The load generator of `benches/load`.

@@ -173,7 +173,8 @@ impl Server {
         self.dir.join("data")
     }
 
-    fn run_dir(&self) -> PathBuf {
+    /// Where its sockets are.
+    pub fn run_dir(&self) -> PathBuf {
         self.dir.join("run")
     }
 }

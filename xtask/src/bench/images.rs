@@ -1,4 +1,4 @@
-//! `cargo xtask bench images`: the registry beside Debian's docker-registry.
+//! `cargo xtask bench images`: the registry beside Debian's docker-registry; builds are in `builds`.
 //!
 //! ```text
 //! push    500 MB in 5 layers that nobody has seen           ─► seconds, in turns
@@ -16,7 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    Arguments, Load,
+    Arguments, Load, builds, median,
     memory::{self, Peak, Process},
     peers::{self, Docker, DockerRegistry, Engine},
     report::{self, Figure, Target},
@@ -67,13 +67,9 @@ pub fn run(arguments: &Arguments, madang: &Path, load: &Load, output: &Path) -> 
     bench.row("pull over plain HTTP", Bench::pull_plain);
     bench.row("pull over TLS", Bench::pull_tls);
     bench.row("memory", Bench::memory);
+    bench.row("builds", Bench::builds);
     bench.row("pull onto a node", Bench::onto_node);
     report::publish(&output.join("images.json"), &bench.figures, &bench.failed)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl Bench<'_> {
@@ -201,6 +197,12 @@ impl Bench<'_> {
                 detail: details(&ours, &theirs),
             });
         }
+        Ok(())
+    }
+
+    fn builds(&mut self) -> Result<()> {
+        host::install(builds::PACKAGES)?;
+        self.figures.extend(builds::measure(&self.server, self.arguments.peers)?);
         Ok(())
     }
 

@@ -105,7 +105,8 @@ impl Docker {
         family
     }
 
-    fn client(&self) -> Command {
+    /// Its command line.
+    pub fn client(&self) -> Command {
         let mut client = Command::new("docker");
         client.args(["--host", &self.socket]);
         client

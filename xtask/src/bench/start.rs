@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{
-    Arguments, Load, memory,
+    Arguments, Load, median, memory,
     memory::Peak,
     peers::{self, Docker, Engine, Etcd},
     report::{self, Figure, Target},
@@ -54,11 +54,6 @@ pub fn run(arguments: &Arguments, madang: &Path, load: &Load, output: &Path) -> 
     }
     bench.row("idle memory", Bench::idle);
     report::publish(&output.join("start.json"), &bench.figures, &bench.failed)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn milliseconds(duration: Duration) -> f64 {
