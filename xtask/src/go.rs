@@ -16,6 +16,7 @@ pub const KUBERNETES: &str = "1.37.1";
 const STAGING: &str = "v0.37.1";
 const ETCD: &str = "v3.7.3";
 const BUILDX: &str = "v0.38.2";
+const ALERTMANAGER: &str = "v0.34.2";
 /// kubectl of this minor version or newer does.
 const KUBECTL_MINOR: u32 = 36;
 
@@ -113,6 +114,28 @@ pub fn buildx() -> Result<PathBuf> {
     build.current_dir(&dir).env("CGO_ENABLED", "0");
     build.args(["build", "-mod=mod", "-buildvcs=false", "-ldflags", &version, "-o"]).arg(&built).arg("./cmd/buildx");
     host::run(&mut build)?;
+    Ok(built)
+}
+
+/// amtool, which judges the API of alerts.
+pub fn amtool() -> Result<PathBuf> {
+    const PACKAGE: &str = "github.com/prometheus/alertmanager/cmd/amtool";
+    let built = binaries()?.join("amtool");
+    if built.exists() {
+        return Ok(built);
+    }
+    require_go()?;
+    eprintln!("building amtool {ALERTMANAGER} from its Go module");
+    let dir = host::cache()?.join("go/alertmanager");
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("tools.go"), format!("//go:build tools\n\npackage tools\n\nimport _ \"{PACKAGE}\"\n"))?;
+    if !dir.join("go.mod").exists() {
+        host::run(Command::new("go").current_dir(&dir).args(["mod", "init", "peers/alertmanager"]))?;
+    }
+    host::run(Command::new("go").current_dir(&dir).args(["get", &format!("{PACKAGE}@{ALERTMANAGER}")]))?;
+    let mut build = Command::new("go");
+    build.current_dir(&dir).env("CGO_ENABLED", "0").args(["build", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
+    host::run(build.arg(&built).arg(PACKAGE))?;
     Ok(built)
 }
 

@@ -80,6 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         host::install(FULL)?;
         variables.push(("MADANG_SYSTEMD_ROOT", machine::systemd()?.into()));
         variables.push(("MADANG_BUILDX", go::buildx()?.into()));
+        variables.push(("MADANG_AMTOOL", go::amtool()?.into()));
     }
     let cargo = || {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

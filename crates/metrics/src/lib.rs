@@ -21,8 +21,10 @@
 //! - [`proto`]: protocol buffers on the wire
 //! - [`remote`]: samples from and to others
 //! - [`web`]: the HTTP API
-//! - [`glob`]: paths with wildcards
 //! - [`rule`]: rules that record and alert
+//! - [`alertmanager`]: groups alerts and tells receivers of them
+//! - [`notify`]: alerts of rules to Alertmanagers
+//! - [`alerting`]: rules, notifier and Alertmanager put together
 //! - [`template`]: texts of alerts and notifications
 //! - [`yaml`]: how configuration is read and printed
 //! - [`config`]: the file `prometheus.yml`
@@ -45,9 +47,13 @@ pub mod remote;
 
 pub mod web;
 
-pub mod glob;
-
 pub mod rule;
+
+pub mod alertmanager;
+
+pub mod notify;
+
+pub mod alerting;
 
 pub mod template;
 

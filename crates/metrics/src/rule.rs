@@ -19,6 +19,7 @@
 //! - [`schedule`]: when a group is evaluated
 //! - [`keeper`]: the tasks
 //! - [`exposed`]: what is told of them at `/metrics`
+//! - [`objects`]: objects of a cluster
 //! - [`unit`]: tests that users write for their rules
 //!
 //! See <https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/>.
@@ -36,6 +37,8 @@ pub mod schedule;
 pub mod keeper;
 
 pub mod exposed;
+
+pub mod objects;
 
 pub mod unit;
 

@@ -66,6 +66,11 @@ const MOST_TEXT: usize = 1 << 20;
 #[error("{0}")]
 pub struct Error(String);
 
+/// What a string of Go says, in double quotes or back quotes.
+pub(crate) fn unquote(text: &str) -> Option<String> {
+    format::unquote(text)
+}
+
 /// What a template writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

@@ -290,3 +290,20 @@ fn after_a_restart_an_alert_is_active_since_before() {
     assert_eq!(states(&group.rules[1].state().alerts), "a=firing");
     assert!(!fake.series.borrow().is_empty());
 }
+
+#[test]
+fn objects_of_a_cluster_are_groups_of_rules() {
+    let object = serde_json::json!({
+        "metadata": {"namespace": "shop", "name": "rules", "uid": "1"},
+        "spec": {"groups": [{"name": "g", "interval": "30s", "partial_response_strategy": "warn", "rules": [
+            {"record": "one", "expr": 1},
+            {"alert": "Down", "expr": "up == 0", "for": "5m", "labels": {"severity": "page"}},
+        ]}]},
+    });
+    let file = super::objects::groups(&object, &Reading::default()).unwrap();
+    assert_eq!(super::objects::name(&object), "shop-rules-1.yaml");
+    assert_eq!((file.groups[0].rules[0].expr.as_str(), file.groups[0].rules[1].hold.0), ("1", Duration::from_mins(5)));
+    let mut wrong = object;
+    wrong["spec"]["groups"][0]["rules"][1]["expr"] = "up ==".into();
+    assert!(super::objects::groups(&wrong, &Reading::default()).unwrap_err()[0].contains("could not parse expression"));
+}

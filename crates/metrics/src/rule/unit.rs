@@ -31,8 +31,7 @@ use super::{
     group::{Ground, Group, Surroundings, millis, vector},
 };
 use crate::{
-    config::units::Span,
-    glob,
+    config::{self, units::Span},
     template::calendar,
     yaml::{self, Fields, Record},
 };
@@ -186,7 +185,7 @@ pub fn test(path: &Path, settings: &Settings, warnings: &mut Vec<String>) -> Res
     let mut rule_files = Vec::new();
     for name in &file.rule_files {
         let pattern = path.parent().unwrap_or(Path::new("")).join(name);
-        let found = glob::paths(&pattern).map_err(|error| one(format!("{}: {error}", pattern.display())))?;
+        let found = config::glob(&pattern.display().to_string()).map_err(one)?;
         if found.is_empty() {
             warnings.push(format!("  WARNING: no file match pattern {}", pattern.display()));
         }

@@ -1,6 +1,7 @@
 //! The HTTP API over a data base of its own: what is asked and what must come, as data. Rules and alerts against what
 //! upstream ships: its fixtures and programs.
 
+mod alerts;
 mod api;
 mod place;
 mod remote;

@@ -1,0 +1,192 @@
+//! Rules, notifier and Alertmanager, put together for [`crate::Metrics`].
+//!
+//! ```text
+//!   prometheus.yml: rule_files, alerting ──┐                 ┌──▶ Alertmanager, built in ──▶ receivers
+//!   PrometheusRule objects ────────────────┴──▶ rules ── notify ──▶ Alertmanagers of the configuration
+//! ```
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use task::Clock;
+use tsdb::labels::Labels;
+
+use crate::{
+    Metrics,
+    alertmanager::{self, Alertmanager},
+    config::{Config, units::Names},
+    notify::{self, Notifier},
+    rule::{
+        exposed,
+        file::{self, File, Reading},
+        group::Surroundings,
+        keeper::Keeper,
+    },
+    yaml::Record,
+};
+
+/// What alerting is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where alerts, silences and queues are kept.
+    pub dir: PathBuf,
+    /// Alertmanager's configuration; without one, alerts are kept and shown.
+    pub config: Option<PathBuf>,
+    /// Where the web interface is reached from outside.
+    pub external_url: String,
+    /// After how long alerts are sent again.
+    pub resend_delay: Duration,
+    /// How long the server may have been down for `for` to go on.
+    pub outage_tolerance: Duration,
+    /// How long no alert fires after a restart that would not have fired before.
+    pub grace_period: Duration,
+}
+
+impl Settings {
+    /// The usual ones.
+    pub fn new(dir: PathBuf) -> Self {
+        let usual = Surroundings::default();
+        Self {
+            dir,
+            config: None,
+            external_url: String::new(),
+            resend_delay: usual.resend_delay,
+            outage_tolerance: usual.outage_tolerance,
+            grace_period: usual.grace_period,
+        }
+    }
+}
+
+/// All of it. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Alerts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    metrics: Metrics,
+    keeper: Keeper,
+    notifier: Notifier,
+    alertmanager: Alertmanager,
+    /// What other parts add to the files of the configuration: objects of a cluster.
+    added: Mutex<Vec<(String, File)>>,
+    applied: Mutex<Option<Config>>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// Reads Alertmanager's configuration.
+fn read(path: Option<&PathBuf>) -> Result<Option<alertmanager::config::Config>> {
+    let Some(path) = path else { return Ok(None) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let dir = path.parent().unwrap_or(std::path::Path::new(""));
+    let config = alertmanager::config::Config::parse(&text, dir);
+    config.map(Some).map_err(anyhow::Error::msg).with_context(|| format!("read {}", path.display()))
+}
+
+impl Alerts {
+    /// Starts Alertmanager and has all of it shown by `metrics`; no rules yet. Blocks the thread, which must belong to a
+    /// runtime.
+    pub fn start(metrics: &Metrics, settings: Settings, clock: Clock) -> Result<Self> {
+        let task = metrics.task();
+        let config = read(settings.config.as_ref())?;
+        let url = format!("{}/alertmanager", settings.external_url.trim_end_matches('/'));
+        let alertmanager = Alertmanager::start(task, &settings.dir.join("alertmanager"), config, &url, clock.clone())?;
+        let notifier = Notifier::new(task, &settings.dir.join("notify"), clock.clone(), Some(alertmanager.clone()));
+        let (storage, engine) = (metrics.storage().clone(), metrics.engine().clone());
+        let keeper = Keeper::new(task, clock, storage, engine, notifier.sink());
+        let alerts = Self(Arc::new(Inner {
+            settings,
+            metrics: metrics.clone(),
+            keeper: keeper.clone(),
+            notifier: notifier.clone(),
+            alertmanager: alertmanager.clone(),
+            added: Mutex::default(),
+            applied: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        }));
+        metrics.show(|parts| {
+            parts.rules = Some(Arc::new(keeper.clone()));
+            parts.notifiers = Some(Arc::new(notifier.clone()));
+            parts.alertmanager = Some(alertmanager.handler());
+            parts.exposed.push(Arc::new(move |out| {
+                exposed::write(&keeper.all(), out);
+                notifier.write_metrics(out);
+                alertmanager.write_metrics(out);
+            }));
+        });
+        Ok(alerts)
+    }
+
+    /// Takes a configuration: its rules, and where alerts go to. Alertmanager's own is read anew. What is wrong with any of
+    /// it leaves everything as it was.
+    pub async fn apply(&self, config: &Config) -> Result<()> {
+        let _one = self.0.changing.lock().await;
+        self.change(config).await?;
+        *self.0.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(config.clone());
+        Ok(())
+    }
+
+    /// Takes groups of rules that are not in files, named by where they come from, in place of those before.
+    pub async fn add(&self, files: Vec<(String, File)>) -> Result<()> {
+        let _one = self.0.changing.lock().await;
+        *self.0.added.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        let applied = self.0.applied.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = applied.or_else(Config::start).unwrap_or_default();
+        self.change(&config).await
+    }
+
+    async fn change(&self, config: &Config) -> Result<()> {
+        let settings = &self.0.settings;
+        let reading =
+            Reading { features: self.0.metrics.settings().query.features, names: Names::default(), lenient: false };
+        let paths = config.all_rule_files().map_err(anyhow::Error::msg)?;
+        let read_all = move || {
+            let (mut files, mut problems) = (Vec::new(), Vec::new());
+            for path in paths {
+                let name = path.display().to_string();
+                match std::fs::read_to_string(&path) {
+                    Err(error) => problems.push(format!("{name}: {error}")),
+                    Ok(text) => match file::parse(&text, &reading) {
+                        Ok(file) => files.push((name, file)),
+                        Err(wrong) => problems.extend(wrong.into_iter().map(|error| format!("{name}: {error}"))),
+                    },
+                }
+            }
+            (files, problems)
+        };
+        let (mut files, problems) = tokio::task::spawn_blocking(read_all).await?;
+        for problem in &problems {
+            tracing::error!("read rules: {problem}");
+        }
+        if let Some(first) = problems.first() {
+            bail!("error loading rules, previous rule set restored: {first}");
+        }
+        files.extend(self.0.added.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let external = config.global.external_labels.clone();
+        let around = Surroundings {
+            external_labels: external.clone(),
+            external_url: settings.external_url.clone(),
+            interval: config.global.evaluation_interval.0,
+            query_offset: config.global.rule_query_offset.0,
+            resend_delay: settings.resend_delay,
+            outage_tolerance: settings.outage_tolerance,
+            grace_period: settings.grace_period,
+            reading,
+        };
+        let own = read(settings.config.as_ref())?;
+        let (notifier, alertmanager, alerting) =
+            (self.0.notifier.clone(), self.0.alertmanager.clone(), config.alerting.clone());
+        tokio::task::spawn_blocking(move || {
+            alertmanager.configure(own)?;
+            let discovered: Vec<Vec<Labels>> = alerting.alertmanagers.iter().map(notify::listed).collect();
+            notifier.configure(&alerting, external, &discovered).map_err(anyhow::Error::msg)
+        })
+        .await??;
+        self.0.keeper.update(&files, &Arc::new(around)).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))
+    }
+}
