@@ -1,3 +1,5 @@
+//! Exports: what is asked for, and what is written.
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

@@ -1,3 +1,5 @@
+//! Modes as `--chmod` writes them.
+
 use super::ModeChange;
 
 #[test]

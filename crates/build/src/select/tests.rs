@@ -1,3 +1,5 @@
+//! Which files sources pick.
+
 use std::{os::unix::fs::symlink, path::Path, sync::atomic::AtomicBool};
 
 use rustix::fs::{Mode, OFlags};

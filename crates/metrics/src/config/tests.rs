@@ -1,3 +1,5 @@
+//! Files that are read as Prometheus reads them, and files that are refused.
+
 use std::{fs, time::Duration};
 
 use super::{

@@ -1,3 +1,5 @@
+//! Requests as they are configured, against servers of the test.
+
 use std::{
     io::{Read, Write},
     net::TcpListener,

@@ -1,3 +1,5 @@
+//! Each action on label sets.
+
 use tsdb::labels::Labels;
 
 use super::*;

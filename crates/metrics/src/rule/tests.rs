@@ -1,3 +1,5 @@
+//! Rules over invented time.
+
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use promql::{

@@ -1,3 +1,5 @@
+//! Templates and what they expand to, and templates that are wrong.
+
 use promql::value::{Value as SampleValue, VectorSample};
 use tsdb::labels::Labels;
 

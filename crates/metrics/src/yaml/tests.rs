@@ -1,3 +1,5 @@
+//! What is read of YAML, and what is refused where.
+
 use std::collections::BTreeMap;
 
 use super::*;

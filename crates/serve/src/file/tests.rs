@@ -1,3 +1,5 @@
+//! Files over plain connections arrive as they are, and nothing else does.
+
 use std::{io::Write, net::SocketAddr, sync::Arc};
 
 use ::http::{HeaderValue, Request, Response, header};

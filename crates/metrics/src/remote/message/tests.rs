@@ -1,3 +1,5 @@
+//! Messages of both versions, whole and broken.
+
 use super::*;
 
 fn series_of(each: impl Fn(&[u8], &mut Vec<Series>) -> Result<(), Wrong>, bytes: &[u8]) -> Result<Vec<Series>, Wrong> {

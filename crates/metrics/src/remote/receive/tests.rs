@@ -1,3 +1,5 @@
+//! What of a write is taken, and what is told of the rest.
+
 use http::Request;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Samples as federation prints them.
+
 use http::HeaderValue;
 
 use super::*;

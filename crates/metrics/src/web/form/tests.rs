@@ -1,3 +1,5 @@
+//! Parameters from the path and from the body.
+
 use http::Request;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Values and strings in JSON.
+
 use super::*;
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {

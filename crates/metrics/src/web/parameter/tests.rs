@@ -1,3 +1,5 @@
+//! Times, durations and selectors as requests give them.
+
 use super::*;
 
 #[test]
