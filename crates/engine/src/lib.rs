@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! connection ─ server: version, errors ─ route ─┬─ system       ping, version, info
+//!                                               ├─ image        listed, fetched, sent, packed, removed
+//!                                               ├─ classic      builds of older clients ┐
+//!                                               ├─ buildkit     builds of buildx        ┴─ build
 //!                                               └─ swarm        refused: this is no swarm
 //! ```
 //!
@@ -25,6 +28,12 @@ pub mod upgrade;
 mod system;
 
 mod swarm;
+
+mod filter;
+
+mod image;
+
+mod classic;
 
 mod buildkit;
 

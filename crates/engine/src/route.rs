@@ -6,8 +6,9 @@ use serve::Body;
 use crate::{
     Engine, buildkit, builds,
     call::Call,
+    classic,
     error::{Error, Result},
-    swarm, system,
+    image, swarm, system,
 };
 
 /// Answers a request.
@@ -16,6 +17,8 @@ pub(crate) async fn answer(engine: &Engine, call: Call) -> Result<Response<Body>
     match first {
         "_ping" | "version" | "info" => system::answer(engine, call).await,
         "madang" => builds::answer(engine, call).await,
+        "images" | "auth" | "distribution" => image::answer(engine, call).await,
+        "build" => classic::answer(engine, call).await,
         "grpc" | "session" => buildkit::answer(engine, call).await,
         "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" => swarm::answer(&call),
         _ => Err(unknown()),

@@ -45,6 +45,14 @@ enum Command {
     Pull(images::Pull),
     /// List images
     Images(images::List),
+    /// Send an image to a registry
+    Push(images::engine::Push),
+    /// Write images to an archive
+    Save(images::engine::Save),
+    /// Give an image another name
+    Tag(images::engine::Tag),
+    /// Remove images
+    Rmi(images::engine::Remove),
     /// Log docker and podman in to the cluster's registry
     Login(login::Login),
     /// Write all objects of the running server to one file
@@ -86,6 +94,10 @@ impl Cli {
             Command::Load(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Images(command) => command.run(),
+            Command::Push(command) => command.run(),
+            Command::Save(command) => command.run(),
+            Command::Tag(command) => command.run(),
+            Command::Rmi(command) => command.run(),
             Command::Login(command) => command.run(),
             Command::Backup(command) => command.run(),
             Command::Restore(command) => command.run(),

@@ -30,6 +30,8 @@ use tokio::{io::AsyncReadExt, net::UnixStream};
 
 use crate::{config::Place, sockets};
 
+pub mod engine;
+
 const SOCKET: &str = "images.sock";
 /// Bytes read from a file at a time.
 const PIECE: usize = 256 * 1024;
@@ -341,8 +343,11 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 async fn send(place: &Place, request: Request<Body>) -> Result<Response<hyper::body::Incoming>> {
-    let path = place.run_dir.join(SOCKET);
-    let stream = UnixStream::connect(&path).await.with_context(|| {
+    send_to(&place.run_dir.join(SOCKET), request).await
+}
+
+async fn send_to(path: &Path, request: Request<Body>) -> Result<Response<hyper::body::Incoming>> {
+    let stream = UnixStream::connect(path).await.with_context(|| {
         format!("connect to {}: is `madang server` running, with this --run-dir, and are you root?", path.display())
     })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

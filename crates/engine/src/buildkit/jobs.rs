@@ -157,7 +157,7 @@ impl Jobs {
         let jobs: Vec<Arc<Job>> = self.lock().jobs.values().cloned().collect();
         let mut jobs: Vec<_> = jobs
             .into_iter()
-            .filter(|job| reference.is_empty() || job.request.reference == reference)
+            .filter(|job| !job.request.internal && (reference.is_empty() || job.request.reference == reference))
             .filter(|job| !active_only || job.lock().ended.is_none())
             .collect();
         jobs.sort_by_key(|job| std::cmp::Reverse(job.created));

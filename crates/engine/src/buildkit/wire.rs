@@ -51,6 +51,9 @@ pub struct SolveRequest {
     pub entitlements: Vec<String>,
     #[prost(map = "string, message", tag = "10")]
     pub inputs: HashMap<String, Definition>,
+    /// Not shown in the history.
+    #[prost(bool, tag = "11")]
+    pub internal: bool,
     #[prost(message, repeated, tag = "13")]
     pub exporters: Vec<Exporter>,
 }

@@ -3,6 +3,7 @@
 mod apply;
 mod bad_input;
 mod batch;
+mod buildx;
 mod etcd;
 mod kubectl;
 mod machine;

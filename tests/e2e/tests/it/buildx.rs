@@ -1,0 +1,263 @@
+//! Docker's own client, its builder buildx among it, on the engine's socket: builds, pushes, archives.
+//!
+//! In the second tier: needs `docker` 28 or newer, and buildx, which `MADANG_BUILDX` names.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use crate::shared::{IMAGE, cluster, lacks};
+
+/// A client with a configuration of its own, and a folder for its files.
+struct Docker {
+    folder: tempfile::TempDir,
+    socket: PathBuf,
+}
+
+impl Docker {
+    /// None where this machine has no client.
+    fn new() -> Option<Self> {
+        let cluster = cluster()?;
+        let buildx = std::env::var_os("MADANG_BUILDX").map(PathBuf::from).filter(|path| path.exists());
+        let found = Command::new("docker").arg("--version").output().is_ok_and(|output| output.status.success());
+        if lacks((!found).then_some("no docker: install docker-cli")) {
+            return None;
+        }
+        let Some(buildx) = buildx else {
+            lacks(Some("no buildx: MADANG_BUILDX names none"));
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let plugins = folder.path().join("config/cli-plugins");
+        fs::create_dir_all(&plugins).unwrap();
+        std::os::unix::fs::symlink(buildx, plugins.join("docker-buildx")).unwrap();
+        Some(Self { folder, socket: cluster.run_dir().join("docker.sock") })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes files of a context; paths may have directories.
+    fn context(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let context = self.path(name);
+        for (path, text) in files {
+            let file = context.join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        context
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = cluster().unwrap().place.command("docker");
+        command
+            .args(arguments)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
+            .env("DOCKER_CONFIG", self.path("config"))
+            .env("BUILDX_CONFIG", self.path("buildx"))
+            .env("BUILDKIT_PROGRESS", "plain")
+            .env_remove("DOCKER_CONTEXT");
+        command
+    }
+
+    #[track_caller]
+    fn good(&self, arguments: &[&str]) -> String {
+        good(&mut self.command(arguments))
+    }
+
+    /// What a command that has to fail says.
+    #[track_caller]
+    fn bad(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}: {}", said(&output));
+        said(&output)
+    }
+}
+
+#[track_caller]
+fn good(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn buildx_builds_from_a_context_and_says_which_step_failed() {
+    let Some(docker) = Docker::new() else { return };
+    let context = docker.context(
+        "context",
+        &[
+            (
+                "Dockerfile",
+                &format!("FROM {IMAGE}\nARG WHO=nobody\nCOPY . /files\nRUN echo \"$WHO\" > /who && ls /files\n"),
+            ),
+            (".dockerignore", "*.log\n"),
+            ("a.txt", "a"),
+            ("b.log", "b"),
+            ("deep/er/c.txt", "c"),
+        ],
+    );
+    let built = docker.good(&[
+        "buildx",
+        "build",
+        "-q",
+        "-t",
+        "buildx/plain:1",
+        "--build-arg",
+        "WHO=me",
+        "--label",
+        "a=b",
+        text(&context),
+    ]);
+    assert!(built.trim().starts_with("sha256:"), "{built}");
+    let found = docker.good(&["image", "inspect", "-f", "{{index .Config.Labels \"a\"}}", "buildx/plain:1"]);
+    assert_eq!(found.trim(), "b");
+    let files = docker.path("files");
+    let output = format!("type=local,dest={}", files.display());
+    docker.good(&["buildx", "build", "--build-arg", "WHO=me", "-o", &output, text(&context)]);
+    assert_eq!(fs::read_to_string(files.join("who")).unwrap(), "me\n");
+    assert_eq!(fs::read_to_string(files.join("files/deep/er/c.txt")).unwrap(), "c");
+    assert!(files.join("files/a.txt").exists() && !files.join("files/b.log").exists());
+
+    let context =
+        docker.context("failing", &[("Dockerfile", &format!("FROM {IMAGE}\nRUN echo out of luck; exit 7\n"))]);
+    let said = docker.bad(&["buildx", "build", text(&context)]);
+    for part in ["out of luck", "exit code: 7", "Dockerfile:2", ">>> RUN echo out of luck"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn secrets_and_named_contexts_reach_a_build_and_stay_out_of_its_image() {
+    let Some(docker) = Docker::new() else { return };
+    let dockerfile = format!(
+        "FROM {IMAGE}\nRUN --mount=type=secret,id=word test \"$(cat /run/secrets/word)\" = hush\nCOPY --from=more other.txt /\n"
+    );
+    let context = docker.context("context", &[("Dockerfile", &dockerfile)]);
+    let more = docker.context("more", &[("other.txt", "other")]);
+    let secret = docker.path("word");
+    fs::write(&secret, "hush").unwrap();
+    let files = docker.path("files");
+    docker.good(&[
+        "buildx",
+        "build",
+        "--secret",
+        &format!("id=word,src={}", secret.display()),
+        "--build-context",
+        &format!("more={}", more.display()),
+        "-o",
+        &format!("type=tar,dest={}.tar", files.display()),
+        text(&context),
+    ]);
+    let listed = good(Command::new("tar").args(["-tf", &format!("{}.tar", files.display())]));
+    assert!(listed.lines().any(|line| line.trim_start_matches("./") == "other.txt"), "{listed}");
+    let content = good(Command::new("tar").args(["-xOf", &format!("{}.tar", files.display()), "other.txt"]));
+    assert_eq!(content, "other");
+}
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn bake_builds_targets_of_which_one_starts_from_the_other() {
+    let Some(docker) = Docker::new() else { return };
+    let bake = "group \"default\" { targets = [\"base\", \"app\"] }\n\
+                target \"base\" {\n  dockerfile = \"base.Dockerfile\"\n  tags = [\"bake/base:1\"]\n}\n\
+                target \"app\" {\n  dockerfile = \"app.Dockerfile\"\n  tags = [\"bake/app:1\"]\n  contexts = { base = \"target:base\" }\n}\n";
+    let context = docker.context(
+        "context",
+        &[
+            ("docker-bake.hcl", bake),
+            ("base.Dockerfile", &format!("FROM {IMAGE}\nRUN echo base > /base\n")),
+            ("app.Dockerfile", "FROM base\nRUN cat /base > /app\n"),
+        ],
+    );
+    let mut command = docker.command(&["buildx", "bake"]);
+    good(command.current_dir(&context));
+    for name in ["bake/base:1", "bake/app:1"] {
+        docker.good(&["image", "inspect", name]);
+    }
+    let names = docker.good(&["images", "--format", "{{.Repository}}"]);
+    assert!(!names.contains("madang.internal"), "{names}");
+}
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn the_older_builder_takes_the_same_files() {
+    let Some(docker) = Docker::new() else { return };
+    let context = docker.context(
+        "context",
+        &[("Dockerfile", &format!("FROM {IMAGE}\nCOPY a.txt /\nRUN cat /a.txt\n")), ("a.txt", "hello\n")],
+    );
+    let mut command = docker.command(&["build", "-t", "classic/plain:1", text(&context)]);
+    let printed = good(command.env("DOCKER_BUILDKIT", "0"));
+    for part in ["Step 1/", "hello", "Successfully built", "Successfully tagged classic/plain:1"] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+}
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn images_survive_save_and_load_and_hostile_archives_do_not() {
+    let Some(docker) = Docker::new() else { return };
+    let archive = docker.path("image.tar");
+    docker.good(&["tag", IMAGE, "saved/copy:1"]);
+    docker.good(&["save", "-o", text(&archive), "saved/copy:1"]);
+    let id = docker.good(&["image", "inspect", "-f", "{{.Id}}", "saved/copy:1"]);
+    assert!(docker.good(&["rmi", "saved/copy:1"]).contains("Untagged: saved/copy:1"));
+    assert!(docker.bad(&["image", "inspect", "saved/copy:1"]).contains("No such image"));
+    assert!(docker.good(&["load", "-i", text(&archive)]).contains("Loaded image: saved/copy:1"));
+    assert_eq!(docker.good(&["image", "inspect", "-f", "{{.Id}}", "saved/copy:1"]), id);
+
+    let broken = docker.path("broken.tar");
+    let mut bytes = fs::read(&archive).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&broken, bytes).unwrap();
+    docker.bad(&["load", "-i", text(&broken)]);
+    let hostile = docker.context(
+        "hostile",
+        &[("manifest.json", r#"[{"Config":"../../etc/passwd","RepoTags":["x/y:1"],"Layers":[]}]"#)],
+    );
+    let packed = docker.path("hostile.tar");
+    good(Command::new("tar").arg("-cf").arg(&packed).arg("-C").arg(&hostile).arg("manifest.json"));
+    assert!(docker.bad(&["load", "-i", text(&packed)]).contains("missing"));
+}
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn pushes_go_to_the_registry_after_a_login_and_not_before() {
+    let Some(docker) = Docker::new() else { return };
+    let cluster = cluster().unwrap();
+    let registry = "127.0.0.1:5000";
+    let name = format!("{registry}/pushed/app:1");
+    docker.good(&["tag", IMAGE, &name]);
+    let refused = docker.bad(&["push", &name]);
+    assert!(
+        refused.contains("denied") || refused.contains("unauthorized") || refused.contains("authentication"),
+        "{refused}"
+    );
+    good(cluster.madang("login").args(["--file", text(&docker.path("config/config.json"))]));
+    let pushed = docker.good(&["push", &name]);
+    assert!(pushed.contains("1: digest: sha256:"), "{pushed}");
+    docker.good(&["rmi", &name]);
+    assert!(
+        docker.good(&["pull", &name]).contains("Downloaded newer image")
+            || docker.good(&["image", "inspect", &name]).len() > 2
+    );
+    let context =
+        docker.context("context", &[("Dockerfile", &format!("FROM {IMAGE}\nRUN echo pushed > /by-the-builder\n"))]);
+    docker.good(&["buildx", "build", "--push", "-t", &format!("{registry}/pushed/built:1"), text(&context)]);
+    docker.good(&["rmi", &format!("{registry}/pushed/built:1")]);
+    docker.good(&["pull", &format!("{registry}/pushed/built:1")]);
+}
