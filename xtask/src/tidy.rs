@@ -49,6 +49,7 @@ const LAYERS: &[&[&str]] = &[
 /// Edges within a layer, beside those to `task`.
 const EDGES: &[(&str, &str)] = &[
     ("host", "counts"),
+    ("dns", "counts"),
     ("image", "oci"),
     ("container", "oci"),
     ("runtime", "image"),

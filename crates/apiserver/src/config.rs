@@ -1,7 +1,9 @@
 //! What the server is told at start.
 
-use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
+use counts::page::Page;
+use futures::future::BoxFuture;
 use task::Clock;
 
 /// Settings of an API server. Files are read once, at start.
@@ -38,6 +40,21 @@ pub struct Config {
     pub clock: Clock,
     /// How often the store forgets old revisions, if there were writes.
     pub compaction: Duration,
+    /// Pages of others in this process, served below `/metrics/`.
+    pub pages: Pages,
+}
+
+/// Writes a page when somebody asks.
+pub type WritePage = Arc<dyn Fn() -> BoxFuture<'static, Page> + Send + Sync>;
+
+/// Pages of metrics by name.
+#[derive(Clone, Default)]
+pub struct Pages(pub BTreeMap<String, WritePage>);
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// The certificate by which other API servers know that a request comes from this one.
@@ -73,6 +90,7 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             clock: Clock::system(),
             compaction: Duration::from_secs(300),
+            pages: Pages::default(),
         }
     }
 }

@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -12,20 +11,48 @@ use std::{
     time::Duration,
 };
 
+use counts::{
+    counter,
+    page::{Page, braces},
+    process,
+};
 use http::Response;
 use serve::body::Body;
 
 use crate::{call::Call, registry::Served};
 
 /// Upper bounds of the duration histogram, in seconds: upstream's.
-const BOUNDS: [f64; 20] =
-    [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0];
+const BOUNDS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
+];
+
+/// Upper bounds of what is left of client certificates, in seconds: half an hour to a year.
+const EXPIRY: &[f64] = &[
+    0.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+];
 
 /// Counters of one server.
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: Mutex<BTreeMap<Labels, Counts>>,
     watches: Mutex<BTreeMap<GroupVersionResource, Arc<AtomicI64>>>,
+    /// Requests that change something, and those that read.
+    in_flight: [Arc<AtomicI64>; 2],
+    counts: counter::Counts,
 }
 
 type GroupVersionResource = (&'static str, &'static str, &'static str);
@@ -47,6 +74,16 @@ struct Counts {
     total: u64,
     seconds: f64,
     buckets: [u64; BOUNDS.len()],
+}
+
+/// Counts a request until it is answered.
+#[derive(Debug)]
+pub struct InFlight(Arc<AtomicI64>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Counts a watch as long as it lives.
@@ -113,71 +150,119 @@ impl Metrics {
         OpenWatch(gauge.clone())
     }
 
-    /// The text.
-    pub fn text(&self, objects: &[(String, usize)]) -> String {
-        let mut out = String::new();
+    /// Counts a client certificate that was believed; it ends in so many seconds.
+    pub fn certificate(&self, seconds: i64) {
+        self.counts.observe("apiserver_client_certificate_expiration_seconds", EXPIRY, &[], seconds as f64);
+    }
+
+    /// Counts a request that is being answered until the result is dropped.
+    pub fn begin(&self, reading: bool) -> InFlight {
+        let gauge = self.in_flight[usize::from(reading)].clone();
+        gauge.fetch_add(1, Ordering::Relaxed);
+        InFlight(gauge)
+    }
+
+    /// The page. `objects` are those stored, by resource; `apis` say of each API behind this server whether it answers.
+    pub fn page(&self, objects: &[(String, usize)], apis: &[(String, bool)]) -> Page {
+        let mut page = Page::default();
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        out.push_str("# HELP apiserver_request_total Requests answered.\n# TYPE apiserver_request_total counter\n");
+        let mut totals = page.family("apiserver_request_total", "counter");
         for (labels, counts) in requests.iter() {
-            let dry_run = if labels.dry_run { "All" } else { "" };
-            _ = writeln!(
-                out,
-                "apiserver_request_total{{code=\"{}\",component=\"apiserver\",dry_run=\"{dry_run}\",{}}} {}",
-                labels.code,
-                labels.common(),
-                counts.total
-            );
+            let code = labels.code.to_string();
+            let mut all = vec![("code", code.as_str()), ("component", "apiserver"), ("dry_run", labels.dry_run())];
+            all.extend(labels.common());
+            totals.add(&all, counts.total);
         }
-        out.push_str(
-            "# HELP apiserver_request_duration_seconds Time to answer requests.\n# TYPE apiserver_request_duration_seconds histogram\n",
-        );
-        let mut durations: BTreeMap<(String, bool), Counts> = BTreeMap::new();
+        let mut durations = BTreeMap::<String, Counts>::new();
+        let mut within = BTreeMap::<String, Counts>::new();
         for (labels, counts) in requests.iter() {
-            let sum = durations.entry((labels.common(), labels.dry_run)).or_default();
-            sum.total += counts.total;
-            sum.seconds += counts.seconds;
-            for (bucket, own) in sum.buckets.iter_mut().zip(counts.buckets) {
-                *bucket += own;
+            let mut common = vec![("component", "apiserver")];
+            common.extend(labels.common());
+            let mut text = String::new();
+            braces(&mut text, &common);
+            // Watches and what is dry are no objectives of service levels.
+            if labels.verb != "WATCH" && labels.verb != "CONNECT" && !labels.dry_run {
+                within.entry(text).or_default().add(counts);
             }
-        }
-        for ((common, dry_run), counts) in &durations {
-            let dry_run = if *dry_run { "All" } else { "" };
-            let labels = format!("component=\"apiserver\",dry_run=\"{dry_run}\",{common}");
-            for (bound, bucket) in BOUNDS.iter().zip(counts.buckets) {
-                _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {bucket}");
-            }
-            _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}", counts.total);
-            _ = writeln!(out, "apiserver_request_duration_seconds_sum{{{labels}}} {}", counts.seconds);
-            _ = writeln!(out, "apiserver_request_duration_seconds_count{{{labels}}} {}", counts.total);
+            common.insert(1, ("dry_run", labels.dry_run()));
+            let mut text = String::new();
+            braces(&mut text, &common);
+            durations.entry(text).or_default().add(counts);
         }
         drop(requests);
-        out.push_str("# HELP apiserver_longrunning_requests Watches that are open.\n# TYPE apiserver_longrunning_requests gauge\n");
+        let mut family = page.family("apiserver_request_duration_seconds", "histogram");
+        for (labels, counts) in &durations {
+            family.histogram(labels, &BOUNDS, &counts.buckets, counts.total, counts.seconds);
+        }
+        for name in ["apiserver_request_sli_duration_seconds", "apiserver_request_slo_duration_seconds"] {
+            let mut family = page.family(name, "histogram");
+            for (labels, counts) in &within {
+                family.histogram(labels, &BOUNDS, &counts.buckets, counts.total, counts.seconds);
+            }
+        }
         for ((group, version, resource), gauge) in self.watches.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            _ = writeln!(
-                out,
-                "apiserver_longrunning_requests{{component=\"apiserver\",group=\"{group}\",resource=\"{resource}\",scope=\"\",subresource=\"\",verb=\"WATCH\",version=\"{version}\"}} {}",
-                gauge.load(Ordering::Relaxed)
-            );
+            let labels = [
+                ("component", "apiserver"),
+                ("group", group),
+                ("resource", resource),
+                ("scope", ""),
+                ("subresource", ""),
+                ("verb", "WATCH"),
+                ("version", version),
+            ];
+            page.gauge("apiserver_longrunning_requests", &labels, gauge.load(Ordering::Relaxed));
         }
-        out.push_str("# HELP apiserver_storage_objects Stored objects.\n# TYPE apiserver_storage_objects gauge\n");
+        for (kind, gauge) in ["mutating", "readOnly"].into_iter().zip(&self.in_flight) {
+            let labels = [("request_kind", kind)];
+            page.gauge("apiserver_current_inflight_requests", &labels, gauge.load(Ordering::Relaxed));
+        }
         for (resource, count) in objects {
-            _ = writeln!(out, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");
+            page.gauge("apiserver_storage_objects", &[("resource", resource)], count);
+            page.gauge("apiserver_resource_objects", &resource_labels(resource), count);
         }
-        out
+        for (name, available) in apis {
+            page.gauge("aggregator_unavailable_apiservice", &[("name", name)], u8::from(!available));
+        }
+        let labels = [("git_version", crate::plain::VERSION.2), ("platform", "linux")];
+        page.gauge("kubernetes_build_info", &labels, 1);
+        self.counts.write(&mut page, "apiserver_");
+        for prefix in ["workqueue_", "rest_client_"] {
+            counter::Counts::process().write(&mut page, prefix);
+        }
+        process::write(&mut page);
+        page
+    }
+}
+
+/// `deployments.apps` as group and resource.
+fn resource_labels(name: &str) -> [(&'static str, &str); 2] {
+    let (resource, group) = name.split_once('.').unwrap_or((name, ""));
+    [("group", group), ("resource", resource)]
+}
+
+impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.total += other.total;
+        self.seconds += other.seconds;
+        for (bucket, own) in self.buckets.iter_mut().zip(other.buckets) {
+            *bucket += own;
+        }
     }
 }
 
 impl Labels {
-    fn common(&self) -> String {
-        let clean = |text: &str| text.replace(['\\', '"', '\n'], "_");
-        format!(
-            "group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
-            clean(&self.group),
-            clean(&self.resource),
-            self.scope,
-            clean(&self.subresource),
-            clean(&self.verb),
-            clean(&self.version)
-        )
+    fn dry_run(&self) -> &'static str {
+        if self.dry_run { "All" } else { "" }
+    }
+
+    fn common(&self) -> [(&'static str, &str); 6] {
+        [
+            ("group", &self.group),
+            ("resource", &self.resource),
+            ("scope", self.scope),
+            ("subresource", &self.subresource),
+            ("verb", &self.verb),
+            ("version", &self.version),
+        ]
     }
 }

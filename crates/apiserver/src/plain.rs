@@ -32,6 +32,9 @@ pub async fn answer(server: &Arc<Server>, call: &Call) -> Result<Response<Body>,
     if let Some(response) = openapi::answer(server, call, trimmed)? {
         return Ok(response);
     }
+    if let Some(write) = trimmed.strip_prefix("/metrics/").and_then(|name| server.config.pages.0.get(name)) {
+        return Ok(page(call, write().await));
+    }
     match trimmed {
         "" => Ok(index(server, call)),
         "/version" => {
@@ -52,8 +55,14 @@ pub async fn answer(server: &Arc<Server>, call: &Call) -> Result<Response<Body>,
             });
             let mut objects: Vec<_> = objects.collect();
             objects.sort();
-            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            Ok(call.answer(200, kind, server.metrics.text(&objects).into()))
+            let apis = server.aggregator.all(server);
+            // Those that are served here always answer.
+            let own = registry.stored().flat_map(|resource| &resource.versions);
+            let own = own.map(|served| (format!("{}.{}", served.kind.version, served.kind.group), true));
+            let others = apis.iter().map(|api| (api.name.clone(), api.available));
+            let apis: std::collections::BTreeMap<_, _> = own.chain(others).collect();
+            let apis: Vec<_> = apis.into_iter().collect();
+            Ok(page(call, server.metrics.page(&objects, &apis)))
         }
         "/.well-known/openid-configuration" => {
             let value = server.tokens.configuration(&server.config);
@@ -65,6 +74,10 @@ pub async fn answer(server: &Arc<Server>, call: &Call) -> Result<Response<Body>,
         }
         _ => Err(Status::no_such_resource()),
     }
+}
+
+fn page(call: &Call, page: counts::page::Page) -> Response<Body> {
+    call.answer(200, HeaderValue::from_static(counts::page::MEDIA_TYPE), page.text().into())
 }
 
 fn json_type() -> HeaderValue {

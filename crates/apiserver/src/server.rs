@@ -336,8 +336,9 @@ impl Server {
             return Ok(user.clone());
         }
         if let Some(certificate) = parts.extensions.get::<Peer>().and_then(|peer| peer.certificates.first())
-            && let Some(user) = self.certificates.user(certificate, self.now())
+            && let Some((user, left)) = self.certificates.user(certificate, self.now())
         {
+            self.metrics.certificate(left);
             return Ok(user);
         }
         let token = auth::token::bearer(&parts.headers).map(str::to_owned);
@@ -359,11 +360,14 @@ impl Server {
             Err(error) => (RequestInfo { path: parts.uri.path().to_owned(), ..RequestInfo::default() }, Some(error)),
         };
         let mut call = Call::new(info, query, parts, Arc::new(User::anonymous()), body);
+        let reading = matches!(call.info.verb.as_str(), "get" | "list" | "watch");
+        let in_flight = self.metrics.begin(reading);
         let result = match unclear {
             Some(error) => Err(Status::internal(error)),
             None => self.answer(&mut call).await,
         };
         let response = result.unwrap_or_else(|status| call.status(&status));
+        drop(in_flight);
         self.metrics.request(&call, &response, started.elapsed());
         response
     }

@@ -79,6 +79,20 @@ struct Inner<K> {
     objects: RwLock<BTreeMap<Key, Arc<K>>>,
     listeners: Mutex<Vec<Listener<K>>>,
     ready: watch::Sender<bool>,
+    tally: Mutex<Tally>,
+}
+
+/// How a cache has fared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Lists that were complete.
+    pub lists: u64,
+    /// Lists that broke off.
+    pub failed_lists: u64,
+    /// Watches that went on from a list.
+    pub watches: u64,
+    /// Watches that broke off.
+    pub failed_watches: u64,
 }
 
 impl<K> Clone for Cache<K> {
@@ -119,6 +133,7 @@ where
             objects: RwLock::default(),
             listeners: Mutex::default(),
             ready: watch::Sender::new(false),
+            tally: Mutex::default(),
         }))
     }
 
@@ -132,8 +147,22 @@ where
 
     /// Fills the cache from `api` until `task` ends. Failures are logged and retried with growing delays.
     pub fn start(&self, task: &Task, api: Api<K>, scope: Scope) {
+        self.start_trimmed(task, api, scope, |_| ());
+    }
+
+    /// The same; `trim` takes from each object what nobody here looks at, before it is kept.
+    pub fn start_trimmed(&self, task: &Task, api: Api<K>, scope: Scope, trim: fn(&mut K)) {
         let cache = self.clone();
-        task.spawn_until_cancelled("cache", async move { cache.follow(api, scope).await });
+        task.spawn_until_cancelled("cache", async move { cache.follow(api, scope, trim).await });
+    }
+
+    /// How it has fared so far.
+    pub fn tally(&self) -> Tally {
+        *self.0.tally.lock().expect("tally lock")
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Tally)) {
+        count(&mut self.0.tally.lock().expect("tally lock"));
     }
 
     /// A cache that is filled at once.
@@ -143,7 +172,7 @@ where
         cache
     }
 
-    async fn follow(&self, api: Api<K>, scope: Scope) {
+    async fn follow(&self, api: Api<K>, scope: Scope, trim: fn(&mut K)) {
         let config = watcher::Config {
             label_selector: scope.labels,
             field_selector: scope.fields,
@@ -152,15 +181,28 @@ where
         };
         let mut delay = FIRST_DELAY;
         let mut seen = HashSet::new();
+        let mut listing = true;
         let mut events = watcher::watcher(api, config).boxed();
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => {
+                Ok(mut event) => {
                     delay = FIRST_DELAY;
+                    match &mut event {
+                        Event::Init => listing = true,
+                        Event::InitDone => {
+                            listing = false;
+                            self.count(|tally| {
+                                tally.lists += 1;
+                                tally.watches += 1;
+                            });
+                        }
+                        Event::InitApply(object) | Event::Apply(object) | Event::Delete(object) => trim(object),
+                    }
                     self.take(event, &mut seen);
                 }
                 Err(error) => {
                     tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch");
+                    self.count(|tally| *if listing { &mut tally.failed_lists } else { &mut tally.failed_watches } += 1);
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(LAST_DELAY);
                 }

@@ -7,8 +7,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
+use counts::counter::Counts;
 use http::{HeaderValue, Request, Response, Uri, header, uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
@@ -99,9 +101,45 @@ pub fn https_as(
         if let Some(bearer) = &bearer {
             request.headers_mut().insert(header::AUTHORIZATION, bearer.clone());
         }
-        http.request(request)
+        let call = Call::new(&request, authority_of(&base));
+        let answer = http.request(request);
+        async move {
+            let answer = answer.await;
+            call.done(Counts::process(), answer.as_ref().ok().map(|answer| answer.status().as_u16()));
+            answer
+        }
     });
     Ok(kube::Client::new(service, "default"))
+}
+
+/// A request on its way, to be counted under upstream's names.
+struct Call {
+    method: http::Method,
+    host: String,
+    began: Instant,
+}
+
+impl Call {
+    fn new(request: &Request<Body>, host: String) -> Self {
+        Self { method: request.method().clone(), host, began: Instant::now() }
+    }
+
+    /// Counts it; without a status it never was answered.
+    fn done(self, counts: &Counts, status: Option<u16>) {
+        let code = status.map_or_else(|| "<error>".to_owned(), |status| status.to_string());
+        let (method, host) = (self.method.as_str(), self.host.as_str());
+        counts.add("rest_client_requests_total", &[("code", &code), ("host", host), ("method", method)]);
+        let took = self.began.elapsed().as_secs_f64();
+        let labels = [("host", host), ("verb", method)];
+        counts.observe("rest_client_request_duration_seconds", BOUNDS, &labels, took);
+    }
+}
+
+/// Upstream's bounds of the time that requests take, seconds.
+const BOUNDS: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+
+fn authority_of(base: &Uri) -> String {
+    base.authority().map(ToString::to_string).unwrap_or_default()
 }
 
 /// A client whose requests are answered by `handle` in this process.
@@ -112,9 +150,26 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    in_process_counted(Counts::process(), handle)
+}
+
+/// The same; its requests are counted in `counts`, for there are several clients in one process.
+pub fn in_process_counted<H, F, B>(counts: &Counts, handle: H) -> kube::Client
+where
+    H: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let counts = counts.clone();
     let service = service_fn(move |request: Request<Body>| {
+        let (call, counts) = (Call::new(&request, "in-process".to_owned()), counts.clone());
         let answer = handle(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            call.done(&counts, Some(answer.status().as_u16()));
+            Ok::<_, Infallible>(answer)
+        }
     });
     kube::Client::new(service, "default")
 }

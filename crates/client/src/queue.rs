@@ -11,10 +11,11 @@ use std::{
     fmt::{Debug, Display},
     future::Future,
     hash::Hash,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
+use counts::counter::Counts;
 use task::Task;
 use tokio::sync::Notify;
 
@@ -42,12 +43,15 @@ struct Inner<T> {
     state: Mutex<State<T>>,
     wake: Notify,
     task: Task,
+    /// Under which its work is counted; known once it is worked off.
+    name: OnceLock<&'static str>,
 }
 
 #[derive(Debug)]
 struct State<T> {
     queue: VecDeque<T>,
-    queued: HashSet<T>,
+    /// Since when.
+    queued: HashMap<T, tokio::time::Instant>,
     working: HashSet<T>,
     failures: HashMap<T, u32>,
     /// Due times of delayed keys: only the earliest of a key counts.
@@ -60,6 +64,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(5);
 const SPEAK_UP: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
+/// Upstream's bounds of the time in a queue and at work: seconds, from ten billionths to ten.
+const BOUNDS: &[f64] = &[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0];
+
 impl<T> Queue<T>
 where
     T: Clone + Eq + Hash + Debug + Display + Send + Sync + 'static,
@@ -68,12 +75,13 @@ where
     pub fn new(task: &Task) -> Self {
         let state = State {
             queue: VecDeque::new(),
-            queued: HashSet::new(),
+            queued: HashMap::new(),
             working: HashSet::new(),
             failures: HashMap::new(),
             waiting: HashMap::new(),
         };
-        Self(Arc::new(Inner { state: Mutex::new(state), wake: Notify::new(), task: task.clone() }))
+        let name = OnceLock::new();
+        Self(Arc::new(Inner { state: Mutex::new(state), wake: Notify::new(), task: task.clone(), name }))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
@@ -83,10 +91,27 @@ where
     /// Queues `key` unless it is queued already.
     pub fn add(&self, key: T) {
         let mut state = self.state();
-        if state.queued.insert(key.clone()) && !state.working.contains(&key) {
+        if state.queued.contains_key(&key) {
+            return;
+        }
+        state.queued.insert(key.clone(), tokio::time::Instant::now());
+        self.tell(|counts, labels| counts.add("workqueue_adds_total", labels));
+        if !state.working.contains(&key) {
             state.queue.push_back(key);
             self.0.wake.notify_one();
         }
+        self.depth(&state);
+    }
+
+    /// Counts under the queue's name, once it has one.
+    fn tell(&self, tell: impl FnOnce(&Counts, &[(&str, &str)])) {
+        if let Some(name) = self.0.name.get() {
+            tell(Counts::process(), &[("name", name)]);
+        }
+    }
+
+    fn depth(&self, state: &State<T>) {
+        self.tell(|counts, labels| counts.set("workqueue_depth", labels, state.queue.len() as f64));
     }
 
     /// Queues `key` once `delay` is over, unless it is due earlier already.
@@ -125,8 +150,13 @@ where
             {
                 let mut state = self.state();
                 if let Some(key) = state.queue.pop_front() {
-                    state.queued.remove(&key);
+                    if let Some(since) = state.queued.remove(&key) {
+                        let waited = since.elapsed().as_secs_f64();
+                        let name = "workqueue_queue_duration_seconds";
+                        self.tell(|counts, labels| counts.observe(name, BOUNDS, labels, waited));
+                    }
                     state.working.insert(key.clone());
+                    self.depth(&state);
                     if !state.queue.is_empty() {
                         self.0.wake.notify_one();
                     }
@@ -140,14 +170,16 @@ where
     fn finish(&self, key: &T, failed: bool) -> Option<Duration> {
         let mut state = self.state();
         state.working.remove(key);
-        if state.queued.contains(key) {
+        if state.queued.contains_key(key) {
             state.queue.push_back(key.clone());
             self.0.wake.notify_one();
+            self.depth(&state);
         }
         if !failed {
             state.failures.remove(key);
             return None;
         }
+        self.tell(|counts, labels| counts.add("workqueue_retries_total", labels));
         let failures = state.failures.entry(key.clone()).or_insert(0);
         let delay = FIRST_RETRY.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(LAST_RETRY);
         *failures = failures.saturating_add(1).min(31);
@@ -162,11 +194,21 @@ where
         R: Future<Output = Result<Next, E>> + Send + 'static,
         E: Display + Send + 'static,
     {
+        if self.0.name.set(name).is_ok() {
+            let state = self.state();
+            let waiting = state.queued.len() as u64;
+            self.tell(|counts, labels| counts.add_many("workqueue_adds_total", labels, waiting));
+            self.depth(&state);
+        }
         for _ in 0..workers {
             let (queue, work, task) = (self.clone(), work.clone(), self.0.task.clone());
             self.0.task.spawn(name, async move {
                 while let Some(key) = task.until_cancelled(queue.take()).await {
+                    let began = tokio::time::Instant::now();
                     let Some(turn) = task.until_cancelled(work(key.clone())).await else { return };
+                    let took = began.elapsed().as_secs_f64();
+                    queue
+                        .tell(|counts, labels| counts.observe("workqueue_work_duration_seconds", BOUNDS, labels, took));
                     match &turn {
                         Ok(next) => {
                             queue.finish(&key, false);

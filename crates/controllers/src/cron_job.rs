@@ -52,6 +52,15 @@ struct Controller {
     written: Arc<Written>,
 }
 
+/// When a schedule is due next, after `after`: nothing for one that cannot be read or never comes.
+pub fn next_run(schedule: &str, zone: Option<&str>, after: Timestamp) -> Option<Timestamp> {
+    let zone = match zone {
+        Some(name) => TimeZone::get(name).ok()?,
+        None => TimeZone::UTC,
+    };
+    Schedule::parse(schedule, zone)?.next(after)
+}
+
 /// Runs the controller.
 pub fn run(task: &Task, client: &Client, caches: &Caches) {
     let queue: Queue<Key> = Queue::new(task);

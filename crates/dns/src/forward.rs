@@ -25,7 +25,10 @@ use tokio::{
     time::{timeout, timeout_at},
 };
 
-use crate::message::{Reply, Request, UDP_PAYLOAD};
+use crate::{
+    counted,
+    message::{Reply, Request, UDP_PAYLOAD},
+};
 
 /// How long one server may take. Resolvers wait 5 s for us.
 const ATTEMPT: Duration = Duration::from_millis(1500);
@@ -85,8 +88,10 @@ impl Forwarder {
             checking_disabled: request.checking_disabled(),
         };
         if let Some(reply) = self.recall(&key) {
+            counted::recalled(denies(&reply));
             return reply;
         }
+        counted::forgotten();
         let mut message = Message::query();
         message.metadata.recursion_desired = true;
         message.metadata.checking_disabled = request.checking_disabled();
@@ -112,7 +117,11 @@ impl Forwarder {
                 break;
             }
             let attempt = tokio::time::Instant::now() + ATTEMPT;
-            match exchange(server.address, message, &bytes, attempt.min(deadline)).await {
+            let began = Instant::now();
+            let answer = exchange(server.address, message, &bytes, attempt.min(deadline)).await;
+            let code = answer.as_ref().ok().map(|answer| answer.metadata.response_code);
+            counted::forwarded(server.address, code, began.elapsed());
+            match answer {
                 Ok(reply) => {
                     let code = reply.metadata.response_code;
                     let reply = reply_of(reply);
@@ -174,7 +183,14 @@ impl Forwarder {
             });
         }
         memory.insert(key, Remembered { reply: Arc::new(reply.clone()), since, until: since + time });
+        let denials = memory.values().filter(|found| denies(&found.reply)).count();
+        counted::remembers(memory.len() - denials, denials);
     }
+}
+
+/// Whether an answer says that there is nothing.
+fn denies(reply: &Reply) -> bool {
+    reply.code != ResponseCode::NoError || reply.answers.is_empty()
 }
 
 /// How long an answer may be remembered.

@@ -20,6 +20,8 @@ mod forward;
 
 mod answer;
 
+pub mod counted;
+
 mod server;
 
 pub use server::{Config, Server};

@@ -40,6 +40,11 @@ struct Extended {
 }
 
 impl Request {
+    /// How it came.
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// Whether the client wants signatures.
     pub(crate) fn dnssec_ok(&self) -> bool {
         self.edns.is_some_and(|edns| edns.dnssec_ok)

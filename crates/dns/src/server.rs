@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     sync::{Arc, atomic::AtomicUsize},
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hickory_proto::op::ResponseCode;
@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     Zone,
     answer::Answers,
+    counted,
     forward::Forwarder,
     message::{self, Incoming, Reply, Transport},
 };
@@ -170,10 +171,13 @@ impl Shared {
                 Incoming::Unusable(answer) => send(&socket, &answer, client).await,
                 Incoming::Query(request) => {
                     let mut answering = {
-                        let (shared, request) = (self.clone(), request.clone());
+                        let (shared, request, began) = (self.clone(), request.clone(), Instant::now());
                         Box::pin(async move {
-                            let reply = shared.answers.answer(&request, client.ip().to_canonical()).await;
-                            message::write(&request, reply)
+                            let client = client.ip().to_canonical();
+                            let reply = shared.answers.answer(&request, client).await;
+                            let answer = message::write(&request, reply);
+                            counted::answered(&request, client, length, &answer, began.elapsed());
+                            answer
                         })
                     };
                     if let Poll::Ready(answer) = futures::poll!(answering.as_mut()) {
@@ -234,8 +238,11 @@ impl Shared {
                 Incoming::Nothing => return Ok(()),
                 Incoming::Unusable(answer) => answer,
                 Incoming::Query(request) => {
-                    let reply = self.answers.answer(&request, client.ip().to_canonical()).await;
-                    message::write(&request, reply)
+                    let (began, client) = (Instant::now(), client.ip().to_canonical());
+                    let reply = self.answers.answer(&request, client).await;
+                    let answer = message::write(&request, reply);
+                    counted::answered(&request, client, query.len(), &answer, began.elapsed());
+                    answer
                 }
             };
             let mut framed = Vec::with_capacity(answer.len() + 2);

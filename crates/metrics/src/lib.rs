@@ -26,6 +26,7 @@
 //! - [`notify`]: alerts of rules to Alertmanagers
 //! - [`alerting`]: rules, notifier and Alertmanager put together
 //! - [`template`]: texts of alerts and notifications
+//! - [`kube_state`]: what the cluster's objects say of themselves
 //! - [`yaml`]: how configuration is read and printed
 //! - [`config`]: the file `prometheus.yml`
 //! - [`http_client`]: requests to others, as configured
@@ -64,5 +65,7 @@ pub mod config;
 pub mod http_client;
 
 pub mod relabel;
+
+pub mod kube_state;
 
 pub use metrics::Metrics;

@@ -174,6 +174,8 @@ impl Api {
             ["metrics", "resource"] if reading => Ok(page(metrics::resource(&self.pass().await?))),
             ["metrics", "cadvisor"] if reading => Ok(page(self.cadvisor().await?)),
             ["metrics", "host"] if reading => Ok(page(self.host().await?)),
+            ["metrics", "kube-proxy"] if reading => Ok(page(metrics::proxy(&self.shared))),
+            ["metrics", "coredns"] if reading => Ok(page(metrics::names())),
             ["configz"] if reading => Ok(value(&self.settings())),
             ["containerLogs", namespace, pod, container] if reading => {
                 self.logs(namespace, pod, container, &query).await

@@ -58,6 +58,8 @@ pub struct Config {
     pub version: String,
     /// What pulls may use: mirrors, certificates, credentials.
     pub registries: Arc<image::pull::Registries>,
+    /// When the certificates end by which the node shows itself to the API server, and to its own clients.
+    pub certificates_end: [Option<Timestamp>; 2],
 }
 
 /// What all parts of a node share. Clones are the same.

@@ -186,6 +186,7 @@ mod tests {
             resolv_conf: "/etc/resolv.conf".into(),
             version: "0.0.0".into(),
             registries: Default::default(),
+            certificates_end: [None, None],
         }
     }
 

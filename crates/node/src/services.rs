@@ -12,7 +12,7 @@ use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use client::cache::{Cache, Key};
@@ -25,7 +25,7 @@ use kube::Api;
 use network::{Protocol, ServicePort};
 use tokio::sync::mpsc;
 
-use crate::config::Shared;
+use crate::config::{Shared, now};
 
 /// Changes that come within this time of each other go to the kernel together.
 const TOGETHER: Duration = Duration::from_millis(2);
@@ -325,18 +325,32 @@ impl Tables {
             let key = Key::of(&*service);
             Some((key.to_string().into(), self.ports(&key)?))
         });
+        let began = Instant::now();
         if let Err(error) = network.services(all.collect()).await {
             tracing::error!(%error, "set service tables");
         }
+        self.shared.counts.took("kubeproxy_sync_full_proxy_rules_duration_seconds", &[], began.elapsed());
+        self.synced(began);
     }
 
     async fn change(&self, changed: &HashSet<Key>) {
         let Some(network) = self.shared.runtime.network() else { return };
         let changes = changed.iter().map(|key| (key.to_string().into(), self.ports(key)));
+        let began = Instant::now();
         if let Err(error) = network.change(changes.collect()).await {
             tracing::warn!(%error, "change service tables; all of them are set anew");
             self.replace().await;
+        } else {
+            self.shared.counts.took("kubeproxy_sync_partial_proxy_rules_duration_seconds", &[], began.elapsed());
+            self.synced(began);
         }
+    }
+
+    /// Counts under kube-proxy's names what has come to the kernel.
+    fn synced(&self, began: Instant) {
+        let counts = &self.shared.counts;
+        counts.took("kubeproxy_sync_proxy_rules_duration_seconds", &[], began.elapsed());
+        counts.set("kubeproxy_sync_proxy_rules_last_timestamp_seconds", &[], now().as_second() as f64);
     }
 }
 

@@ -22,6 +22,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -63,6 +64,8 @@ pub struct Make<'a> {
     pub claims: &'a BTreeMap<String, claim::Claimed>,
     /// The time.
     pub now: Timestamp,
+    /// Is told of each volume that took work: how long, and whether it went well.
+    pub took: &'a dyn Fn(&Volume, Duration, bool),
 }
 
 /// Objects that a pod refers to: names of ConfigMaps and of Secrets.
@@ -156,8 +159,14 @@ pub fn make(input: &Make<'_>) -> Result<bool> {
     let mut changed = false;
     let spec = input.fields.pod.spec.as_ref();
     for volume in spec.and_then(|spec| spec.volumes.as_deref()).unwrap_or_default() {
-        changed |= make_one(input, volume)
-            .map_err(|error| anyhow!("MountVolume.SetUp failed for volume {:?} : {error:#}", volume.name))?;
+        let began = Instant::now();
+        let made = make_one(input, volume);
+        // What was there already took no operation.
+        if !matches!(made, Ok(false)) {
+            (input.took)(volume, began.elapsed(), made.is_ok());
+        }
+        changed |=
+            made.map_err(|error| anyhow!("MountVolume.SetUp failed for volume {:?} : {error:#}", volume.name))?;
     }
     Ok(changed)
 }

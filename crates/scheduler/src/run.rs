@@ -4,13 +4,14 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use client::{
     cache::{Cache, Change, Key},
     events::{Recorder, Severity},
 };
+use counts::counter::Counts;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
@@ -39,6 +40,15 @@ use crate::{
 const NAME: &str = "default-scheduler";
 /// How long after a refused binding a pod is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Upstream's bounds, seconds: of an attempt, a millisecond doubled fourteen times; of all until a pod has a node, ten
+/// milliseconds doubled nineteen times.
+const ATTEMPT: &[f64] =
+    &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
+const UNTIL_PLACED: &[f64] = &[
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36,
+    1310.72, 2621.44, 5242.88,
+];
 
 enum Heard {
     Pod(Change<Pod>),
@@ -69,8 +79,9 @@ pub struct Sources {
     pub budgets: Cache<PodDisruptionBudget>,
 }
 
-/// Schedules pods until `task` ends. Changes that the caches already hold are taken in at once.
-pub fn run(task: &Task, client: Client, sources: Sources) {
+/// Schedules pods until `task` ends, and counts that in `counts` under upstream's names. Changes that the caches already hold
+/// are taken in at once.
+pub fn run(task: &Task, client: Client, sources: Sources, counts: &Counts) {
     let Sources { pods, nodes, namespaces, claims, volumes, classes, budgets } = sources;
     let (hear, heard) = mpsc::unbounded_channel();
     let (pod_changes, node_changes, storage_changes) = (hear.clone(), hear.clone(), hear.clone());
@@ -92,6 +103,8 @@ pub fn run(task: &Task, client: Client, sources: Sources) {
         waiting: BTreeMap::new(),
         binding: BTreeMap::new(),
         arrivals: 0,
+        tries: BTreeMap::new(),
+        counts: counts.clone(),
     };
     task.spawn_until_cancelled("scheduler", async move {
         pods.ready().await;
@@ -122,6 +135,9 @@ struct Owner {
     /// Pods whose binding is on its way.
     binding: BTreeMap<Key, Arc<Pod>>,
     arrivals: u64,
+    /// Since when pods wait, and how often they were tried.
+    tries: BTreeMap<Key, (Instant, u32)>,
+    counts: Counts,
 }
 
 impl Owner {
@@ -133,6 +149,10 @@ impl Owner {
             }
             while let Some(place) = self.active.pop_first() {
                 self.schedule(&place.2);
+            }
+            let pending = [("active", self.active.len()), ("unschedulable", self.waiting.len() - self.active.len())];
+            for (queue, count) in pending {
+                self.counts.set("scheduler_pending_pods", &[("queue", queue)], count as f64);
             }
         }
     }
@@ -216,6 +236,7 @@ impl Owner {
             Some((_, place)) => place.clone(),
             None => {
                 self.arrivals += 1;
+                self.tries.insert(key.clone(), (Instant::now(), 0));
                 let priority = spec.and_then(|spec| spec.priority).unwrap_or(0);
                 (Reverse(priority), self.arrivals, key.clone())
             }
@@ -227,6 +248,7 @@ impl Owner {
     }
 
     fn leave(&mut self, key: &Key) {
+        self.tries.remove(key);
         if let Some((_, place)) = self.waiting.remove(key) {
             self.active.remove(&place);
         }
@@ -242,9 +264,14 @@ impl Owner {
         }
         let Some((pod, _)) = self.waiting.get(key) else { return };
         let pod = pod.clone();
+        let began = Instant::now();
+        let tries = self.tries.entry(key.clone()).or_insert((began, 0));
+        tries.1 = tries.1.saturating_add(1);
+        let tries = *tries;
         let needs = match self.storage.needs(&pod) {
             Ok(needs) => needs,
             Err(reason) => {
+                tried(&self.counts, "unschedulable", began);
                 let message = match self.state.count() {
                     0 => report::summary(0, &[]),
                     count => format!("0/{count} nodes are available: {reason}."),
@@ -278,12 +305,16 @@ impl Owner {
         for (other, ..) in &ahead {
             self.state.remove_pod(other);
         }
+        let thought = began.elapsed().as_secs_f64();
+        self.counts.observe("scheduler_scheduling_algorithm_duration_seconds", ATTEMPT, &[], thought);
         match best {
-            Some(node) => self.bind(key.clone(), pod, node, &needs),
+            Some(node) => self.bind(key.clone(), pod, node, &needs, began, tries),
             None => {
+                tried(&self.counts, "unschedulable", began);
                 let message = report::summary(self.state.count(), &refusals);
                 self.refuse(&pod, message);
                 if let Some(candidate) = candidate {
+                    self.counts.add("scheduler_preemption_attempts_total", &[]);
                     self.preempt(key.clone(), pod, candidate);
                 }
             }
@@ -362,7 +393,15 @@ impl Owner {
         });
     }
 
-    fn bind(&mut self, key: Key, pod: Arc<Pod>, name: String, needs: &Needs) {
+    fn bind(
+        &mut self,
+        key: Key,
+        pod: Arc<Pod>,
+        name: String,
+        needs: &Needs,
+        began: Instant,
+        (since, tries): (Instant, u32),
+    ) {
         let node = self.state.nodes().find(|(other, _)| *other == name).and_then(|(_, place)| place.node.clone());
         let Some(node) = node else { return };
         let Some(choices) = self.storage.choose(needs, &node) else { return };
@@ -370,16 +409,22 @@ impl Owner {
         self.state.place(&key, pod.clone(), &name);
         self.binding.insert(key.clone(), pod.clone());
         let (client, hear, events) = (self.client.clone(), self.hear.clone(), self.events.clone());
-        let storage = self.storage.clone();
+        let (storage, counts) = (self.storage.clone(), self.counts.clone());
         self.task.spawn_until_cancelled("bind", async move {
             let done = place(&client, &storage, &choices, &pod, &node).await;
             storage.release(&choices);
             match done {
                 Ok(()) => {
+                    tried(&counts, "scheduled", began);
+                    let attempts = if tries < 15 { tries.to_string() } else { "15+".to_owned() };
+                    let (family, took) =
+                        ("scheduler_pod_scheduling_sli_duration_seconds", since.elapsed().as_secs_f64());
+                    counts.observe(family, UNTIL_PLACED, &[("attempts", &attempts)], took);
                     let message = format!("Successfully assigned {key} to {name}");
                     events.say(&pod.object_ref(&()), Severity::Normal, "Scheduled", message);
                 }
                 Err(error) => {
+                    tried(&counts, "error", began);
                     tracing::debug!(pod = %key, node = name, error, "bind");
                     if !choices.is_empty() {
                         events.say(&pod.object_ref(&()), Severity::Warning, "FailedScheduling", error);
@@ -390,6 +435,14 @@ impl Owner {
             }
         });
     }
+}
+
+/// Counts an attempt that came to this result.
+fn tried(counts: &Counts, result: &str, began: Instant) {
+    let labels = [("profile", NAME), ("result", result)];
+    counts.add("scheduler_schedule_attempts_total", &labels);
+    let took = began.elapsed().as_secs_f64();
+    counts.observe("scheduler_scheduling_attempt_duration_seconds", ATTEMPT, &labels, took);
 }
 
 /// Binds the pod's claims, then the pod.

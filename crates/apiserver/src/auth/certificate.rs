@@ -25,8 +25,8 @@ const KNOWN: usize = 1024;
 
 impl Certificates {
     /// The user that the certificate names at the moment `now`; `None` without a common name, or once it has expired: a
-    /// connection may outlive the certificate that TLS checked when it began.
-    pub fn user(&self, der: &[u8], now: Timestamp) -> Option<Arc<User>> {
+    /// connection may outlive the certificate that TLS checked when it began. Beside it, how many seconds are left.
+    pub fn user(&self, der: &[u8], now: Timestamp) -> Option<(Arc<User>, i64)> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (user, end) = match known.get(der) {
             Some((user, end)) => (user.clone(), *end),
@@ -40,7 +40,8 @@ impl Certificates {
                 (user, end)
             }
         };
-        (now.as_second() <= end).then_some(user)
+        let left = end - now.as_second();
+        (left >= 0).then_some((user, left))
     }
 }
 
@@ -73,11 +74,12 @@ mod tests {
         let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
         let certificates = Certificates::default();
         let now = Timestamp::now();
-        let user = certificates.user(certificate.der(), now).unwrap();
+        let (user, left) = certificates.user(certificate.der(), now).unwrap();
+        assert!(left > 0);
         assert_eq!(user.name, "system:node:a");
         assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
         assert_eq!(user.node(), Some("a"));
-        assert!(Arc::ptr_eq(&user, &certificates.user(certificate.der(), now).unwrap()));
+        assert!(Arc::ptr_eq(&user, &certificates.user(certificate.der(), now).unwrap().0));
         assert!(certificates.user(certificate.der(), "9000-01-01T00:00:00Z".parse().unwrap()).is_none(), "expired");
         assert!(certificates.user(b"junk", now).is_none());
     }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use counts::counter::Counts;
 use task::Task;
 
 use super::{Next, Queue};
@@ -85,4 +86,29 @@ async fn a_key_is_never_in_work_twice_at_a_time() {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(*working.lock().unwrap(), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_queue_does_is_counted_under_its_name() {
+    let task = Task::root("test");
+    let queue = Queue::new(&task);
+    queue.add("early");
+    queue.run("counted", 1, |key| async move { if key == "bad" { Err("no") } else { Ok(Next::Done) } });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    queue.add("late");
+    queue.add("bad");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut page = counts::page::Page::default();
+    Counts::process().write(&mut page, "workqueue_");
+    let text = page.text();
+    for line in [
+        "workqueue_adds_total{name=\"counted\"} 3",
+        "workqueue_depth{name=\"counted\"} 0",
+        "workqueue_retries_total{name=\"counted\"} 1",
+        "workqueue_queue_duration_seconds_count{name=\"counted\"} 3",
+        "workqueue_work_duration_seconds_count{name=\"counted\"} 3",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(task.drain(Duration::from_secs(1)).await);
 }

@@ -1,8 +1,15 @@
 //! The role `control`: API server, controllers and scheduler in one unprivileged process.
 
+use std::sync::{Arc, LazyLock, OnceLock};
+
 use anyhow::{Context, Result};
-use apiserver::{ApiServer, User};
+use apiserver::{
+    ApiServer, User,
+    config::{Pages, WritePage},
+};
+use counts::{counter::Counts, page::Page, process};
 use http_body_util::BodyExt;
+use metrics::kube_state::{self, KubeState};
 use store::Store;
 use task::Task;
 
@@ -47,6 +54,10 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         cluster_domain: config.cluster_domain.clone(),
         ..apiserver::Config::in_dir(&files.path("control"))
     };
+    let caches = controllers::caches::Caches::idle();
+    let loops = task.child("loops");
+    let state = Arc::new(OnceLock::<KubeState>::new());
+    let settings = apiserver::Config { pages: pages(&state), ..settings };
     let server = ApiServer::start(task.child("api"), settings, store).await.context("start the API server")?;
     let tls = serve::tls::server_config(
         &files.read("control/apiserver.crt")?,
@@ -62,8 +73,6 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
             async move { front.handle(request).await }
         }),
     );
-    let caches = controllers::caches::Caches::idle();
-    let loops = task.child("loops");
     let client = |user: &str| in_process(&server, user, &[]);
     let account = |name: &'static str| {
         let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
@@ -84,12 +93,83 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         classes: caches.classes.clone(),
         budgets: caches.budgets.clone(),
     };
-    scheduler::run(&loops, client("system:kube-scheduler"), sources);
+    scheduler::run(&loops, client("system:kube-scheduler"), sources, &SCHEDULER);
     caches.start(&loops, &client("system:kube-controller-manager"));
+    let reader = in_process(&server, "system:madang:control", &["system:masters"]);
+    let _ = state.set(KubeState::new(&loops, reader, kube_state::Settings::default(), state_of(&caches)));
     super::cluster::install(&loops, in_process(&server, "system:madang:control", &["system:masters"]), config);
     let (ready, answered) = tokio::sync::oneshot::channel();
     let _ = ready.send(());
     Ok(answered)
+}
+
+/// What the loops of this process count, under the names of the programs that they are upstream, and what objects say.
+fn pages(state: &Arc<OnceLock<KubeState>>) -> Pages {
+    let controllers = counted(&CONTROLLERS, &["rest_client_"]);
+    // Only controllers work off queues.
+    let queues: WritePage = Arc::new(move || {
+        let written = controllers();
+        Box::pin(async move {
+            let mut page = written.await;
+            Counts::process().write(&mut page, "workqueue_");
+            page
+        })
+    });
+    let state = state.clone();
+    let objects: WritePage = Arc::new(move || {
+        let state = state.clone();
+        Box::pin(async move {
+            match state.get() {
+                Some(state) => state.page().await,
+                None => Page::default(),
+            }
+        })
+    });
+    let pages = [
+        ("kube-scheduler", counted(&SCHEDULER, &["scheduler_", "rest_client_"])),
+        ("kube-controller-manager", queues),
+        ("kube-state-metrics", objects),
+    ];
+    Pages(pages.into_iter().map(|(name, write)| (name.to_owned(), write)).collect())
+}
+
+/// The families of `counts` that begin so, and the process.
+fn counted(counts: &'static Counts, prefixes: &'static [&'static str]) -> WritePage {
+    Arc::new(move || {
+        let mut page = Page::default();
+        prefixes.iter().for_each(|prefix| counts.write(&mut page, prefix));
+        process::write(&mut page);
+        Box::pin(async { page })
+    })
+}
+
+/// What the scheduler counts, and what the other loops do.
+static SCHEDULER: LazyLock<Counts> = LazyLock::new(Counts::default);
+static CONTROLLERS: LazyLock<Counts> = LazyLock::new(Counts::default);
+
+fn state_of(caches: &controllers::caches::Caches) -> kube_state::Sources {
+    kube_state::Sources {
+        pods: caches.pods.clone(),
+        nodes: caches.nodes.clone(),
+        leases: caches.leases.clone(),
+        namespaces: caches.namespaces.clone(),
+        services: caches.services.clone(),
+        slices: caches.slices.clone(),
+        endpoints: caches.endpoints.clone(),
+        replica_sets: caches.replica_sets.clone(),
+        deployments: caches.deployments.clone(),
+        replication_controllers: caches.replication_controllers.clone(),
+        jobs: caches.jobs.clone(),
+        cron_jobs: caches.cron_jobs.clone(),
+        daemon_sets: caches.daemon_sets.clone(),
+        stateful_sets: caches.stateful_sets.clone(),
+        budgets: caches.budgets.clone(),
+        claims: caches.claims.clone(),
+        volumes: caches.volumes.clone(),
+        classes: caches.classes.clone(),
+        autoscalers: caches.autoscalers.clone(),
+        next_run: controllers::cron_job::next_run,
+    }
 }
 
 /// A client of the API server in this process, as `user` in `groups`.
@@ -98,8 +178,11 @@ fn in_process(server: &ApiServer, user: &str, groups: &[&str]) -> kube::Client {
     let user = User { name: user.to_owned(), groups, ..User::default() };
     let server = server.clone();
     // Fields are owned under upstream's names, by which tools know what controllers write.
-    let agent = if user.name == "system:kube-scheduler" { "kube-scheduler" } else { "kube-controller-manager" };
-    client::connection::in_process(move |mut request: http::Request<kube::client::Body>| {
+    let (agent, counts) = match user.name.as_str() {
+        "system:kube-scheduler" => ("kube-scheduler", &*SCHEDULER),
+        _ => ("kube-controller-manager", &*CONTROLLERS),
+    };
+    client::connection::in_process_counted(counts, move |mut request: http::Request<kube::client::Body>| {
         request.headers_mut().insert(http::header::USER_AGENT, http::HeaderValue::from_static(agent));
         request.extensions_mut().insert(user.clone());
         let (server, request) = (server.clone(), request.map(|body| body.map_err(Into::into).boxed_unsync()));

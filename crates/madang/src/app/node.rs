@@ -76,6 +76,7 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         resolv_conf: PathBuf::from(RESOLV_CONF),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         registries,
+        certificates_end: [end_of(&files.read("node/client.crt")?), end_of(&files.read("node/kubelet.crt")?)],
     };
     let dns = config.with("dns");
     let (udp, tcp): (Vec<OwnedFd>, Vec<OwnedFd>) =
@@ -97,6 +98,13 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         let _ = ready.send(());
     });
     Ok(answered)
+}
+
+/// When a certificate ends; its own authority has made it, so that one that cannot be read says nothing here.
+fn end_of(pem: &[u8]) -> Option<jiff::Timestamp> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem).ok()?;
+    let end = pem.parse_x509().ok()?.validity().not_after.timestamp();
+    jiff::Timestamp::from_second(end).ok()
 }
 
 /// Content is written here and read by the role edge; what the node's own images have is linked.

@@ -1,4 +1,5 @@
-//! The node's pages for Prometheus, under upstream's names: `/metrics`, `/metrics/resource` and `/metrics/probes`.
+//! The node's pages for Prometheus, under upstream's names: `/metrics`, `/metrics/resource`, `/metrics/probes`,
+//! `/metrics/kube-proxy` and `/metrics/coredns`.
 //! <https://kubernetes.io/docs/reference/instrumentation/node-metrics/>
 
 use container::cgroup::Stats;
@@ -41,6 +42,12 @@ pub fn node(shared: &Shared, pods: &Pods) -> Page {
         page.gauge("kubelet_running_containers", &[("container_state", state)], count);
     }
     page.gauge("kubelet_cgroup_version", &[], if runtime.is_cgroup_v2() { 2 } else { 1 });
+    let names = ["kubelet_certificate_manager_client_ttl_seconds", "kubelet_certificate_manager_server_ttl_seconds"];
+    for (name, end) in names.into_iter().zip(shared.config.certificates_end) {
+        if let Some(end) = end {
+            page.gauge(name, &[], end.as_second() - crate::config::now().as_second());
+        }
+    }
     claims(shared, pods, &mut page);
     volumes(pods, shared, &mut page);
     for prefix in ["kubelet_", "storage_", "volume_"] {
@@ -125,6 +132,23 @@ pub fn plugin(volume: &k8s_openapi::api::core::v1::Volume) -> &'static str {
     } else {
         "kubernetes.io/other"
     }
+}
+
+/// `/metrics/kube-proxy`: what the part counts that upstream's kube-proxy is.
+pub fn proxy(shared: &Shared) -> Page {
+    let mut page = Page::default();
+    shared.counts.write(&mut page, "kubeproxy_");
+    Counts::process().write(&mut page, "rest_client_");
+    process::write(&mut page);
+    page
+}
+
+/// `/metrics/coredns`: what the DNS server counts.
+pub fn names() -> Page {
+    let mut page = Page::default();
+    dns::counted::write(&mut page);
+    process::write(&mut page);
+    page
 }
 
 /// `/metrics/probes`.

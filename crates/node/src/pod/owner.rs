@@ -42,6 +42,12 @@ const QUIET: Duration = Duration::from_millis(100);
 /// First and longest delay of a status that the API server did not take.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// Upstream's bounds of pods' starts, seconds.
+const START: &[f64] = &[
+    0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0,
+    600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
+];
+
 /// What comes to an owner.
 #[derive(Debug)]
 pub enum Message {
@@ -541,7 +547,9 @@ impl Owner {
                 let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
                 if runs(&status) && !runs(&self.published) {
                     let took = now().duration_since(self.state.start_time).unsigned_abs();
-                    self.shared.counts.took("kubelet_pod_start_duration_seconds", &[], took);
+                    let (counts, seconds) = (&self.shared.counts, took.as_secs_f64());
+                    counts.observe("kubelet_pod_start_duration_seconds", START, &[], seconds);
+                    counts.took("kubelet_pod_worker_duration_seconds", &[("operation_type", "create")], took);
                 }
                 self.published = status;
                 self.retry = RETRY.0;

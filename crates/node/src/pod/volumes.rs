@@ -16,10 +16,14 @@ use kube::{Api, api::PostParams};
 
 use super::certificate::Certificates;
 use crate::{
+    api::metrics::plugin,
     config::{Shared, now},
     field, trust,
     volume::{self, claim::Claimed},
 };
+
+/// Upstream's bounds of what takes with storage, seconds.
+const OPERATION: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 25.0, 50.0, 120.0, 300.0, 600.0];
 
 /// Delay of credentials that could not be renewed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -114,6 +118,17 @@ impl Volumes {
                 images: &images,
                 claims: &claims,
                 now: now(),
+                took: &|volume, took, well| {
+                    let status = if well { "success" } else { "fail-unknown" };
+                    let labels = [
+                        ("migrated", "false"),
+                        ("operation_name", "volume_mount"),
+                        ("status", status),
+                        ("volume_plugin", plugin(volume)),
+                    ];
+                    let (name, seconds) = ("storage_operation_duration_seconds", took.as_secs_f64());
+                    self.shared.counts.observe(name, OPERATION, &labels, seconds);
+                },
             })
         })
         .await

@@ -14,5 +14,6 @@ mod registry;
 mod restarts;
 mod shared;
 mod shop;
+mod suites;
 mod systemd;
 mod workloads;
