@@ -17,7 +17,7 @@ use tsdb::{
     Metadata, SeriesRef,
     batch::{Batch, Durability, Of, Reject, Zero},
     column::HistogramValue,
-    histogram::{MAX_RESERVED_SCHEMA, MIN_SCHEMA, is_exponential},
+    histogram::{MAX_RESERVED_SCHEMA, MAX_SCHEMA, MIN_SCHEMA, is_exponential},
     labels::{Builder, Labels, NAME},
     sample::{Exemplar, STALE_NAN},
 };
@@ -80,6 +80,30 @@ pub struct Terms {
     pub metadata: bool,
     /// When a commit is done.
     pub durability: Durability,
+}
+
+impl Terms {
+    /// No rules and no limits, for a target with these labels.
+    pub fn new(labels: Labels) -> Self {
+        Self {
+            labels,
+            honor_labels: false,
+            honor_timestamps: true,
+            track_staleness: false,
+            rules: Arc::from([]),
+            names: Names::Utf8,
+            sample_limit: 0,
+            label_limit: 0,
+            name_limit: 0,
+            value_limit: 0,
+            bucket_limit: 0,
+            max_schema: MAX_SCHEMA,
+            histograms: protobuf::Options::default(),
+            starts: false,
+            metadata: false,
+            durability: Durability::Logged,
+        }
+    }
 }
 
 /// What a series holds.

@@ -11,12 +11,15 @@ use std::{
 use task::Task;
 use tsdb::{
     Metadata,
+    batch::Durability,
     labels::{Builder, Labels},
 };
 
 use super::pool::{Common, Pool, Seen};
 use crate::{
+    Metrics,
     config::scrape::Scrape,
+    discover::Cluster,
     shown::{Dropped, Step, Target, Targets},
     yaml::{self, Print, Value},
 };
@@ -33,6 +36,23 @@ pub struct Scraper {
 struct State {
     sources: BTreeMap<String, Vec<Scrape>>,
     pools: BTreeMap<String, Pool>,
+}
+
+/// Scrapes for `metrics`, which shows the targets from now on; in a cluster if there is one.
+pub fn start(metrics: &Metrics, cluster: Option<Cluster>) -> Arc<Scraper> {
+    let common = Common {
+        storage: metrics.storage().clone(),
+        // Where the log is to be synced each time, the data base sees to that itself.
+        durability: Durability::Logged,
+        starts: false,
+        metadata: false,
+        seed: 0,
+        cluster,
+    };
+    let scraper = Arc::new(Scraper::new(metrics.task(), common));
+    let shown = scraper.clone();
+    metrics.show(|parts| parts.targets = Some(shown));
+    scraper
 }
 
 impl Scraper {
