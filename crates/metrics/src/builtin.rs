@@ -156,7 +156,7 @@ fn pods() -> Value {
 
 /// What `user` needs in the cluster: the kinds, and the right to read what targets are made of.
 pub fn objects(user: &str) -> Vec<Value> {
-    let mut objects = crate::kinds::definitions();
+    let mut objects = Vec::new();
     let read = ["get", "list", "watch"];
     objects.push(json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "madang:metrics"},
@@ -195,6 +195,7 @@ pub fn objects(user: &str) -> Vec<Value> {
             "rules": [{"apiGroups": [crate::kinds::GROUP], "resources": ["*"], "verbs": verbs}],
         }));
     }
+    objects.extend(crate::kinds::definitions());
     objects
 }
 

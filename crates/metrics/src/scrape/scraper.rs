@@ -18,7 +18,7 @@ use tsdb::{
 use super::pool::{Common, Pool, Seen};
 use crate::{
     Metrics,
-    config::scrape::Scrape,
+    config::{Config, scrape::Scrape},
     discover::Cluster,
     shown::{Dropped, Step, Target, Targets},
     yaml::{self, Print, Value},
@@ -92,6 +92,13 @@ impl Scraper {
                 }
             }
         }
+    }
+
+    /// Takes a configuration over: its jobs, and those of the files that it names.
+    pub fn configure(&self, config: &Config) -> Result<(), String> {
+        let jobs = config.all_scrape_configs()?;
+        self.apply("config", jobs);
+        Ok(())
     }
 
     fn each(&self, only: Option<&str>, mut look: impl FnMut(&str, &Scrape, &Seen)) {
