@@ -10,6 +10,7 @@ mod host;
 mod images;
 mod kubernetes;
 mod machine;
+mod remote_write;
 mod schema;
 mod server;
 mod stand_ins;

@@ -339,7 +339,7 @@ fn serve(flags: &Flags) -> Result<()> {
         }
         let opening = task.clone();
         let metrics = tokio::task::spawn_blocking(move || metrics::Metrics::open(&opening, settings)).await??;
-        metrics.reload().await?;
+        metrics::start::start(&metrics).await?;
         for listener in listeners {
             let address = listener.local_addr()?;
             accept(&task, listener, address, flags.connections, metrics.clone());
@@ -355,11 +355,9 @@ fn serve(flags: &Flags) -> Result<()> {
                 },
             }
         }
+        // Requests end first; what they wait for is still there then.
         task.drain(DRAIN).await;
-        let storage = metrics.storage().clone();
-        drop(metrics);
-        tokio::task::spawn_blocking(move || storage.close()).await??;
-        Ok(())
+        metrics.close(DRAIN).await
     })
 }
 

@@ -14,6 +14,7 @@
 //! In reading order:
 //!
 //! - [`metrics`]: what it is made of; starting and draining
+//! - [`start`]: the parts put together
 //! - [`settings`]: what it is started with
 //! - [`storage`]: where samples go to and come from
 //! - [`query`]: queries with their bounds
@@ -31,14 +32,10 @@
 //! - [`config`]: the file `prometheus.yml`
 //! - [`http_client`]: requests to others, as configured
 //! - [`relabel`]: rules that rewrite, keep and drop label sets
-//! - [`format`]: the forms in which targets expose samples
-//! - [`discover`]: where targets come from
-//! - [`scrape`]: asks targets for their samples
-//! - [`kinds`]: kinds of the Prometheus operator
-//! - [`operator`]: their objects as jobs
-//! - [`builtin`]: what is collected without configuration
 
 pub mod metrics;
+
+pub mod start;
 
 pub mod settings;
 
@@ -73,17 +70,5 @@ pub mod http_client;
 pub mod relabel;
 
 pub mod kube_state;
-
-pub mod format;
-
-pub mod discover;
-
-pub mod scrape;
-
-pub mod kinds;
-
-pub mod operator;
-
-pub mod builtin;
 
 pub use metrics::Metrics;

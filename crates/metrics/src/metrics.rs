@@ -7,9 +7,12 @@
 //!   close   what was appended is on disk
 //! ```
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -21,6 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 use tsdb::{Db, labels::Labels, recover::Report};
 
 use crate::{
+    config::Config,
     query::Engine,
     remote::Room,
     settings::Settings,
@@ -139,11 +143,10 @@ impl Metrics {
         *self.0.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
     }
 
-    /// Reads the configuration anew, as [`Parts::reload`] does it; the old one stays in force if that fails.
+    /// Reads the configuration anew and has all parts take it over; the old one stays in force if that fails.
     pub async fn reload(&self) -> Result<()> {
         let _one = self.0.reloading.lock().await;
-        let Some(reload) = self.parts().reload.clone() else { return Ok(()) };
-        let reloaded = reload().await;
+        let reloaded = self.reread().await;
         self.0.counters.reloaded(reloaded.is_ok());
         self.0.notices.set(notices::CONFIGURATION, reloaded.is_err());
         if reloaded.is_err() {
@@ -151,6 +154,37 @@ impl Metrics {
             Arc::make_mut(&mut loaded).successful = false;
         }
         reloaded
+    }
+
+    async fn reread(&self) -> Result<()> {
+        let file = self.0.settings.config.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            file.map_or_else(|| Ok(Config::standard()), |file| Config::load(&file)).map_err(anyhow::Error::msg)
+        });
+        let config = Arc::new(read.await??);
+        let mut failed = None;
+        for (name, apply) in &self.parts().apply {
+            // The others take it over all the same, as Prometheus does it.
+            if let Err(error) = apply(config.clone()).await {
+                tracing::error!("{name}: take the configuration over: {error:#}");
+                failed.get_or_insert_with(|| error.context(*name));
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.load(config.print(), config.global.external_labels.clone());
+        Ok(())
+    }
+
+    /// Ends all parts and closes the data base; what was appended is on disk afterwards.
+    pub async fn close(self, deadline: Duration) -> Result<()> {
+        self.0.task.drain(deadline).await;
+        self.show(|parts| *parts = Parts::default());
+        let storage = self.0.storage.clone();
+        storage.watch(Vec::new());
+        drop(self);
+        Ok(tokio::task::spawn_blocking(move || storage.close()).await??)
     }
 
     /// Asks the program to end; whether this is the first time.

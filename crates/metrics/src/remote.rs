@@ -3,6 +3,7 @@
 //! - [`message`]: what a request holds, versions 1 and 2
 //! - [`receive`]: samples that others write here
 //! - [`serve_read`]: samples that others read here
+//! - [`spool`]: what is to be sent on, on disk; [`request`], what is sent; [`send`], how
 //!
 //! See <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `remote_write_spec_2_0` beside it, and
 //! <https://prometheus.io/docs/prometheus/latest/querying/remote_read_api/>.
@@ -20,6 +21,12 @@ pub mod message;
 pub mod receive;
 
 pub mod serve_read;
+
+pub mod spool;
+
+pub mod request;
+
+pub mod send;
 
 /// Largest request, as it comes and unpacked, in bytes; upstream's own bound.
 const LARGEST: usize = 32 << 20;

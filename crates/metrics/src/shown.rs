@@ -12,6 +12,8 @@ use promql::matcher::Matcher;
 use serve::Body;
 use tsdb::{Metadata, labels::Labels};
 
+use crate::config::Config;
+
 /// How something did the last time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -179,8 +181,8 @@ pub type Handler = Arc<dyn Fn(Request<Body>) -> futures::future::BoxFuture<'stat
 /// Adds what a part exposes at `/metrics`, as text in Prometheus' format.
 pub type Exposed = Arc<dyn Fn(&mut String) + Send + Sync>;
 
-/// Reads the configuration anew and gives it to all parts; they keep the old one if it is wrong.
-pub type Reload = Arc<dyn Fn() -> futures::future::BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+/// Takes a configuration over; a part keeps what it has if that fails.
+pub type Apply = Arc<dyn Fn(Arc<Config>) -> futures::future::BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 
 /// The parts that show something; absent ones show nothing.
 #[derive(Clone, Default)]
@@ -193,8 +195,8 @@ pub struct Parts {
     pub notifiers: Option<Arc<dyn Notifiers>>,
     /// Alertmanager's API, below `/alertmanager`.
     pub alertmanager: Option<Handler>,
-    /// Reads the configuration anew.
-    pub reload: Option<Reload>,
+    /// Who takes a new configuration over, by name, in order.
+    pub apply: Vec<(&'static str, Apply)>,
     /// What is exposed at `/metrics` besides storage and queries.
     pub exposed: Vec<Exposed>,
 }

@@ -51,6 +51,26 @@ impl Batch {
         self.metadata.push((series, metadata));
     }
 
+    /// The floats, in the order of their places.
+    pub fn floats(&self) -> &[(SeriesRef, i64, f64)] {
+        &self.floats
+    }
+
+    /// The histograms, in the order of their places.
+    pub fn histograms(&self) -> &[(SeriesRef, i64, HistogramValue)] {
+        &self.histograms
+    }
+
+    /// The exemplars, in the order of their places.
+    pub fn exemplars(&self) -> &[(SeriesRef, Exemplar)] {
+        &self.exemplars
+    }
+
+    /// What was said of series.
+    pub fn descriptions(&self) -> &[(SeriesRef, Metadata)] {
+        &self.metadata
+    }
+
     /// How many samples there are, floats and histograms.
     pub fn samples(&self) -> usize {
         self.floats.len() + self.histograms.len()

@@ -9,7 +9,6 @@ mod place;
 #[path = "../../../git/tests/it/server.rs"]
 mod repositories;
 mod run;
-mod shop;
 mod source;
 mod web;
 

@@ -86,7 +86,9 @@ async fn start_metrics(task: &Task, config: &Config) -> Result<Metrics> {
     settings.web.remote_write_receiver = true;
     settings.web.admin = true;
     let opening = task.clone();
-    tokio::task::spawn_blocking(move || Metrics::open(&opening, settings)).await?
+    let metrics = tokio::task::spawn_blocking(move || Metrics::open(&opening, settings)).await??;
+    metrics::start::start(&metrics).await?;
+    Ok(metrics)
 }
 
 fn listen_metrics(

@@ -363,7 +363,7 @@ impl Side<f64> {
 }
 
 /// A histogram; both versions write it alike.
-fn histogram(bytes: &[u8]) -> Result<Timed<HistogramValue>, Torn> {
+pub fn histogram(bytes: &[u8]) -> Result<Timed<HistogramValue>, Torn> {
     let (mut time, mut start) = (0, 0);
     let (mut schema, mut sum, mut threshold) = (0, 0.0, 0.0);
     let (mut count, mut float_count) = (0, None);

@@ -241,9 +241,9 @@ async fn management_answers_with_upstreams_words() {
     let open = Place::empty(|settings| settings.web.lifecycle = true);
     assert_eq!(open.post("/-/reload", "").await.status, StatusCode::OK);
     open.metrics.show(|parts| {
-        parts.reload = Some(Arc::new(|| Box::pin(async { Err(anyhow::anyhow!("bad file")) })));
+        parts.apply.push(("scrape", Arc::new(|_| Box::pin(async { Err(anyhow::anyhow!("bad file")) }))));
     });
-    assert_eq!(open.post("/-/reload", "").await.text(), "failed to reload config: bad file\n");
+    assert_eq!(open.post("/-/reload", "").await.text(), "failed to reload config: scrape: bad file\n");
     let notice = open.get("/api/v1/notifications").await.json();
     assert_eq!(notice["data"][0]["text"], json!("Configuration reload has failed."));
     assert_eq!(open.post("/-/quit", "").await.text(), "Requesting termination... Goodbye!");

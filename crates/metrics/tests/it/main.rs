@@ -6,3 +6,4 @@ mod api;
 mod place;
 mod remote;
 mod rules;
+mod sending;
