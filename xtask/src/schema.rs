@@ -6,9 +6,11 @@
 //! ```
 //!
 //! `facts.go` reflects over the Go types, because only their tags tell all that decides the encodings (`omitempty`,
-//! inlining, pointers); the OpenAPI definitions tell the rest. The result holds facts only and is committed, so that
+//! inlining, pointers); the OpenAPI definitions tell the rest. Definitions of the Prometheus operator's kinds go to crate
+//! `metrics` (see `kinds`). The result holds facts only and is committed, so that
 //! building needs no Go. The layout is described in `api::schema`, which reads it in place.
 
+mod kinds;
 mod pack;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +36,12 @@ pub struct Arguments {
     /// Where goes what upstream's strategies and printers make of the objects in `rules.json`.
     #[arg(long, default_value = "crates/api/tests/data/rules.json")]
     rules: PathBuf,
+    /// Where the definitions of the Prometheus operator's kinds go.
+    #[arg(long, default_value = "crates/metrics/src/kinds/operator.json.gz")]
+    operator: PathBuf,
+    /// Derive only those definitions.
+    #[arg(long)]
+    only_kinds: bool,
     /// Also print the facts of the type of this name.
     #[arg(long)]
     show: Option<String>,
@@ -43,6 +51,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/schema");
     std::fs::create_dir_all(&dir)?;
+    kinds::derive(&module_dir(&dir, kinds::OPERATOR)?, &arguments.operator)?;
+    if arguments.only_kinds {
+        return Ok(());
+    }
     let kubernetes = module_dir(&dir, &format!("k8s.io/kubernetes@{KUBERNETES}"))?;
     let requirements =
         std::fs::read_to_string(kubernetes.join("go.mod")).context("read go.mod of k8s.io/kubernetes")?;

@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -42,6 +43,9 @@ use crate::{
     tree::Tree,
     trust,
 };
+
+/// How long threads may take to notice that a build has ended: as long as one file's copy takes.
+const BLOCKED: Duration = Duration::from_secs(60);
 
 /// What a builder is given.
 #[derive(Clone, Debug)]
@@ -75,8 +79,6 @@ pub(crate) struct Inner {
     pub running: Semaphore,
     /// Threads that copy and hash.
     pub files: Semaphore,
-    /// What blocks threads, to be waited for.
-    pub tracker: TaskTracker,
     /// An empty directory, the root of what has no files.
     pub empty: PathBuf,
     builds: AtomicU64,
@@ -132,7 +134,6 @@ impl Builder {
             task: task.clone(),
             cache,
             memory: Arc::default(),
-            tracker: TaskTracker::new(),
             empty,
             builds: AtomicU64::new(0),
         })))
@@ -179,13 +180,25 @@ impl Inner {
         let name = format!("{:x}-{number}", std::process::id());
         let sandboxes = Sandboxes::new(&self.runtime, &name, &request.options, &self.settings.nameservers);
         let stop = Arc::new(AtomicBool::new(false));
-        let one = One { inner: self, progress, sandboxes: &sandboxes, scratch: &scratch, stop: stop.clone() };
+        let tracker = TaskTracker::new();
+        let one = One {
+            inner: self,
+            progress,
+            sandboxes: &sandboxes,
+            scratch: &scratch,
+            stop: stop.clone(),
+            tracker: tracker.clone(),
+        };
         let built = tokio::select! {
             built = one.build(request) => built,
             () = task.cancelled() => Err(Error::Canceled),
             () = progress.gone() => Err(Error::Canceled),
         };
         stop.store(true, Ordering::Relaxed);
+        tracker.close();
+        if tokio::time::timeout(BLOCKED, tracker.wait()).await.is_err() {
+            tracing::warn!(build = number, "threads of a build do not end");
+        }
         if let Err(error) = self.clean_up(&sandboxes, &scratch).await {
             tracing::warn!(build = number, error = format!("{error:#}"), "clean up after a build");
         }
@@ -212,6 +225,8 @@ struct One<'a> {
     sandboxes: &'a Sandboxes,
     scratch: &'a Path,
     stop: Arc<AtomicBool>,
+    /// What blocks threads.
+    tracker: TaskTracker,
 }
 
 impl One<'_> {
@@ -270,6 +285,7 @@ impl One<'_> {
             scratch: self.scratch,
             bundle,
             stop: self.stop.clone(),
+            tracker: self.tracker.clone(),
             fetched: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
             counts: (AtomicUsize::new(0), AtomicUsize::new(0)),

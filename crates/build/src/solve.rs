@@ -28,6 +28,7 @@ use futures::{
 };
 use image::{Image, store::drafts::Draft};
 use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     builder::Inner,
@@ -142,6 +143,8 @@ pub struct Solve<'a> {
     pub bundle: Option<PathBuf>,
     /// Set when what blocks a thread is to end.
     pub stop: Arc<AtomicBool>,
+    /// What blocks a thread, to be waited for.
+    pub tracker: TaskTracker,
     /// Sources that were fetched for this build, by what was asked for.
     pub fetched: tokio::sync::Mutex<BTreeMap<String, Arc<crate::source::Fetched>>>,
     /// Why it has failed.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    app, backup,
+    app, backup, build,
     config::{Flags, Place},
     images, install, logging, login, oci_runtime, prometheus, status, supervisor,
 };
@@ -39,6 +39,8 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Build an image from a Dockerfile
+    Build(Box<build::Build>),
     /// Load images from an archive of `docker save` or an OCI layout
     Load(images::Load),
     /// Fetch an image from a registry
@@ -91,6 +93,7 @@ impl Cli {
             }
             Command::Status { place, wait } => status::print(&place.run_dir, wait),
             Command::Kubeconfig { place } => print_file(place.data_dir.join("kubeconfig")),
+            Command::Build(command) => command.run(),
             Command::Load(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Images(command) => command.run(),

@@ -8,11 +8,13 @@
 //! madang runtime ──────────────► the shim's program: one OCI container
 //! madang metrics ──────────────► a Prometheus without a cluster, in this process
 //! madang load, pull, images ───► <run-dir>/images.sock ───► role node
+//! madang build ───────────────► <run-dir>/docker.sock ───► role node: engine
 //! madang status ───────────────► <run-dir>/status.sock ───► supervisor
 //! ```
 
 mod app;
 mod backup;
+mod build;
 mod cli;
 mod config;
 mod images;
@@ -23,9 +25,8 @@ mod logging;
 mod login;
 mod oci_runtime;
 mod pki;
-mod prometheus;
-#[expect(dead_code, reason = "`madang build` is to show itself by this")]
 mod progress;
+mod prometheus;
 mod sockets;
 mod status;
 mod supervisor;

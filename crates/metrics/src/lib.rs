@@ -32,6 +32,12 @@
 //! - [`config`]: the file `prometheus.yml`
 //! - [`http_client`]: requests to others, as configured
 //! - [`relabel`]: rules that rewrite, keep and drop label sets
+//! - [`format`]: the forms in which targets expose samples
+//! - [`discover`]: where targets come from
+//! - [`scrape`]: asks targets for their samples
+//! - [`kinds`]: kinds of the Prometheus operator
+//! - [`operator`]: their objects as jobs
+//! - [`builtin`]: what is collected without configuration
 
 pub mod metrics;
 
@@ -70,5 +76,17 @@ pub mod http_client;
 pub mod relabel;
 
 pub mod kube_state;
+
+pub mod format;
+
+pub mod discover;
+
+pub mod scrape;
+
+pub mod kinds;
+
+pub mod operator;
+
+pub mod builtin;
 
 pub use metrics::Metrics;

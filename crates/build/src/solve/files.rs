@@ -110,7 +110,7 @@ impl Solve<'_> {
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
         let _permit = self.inner.files.acquire().await?;
-        self.inner.tracker.spawn_blocking(work).await?
+        self.tracker.spawn_blocking(work).await?
     }
 
     /// What is copied, without looking at files. None where that says nothing of the contents.

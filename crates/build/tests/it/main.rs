@@ -9,6 +9,7 @@ mod place;
 #[path = "../../../git/tests/it/server.rs"]
 mod repositories;
 mod run;
+mod shop;
 mod source;
 mod web;
 

@@ -29,13 +29,18 @@ pub const CHILD: &str = "unpack-a-layer";
 
 /// Runs a test that needs root, or skips it without. In CI it fails rather than skip.
 pub fn as_root<F: Future<Output = ()>>(test: F) {
+    as_root_within(Duration::from_secs(120), test);
+}
+
+/// The same for tests that take their time.
+pub fn as_root_within<F: Future<Output = ()>>(limit: Duration, test: F) {
     if !rustix::process::geteuid().is_root() {
         assert!(std::env::var_os("CI").is_none(), "needs root");
         eprintln!("skipped: needs root");
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), test).await.expect("the test hangs") });
+    runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("the test hangs") });
 }
 
 /// The shim's program: what `MADANG_SHIM` names, else built as `madang`'s build script does.
@@ -110,22 +115,39 @@ impl Told {
 
 impl Place {
     pub async fn new() -> Self {
+        Self::with(Trust::Configured).await
+    }
+
+    /// One whose steps believe what the machine believes.
+    pub async fn trusting() -> Self {
+        Self::with(Trust::Host).await
+    }
+
+    async fn with(trust: Trust) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::Builder::new().prefix("madang-build-").tempdir().unwrap();
         let group = format!("madang-build-test-{}-{number}", std::process::id());
         let task = Task::root("test");
-        let (store, runtime, builder) = Self::open(directory.path(), &group, &task).await;
+        let (store, runtime, builder) = Self::open(directory.path(), &group, &task, trust).await;
         Self { directory, task, store, runtime, builder, group }
     }
 
-    async fn open(at: &Path, group: &str, task: &Task) -> (Store, Runtime, Builder) {
+    async fn open(at: &Path, group: &str, task: &Task, trust: Trust) -> (Store, Runtime, Builder) {
         let arguments = ["--exact", "unpack_child", "--test-threads=1", "--nocapture", CHILD];
         let unpacker = Unpacker::Child {
             program: std::env::current_exe().unwrap(),
             arguments: arguments.iter().map(|&argument| argument.into()).collect(),
         };
-        let store = Store::open(&at.join("images"), image::Options::new(unpacker)).await.unwrap();
+        let options = image::Options::new(unpacker);
+        let begin = std::time::Instant::now();
+        // Processes that other tests begin to start hold a copy of the lock for a moment.
+        let store = loop {
+            match Store::open(&at.join("images"), options.clone()).await {
+                Err(error) if format!("{error:#}").contains("in use") && begin.elapsed() < Duration::from_secs(30) => {}
+                store => break store.unwrap(),
+            }
+        };
         let config = runtime::service::Config {
             dir: at.join("runtime"),
             run_dir: at.join("run"),
@@ -137,7 +159,7 @@ impl Place {
         let settings = Settings {
             dir: at.join("build"),
             registries: Arc::default(),
-            trust: Trust::Configured,
+            trust,
             parallel: 4,
             nameservers: Vec::new(),
             cache: 1 << 30,
@@ -152,10 +174,11 @@ impl Place {
         // The store locks its directory as long as anything holds it.
         let spare = tempfile::tempdir().unwrap();
         let task = Task::root("between");
-        let (store, runtime, builder) = Self::open(spare.path(), &format!("{}-between", self.group), &task).await;
+        let (store, runtime, builder) =
+            Self::open(spare.path(), &format!("{}-between", self.group), &task, Trust::Configured).await;
         (self.store, self.runtime, self.builder) = (store, runtime, builder);
         let task = Task::root("test");
-        let (store, runtime, builder) = Self::open(self.directory.path(), &self.group, &task).await;
+        let (store, runtime, builder) = Self::open(self.directory.path(), &self.group, &task, Trust::Configured).await;
         (self.task, self.store, self.runtime, self.builder) = (task, store, runtime, builder);
     }
 

@@ -137,6 +137,37 @@ fn nothing_runs_on_when_nobody_waits() {
     });
 }
 
+#[test]
+fn what_a_killed_server_has_left_is_removed_at_the_next_start() {
+    as_root(async {
+        let mut place = Place::new().await;
+        place.busybox().await;
+        let context = place.context("context", &[("a", "1")]);
+        let dockerfile = format!("{BASE}RUN echo kept > /kept\nRUN sleep 1000\n");
+        let request = place.request(&dockerfile, &context);
+        let (builder, task) = (place.builder.clone(), place.task.clone());
+        task.spawn("asks", async move {
+            let (progress, mut events) = Progress::channel();
+            let listen = async { while events.recv().await.is_some() {} };
+            let _ = tokio::join!(builder.build(request, &progress), listen);
+        });
+        while !place.runtime.list_containers(None).iter().any(|record| record.config.command[2].contains("sleep")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let before = place.store.drafts().len();
+        // Nothing gets to clean up.
+        place.task.drain(Duration::ZERO).await;
+        place.again().await;
+        assert!(place.runtime.list_sandboxes().is_empty(), "{:?}", place.runtime.list_sandboxes());
+        assert_eq!(std::fs::read_dir(place.path("build/tmp")).unwrap().count(), 0);
+        assert!(place.store.drafts().len() < before, "{before} drafts before");
+        // What was done is still there.
+        let (built, told) = place.build(place.request(&format!("{BASE}RUN echo kept > /kept\n"), &context)).await;
+        built.unwrap();
+        assert!(told.done().is_empty(), "{:?}", told.done());
+    });
+}
+
 async fn gone(place: &Place) {
     let begin = Instant::now();
     loop {

@@ -1,0 +1,42 @@
+//! Scraping: asks targets for their samples, each in its time, and writes them down.
+//!
+//! ```text
+//! configuration ──▶ Scraper ── one Pool a job ── groups from discovery ── relabelling ──▶ targets
+//!                                                                                          │ one task each
+//!             storage ◀── commit ◀── Ledger ◀── lines as they come ◀── fetch ◀── ticks ◀───┘
+//! ```
+//!
+//! A target's ticks are spread over its interval by a hash. Its samples are in the log before its `up` counts them, in one
+//! commit. What a target may cost is bounded whatever is configured: bytes, samples, time, the length of a line. A target
+//! that is slow, endless or malformed costs its own task and nobody else's.
+//!
+//! In reading order:
+//!
+//! - [`target`]: what a target is, out of groups, configuration and relabelling
+//! - [`ledger`]: which series a target's lines are, and what is committed
+//! - [`classic`]: classic histograms on their way to native ones
+//! - [`fetch`]: the request, and the answer piece by piece
+//! - [`cycle`]: one target's task
+//! - [`pool`]: the targets of a job
+//! - [`scraper`]: all jobs, and what is shown of them
+//!
+//! See <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#scrape_config>.
+
+pub mod target;
+
+pub mod ledger;
+
+pub mod classic;
+
+pub mod fetch;
+
+pub mod cycle;
+
+pub mod pool;
+
+pub mod scraper;
+
+pub use scraper::Scraper;
+
+#[cfg(test)]
+mod tests;
