@@ -6,12 +6,14 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use promql::parse::Features;
 use task::Clock;
 use tsdb::labels::Labels;
 
@@ -47,13 +49,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The usual ones.
-    pub fn new(dir: PathBuf) -> Self {
+    /// As metrics are started.
+    pub fn of(settings: &crate::settings::Settings) -> Self {
         let usual = Surroundings::default();
         Self {
-            dir,
-            config: None,
-            external_url: String::new(),
+            dir: settings.dir.join("alerting"),
+            config: settings.alertmanager.clone(),
+            external_url: settings.external_url.trim_end_matches('/').to_owned(),
             resend_delay: usual.resend_delay,
             outage_tolerance: usual.outage_tolerance,
             grace_period: usual.grace_period,
@@ -72,11 +74,32 @@ struct Inner {
     keeper: Keeper,
     notifier: Notifier,
     alertmanager: Alertmanager,
-    /// What other parts add to the files of the configuration: objects of a cluster.
-    added: Mutex<Vec<(String, File)>>,
+    /// What objects of a cluster add to the files of the configuration.
+    added: Mutex<Added>,
     applied: Mutex<Option<Config>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+}
+
+/// What objects of a cluster add to the files of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Added {
+    /// Groups of rules, by the names of their files.
+    pub files: Vec<(String, File)>,
+    /// `AlertmanagerConfig` objects, each with what is known of the Secrets that it names: by name and key.
+    pub configs: Vec<(serde_json::Value, BTreeMap<(String, String), String>)>,
+}
+
+impl Added {
+    /// Adds the objects to Alertmanager's configuration; one that cannot be read is left out.
+    fn configure(&self, config: &mut alertmanager::config::Config) {
+        for (object, secrets) in &self.configs {
+            let known = |_: &str, name: &str, key: &str| secrets.get(&(name.to_owned(), key.to_owned())).cloned();
+            if let Err(error) = alertmanager::objects::add(config, object, &known) {
+                tracing::warn!("an object is left out of the configuration of alerts: {error}");
+            }
+        }
+    }
 }
 
 /// Reads Alertmanager's configuration.
@@ -131,19 +154,23 @@ impl Alerts {
         Ok(())
     }
 
-    /// Takes groups of rules that are not in files, named by where they come from, in place of those before.
-    pub async fn add(&self, files: Vec<(String, File)>) -> Result<()> {
+    /// Takes what objects of a cluster add, in place of what they added before.
+    pub async fn add(&self, added: Added) -> Result<()> {
         let _one = self.0.changing.lock().await;
-        *self.0.added.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        *self.0.added.lock().unwrap_or_else(PoisonError::into_inner) = added;
         let applied = self.0.applied.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let config = applied.or_else(Config::start).unwrap_or_default();
         self.change(&config).await
     }
 
+    /// The parts of the query language that are switched on.
+    pub fn features(&self) -> Features {
+        self.0.metrics.settings().query.features
+    }
+
     async fn change(&self, config: &Config) -> Result<()> {
         let settings = &self.0.settings;
-        let reading =
-            Reading { features: self.0.metrics.settings().query.features, names: Names::default(), lenient: false };
+        let reading = Reading { features: self.features(), names: Names::default(), lenient: false };
         let paths = config.all_rule_files().map_err(anyhow::Error::msg)?;
         let read_all = move || {
             let (mut files, mut problems) = (Vec::new(), Vec::new());
@@ -166,7 +193,8 @@ impl Alerts {
         if let Some(first) = problems.first() {
             bail!("error loading rules, previous rule set restored: {first}");
         }
-        files.extend(self.0.added.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let added = self.0.added.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        files.extend(added.files.iter().cloned());
         let external = config.global.external_labels.clone();
         let around = Surroundings {
             external_labels: external.clone(),
@@ -178,7 +206,10 @@ impl Alerts {
             grace_period: settings.grace_period,
             reading,
         };
-        let own = read(settings.config.as_ref())?;
+        let mut own = read(settings.config.as_ref())?;
+        if !added.configs.is_empty() {
+            added.configure(own.get_or_insert_with(alertmanager::config::Config::built_in));
+        }
         let (notifier, alertmanager, alerting) =
             (self.0.notifier.clone(), self.0.alertmanager.clone(), config.alerting.clone());
         tokio::task::spawn_blocking(move || {

@@ -19,6 +19,10 @@ pub struct Settings {
     pub query: Query,
     /// What the HTTP API allows.
     pub web: Web,
+    /// Alertmanager's configuration; without one, alerts are kept and shown, and go nowhere.
+    pub alertmanager: Option<PathBuf>,
+    /// Where the web interface is reached from outside, for links in alerts.
+    pub external_url: String,
     /// Flags as they were given, for `/api/v1/status/flags`.
     pub flags: Vec<(String, String)>,
 }
@@ -68,6 +72,8 @@ impl Settings {
             storage: tsdb::options::Options::default(),
             query: Query::default(),
             web: Web::default(),
+            alertmanager: None,
+            external_url: String::new(),
             flags: Vec::new(),
         }
     }

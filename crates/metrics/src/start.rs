@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use task::Clock;
 
-use crate::{Metrics, remote::send::Senders};
+use crate::{
+    Metrics,
+    alerting::{self, Alerts},
+    remote::send::Senders,
+};
 
-/// Starts all parts. They end with the task of `metrics`.
-pub async fn start(metrics: &Metrics) -> Result<()> {
+/// Starts all parts. They end with the task of `metrics`. Gives rules and alerts, to which objects of a cluster may add.
+pub async fn start(metrics: &Metrics) -> Result<Alerts> {
     let senders = Senders::new(metrics);
     let exposed = senders.clone();
     metrics.show(|parts| {
@@ -20,5 +25,19 @@ pub async fn start(metrics: &Metrics) -> Result<()> {
             }),
         ));
     });
-    metrics.reload().await
+    let (own, settings) = (metrics.clone(), alerting::Settings::of(metrics.settings()));
+    let starting = tokio::task::spawn_blocking(move || Alerts::start(&own, settings, Clock::system()));
+    let alerts = starting.await??;
+    let applied = alerts.clone();
+    metrics.show(|parts| {
+        parts.apply.push((
+            "rules and alerts",
+            Arc::new(move |config| {
+                let alerts = applied.clone();
+                Box::pin(async move { alerts.apply(&config).await })
+            }),
+        ));
+    });
+    metrics.reload().await?;
+    Ok(alerts)
 }

@@ -305,3 +305,54 @@ async fn mail_is_handed_over_with_text_and_html() {
     place.task.drain(Duration::from_secs(5)).await;
     receiver.drain(Duration::from_secs(5)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_of_the_configuration_alert_and_are_shown() {
+    let receiver = Task::root("receiver");
+    let listener = listen(&receiver, "ok").await;
+    let dir = tempfile::tempdir().expect("directory");
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        path
+    };
+    let rules = "groups:\n- name: g\n  rules:\n  - record: one\n    expr: vector(1)\n  - alert: Always\n    expr: one == 1\n    labels: {node: a}\n    annotations: {summary: 'is {{ $value }} at {{ $externalLabels.site }}'}\n";
+    write("rules.yml", rules);
+    let mut settings = metrics::settings::Settings::new(dir.path().join("data"));
+    let text = "global:\n  evaluation_interval: 200ms\n  external_labels: {site: here}\nrule_files: [rules.yml]\n";
+    settings.config = Some(write("prometheus.yml", text));
+    settings.alertmanager = Some(write("alertmanager.yml", &CONFIG.replace("ADDRESS", &listener.address)));
+    settings.external_url = "http://outside".to_owned();
+    let task = Task::root("test");
+    let metrics = metrics::Metrics::open(&task, settings).expect("open");
+    metrics::start::start(&metrics).await.expect("start");
+    let told = until("a webhook", || {
+        let taken = listener.taken.lock().expect("lock");
+        taken.iter().find(|(path, _)| path == "/hook/Always").map(|taken| taken.1.clone())
+    })
+    .await;
+    let alert = &told["alerts"][0];
+    assert_eq!((&alert["annotations"]["summary"], &alert["labels"]["site"]), (&"is 1 at here".into(), &"here".into()));
+    assert_eq!(alert["generatorURL"], "http://outside/graph?g0.expr=one+%3D%3D+1&g0.tab=1");
+    assert_eq!(told["externalURL"], "http://outside/alertmanager");
+    let door = metrics::web::door::Door { gate: None, open: true, local_only: false };
+    let get = async |path: &str| {
+        let request = Request::get(path).body(body::empty()).expect("request");
+        let answer = metrics.answer(&door, request).await;
+        let bytes = body::read(answer.into_body(), 1 << 20).await.expect("body");
+        String::from_utf8(bytes.to_vec()).expect("text")
+    };
+    let shown: Value = serde_json::from_str(&get("/api/v1/rules").await).expect("JSON");
+    let rules = &shown["data"]["groups"][0]["rules"];
+    assert_eq!((&rules[0]["health"], &rules[1]["state"]), (&"ok".into(), &"firing".into()), "{shown}");
+    let alerts: Value = serde_json::from_str(&get("/alertmanager/api/v2/alerts").await).expect("JSON");
+    assert_eq!(alerts[0]["labels"]["alertname"], "Always");
+    let exposed = get("/metrics").await;
+    assert!(
+        exposed.contains("prometheus_rule_evaluations_total{")
+            && exposed.contains("alertmanager_alerts{state=\"active\"} 1"),
+        "{exposed}"
+    );
+    metrics.close(Duration::from_secs(10)).await.expect("close");
+    receiver.drain(Duration::from_secs(5)).await;
+}
