@@ -110,7 +110,6 @@ fn seal(start: usize, out: &mut [u8]) {
 pub struct Decoder {
     words: Vec<u64>,
     times: Vec<i64>,
-    values: Vec<f64>,
 }
 
 impl Decoder {
@@ -135,10 +134,12 @@ impl Decoder {
         }
         match kind {
             FLOATS => {
-                self.values.clear();
-                floats::read(&mut reader, count, &mut self.words, &mut self.values)?;
+                let before = into.values.len();
+                if let Err(torn) = floats::read(&mut reader, count, from..to, &mut self.words, &mut into.values) {
+                    into.values.truncate(before);
+                    return Err(torn);
+                }
                 into.times.extend_from_slice(&self.times[from..to]);
-                into.values.extend_from_slice(&self.values[from..to]);
             }
             INTEGERS | FLOAT_HISTOGRAMS => {
                 let read = histograms::read(&mut reader, count, kind == INTEGERS, &mut self.words)?;

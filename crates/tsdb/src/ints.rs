@@ -100,11 +100,17 @@ fn pack_as(values: &[u64], width: u32, out: &mut Vec<u8>) {
 
 /// Reads a column of `count` numbers to the end of `into`.
 pub fn unpack(reader: &mut Reader<'_>, count: usize, into: &mut Vec<u64>) -> Result<(), Torn> {
+    unpack_first(reader, count, count, into)
+}
+
+/// Reads the first `wanted` numbers of a column of `count`, and passes over the rest.
+pub fn unpack_first(reader: &mut Reader<'_>, count: usize, wanted: usize, into: &mut Vec<u64>) -> Result<(), Torn> {
+    let wanted = wanted.min(count);
     let width = u32::from(reader.u8()?);
     if width == WHOLE {
         let length = count.checked_mul(8).ok_or(Torn("a column is too long"))?;
         let bytes = reader.take(length)?;
-        into.extend(bytes.chunks_exact(8).map(word_of));
+        into.extend(bytes.chunks_exact(8).take(wanted).map(word_of));
         return Ok(());
     }
     if width > WIDEST {
@@ -114,12 +120,12 @@ pub fn unpack(reader: &mut Reader<'_>, count: usize, into: &mut Vec<u64>) -> Res
     let start = into.len();
     if width == 0 {
         // A count is bounded by whoever reads it: no more than a chunk holds.
-        into.resize(start + count, 0);
+        into.resize(start + wanted, 0);
     } else {
         let bits = count.checked_mul(width as usize).ok_or(Torn("a column is too long"))?;
         let bytes = reader.take(bits.div_ceil(8))?;
-        into.reserve(count);
-        spread(bytes, count, width, into);
+        into.reserve(wanted);
+        spread(bytes, wanted, width, into);
     }
     let column = &mut into[start..];
     let mut at = 0usize;
@@ -127,11 +133,15 @@ pub fn unpack(reader: &mut Reader<'_>, count: usize, into: &mut Vec<u64>) -> Res
         let gap = usize::try_from(reader.varint()?).map_err(|_| Torn("an exception lies outside"))?;
         let above = reader.varint()?;
         at = if nth == 0 { gap } else { at.checked_add(gap).ok_or(Torn("an exception lies outside"))? };
-        let value = column.get_mut(at).ok_or(Torn("an exception lies outside"))?;
+        if at >= count {
+            return Err(Torn("an exception lies outside"));
+        }
         if above.leading_zeros() < width {
             return Err(Torn("an exception is too large"));
         }
-        *value |= above << width;
+        if let Some(value) = column.get_mut(at) {
+            *value |= above << width;
+        }
     }
     Ok(())
 }

@@ -14,6 +14,8 @@
 //! one exponent for a whole block are VictoriaMetrics' idea; splitting off the exponent is that of ALP (Afroozeh et al.,
 //! "ALP: Adaptive Lossless floating-Point Compression", 2023).
 
+use std::ops::Range;
+
 use crate::{
     bytes::{Reader, Torn, put_varint, put_zigzag, unzigzag, zigzag},
     ints::{self, Widths},
@@ -175,18 +177,28 @@ fn write_bits(values: &[f64], out: &mut Vec<u8>) {
     }
 }
 
-pub fn read(reader: &mut Reader<'_>, count: usize, words: &mut Vec<u64>, into: &mut Vec<f64>) -> Result<(), Torn> {
+/// Reads the values in `range` of a column of `count`, which is not empty. What is before it is passed over as whole numbers,
+/// what is behind it is not looked at: a query of a minute wants few values of a long chunk.
+pub fn read(
+    reader: &mut Reader<'_>,
+    count: usize,
+    range: Range<usize>,
+    words: &mut Vec<u64>,
+    into: &mut Vec<f64>,
+) -> Result<(), Torn> {
     let way = reader.u8()?;
     words.clear();
     match way {
-        SAME => into.resize(into.len() + count, f64::from_bits(reader.u64()?)),
-        STEPS | RISING | TURNS => read_decimals(way, reader, count, words, into)?,
+        SAME => into.resize(into.len() + range.len(), f64::from_bits(reader.u64()?)),
+        STEPS | RISING | TURNS => read_decimals(way, reader, count, range, words, into)?,
         CHAINED => {
             let shift = shift(reader)?;
             let mut bits = reader.u64()?;
-            ints::unpack(reader, count - 1, words)?;
+            ints::unpack_first(reader, count - 1, range.end - 1, words)?;
+            let (passed, wanted) = words.split_at(range.start);
+            passed.iter().for_each(|word| bits ^= word << shift);
             into.push(f64::from_bits(bits));
-            into.extend(words.iter().map(|word| {
+            into.extend(wanted.iter().map(|word| {
                 bits ^= word << shift;
                 f64::from_bits(bits)
             }));
@@ -195,9 +207,9 @@ pub fn read(reader: &mut Reader<'_>, count: usize, words: &mut Vec<u64>, into: &
             let shift = shift(reader)?;
             let highest = reader.varint()?;
             ints::unpack(reader, count, words)?;
-            ints::unpack(reader, count, words)?;
+            ints::unpack_first(reader, count, range.end, words)?;
             let (exponents, fractions) = words.split_at(count);
-            let both = exponents.iter().zip(fractions);
+            let both = exponents[range.clone()].iter().zip(&fractions[range]);
             into.extend(both.map(|(exponent, fraction)| {
                 f64::from_bits((highest.wrapping_sub(*exponent) << 52) | (fraction << shift & FRACTION))
             }));
@@ -216,6 +228,7 @@ fn read_decimals(
     way: u8,
     reader: &mut Reader<'_>,
     count: usize,
+    range: Range<usize>,
     words: &mut Vec<u64>,
     into: &mut Vec<f64>,
 ) -> Result<(), Torn> {
@@ -229,35 +242,52 @@ fn read_decimals(
         reader.varint()?;
         reader.u64()?;
     }
-    let mut mantissa = reader.zigzag()?;
+    let begin = reader.zigzag()?;
+    let mut mantissa = begin;
     let least = if way == RISING { reader.zigzag()? } else { 0 };
-    ints::unpack(reader, count - 1, words)?;
+    ints::unpack_first(reader, count - 1, range.end - 1, words)?;
     let start = into.len();
     let value = |mantissa: i64| mantissa as f64 / power;
-    into.push(value(mantissa));
+    let (passed, wanted) = words.split_at(range.start);
     match way {
-        STEPS => into.extend(words.iter().map(|word| {
-            mantissa = mantissa.wrapping_add(unzigzag(*word) << shift);
-            value(mantissa)
-        })),
-        RISING => into.extend(words.iter().map(|word| {
-            mantissa = mantissa.wrapping_add((*word as i64).wrapping_add(least) << shift);
-            value(mantissa)
-        })),
+        STEPS => {
+            let mut next = |word: &u64| {
+                mantissa = mantissa.wrapping_add(unzigzag(*word) << shift);
+                mantissa
+            };
+            let first = passed.iter().map(&mut next).last();
+            into.push(value(first.unwrap_or(begin)));
+            into.extend(wanted.iter().map(next).map(value));
+        }
+        RISING => {
+            let mut next = |word: &u64| {
+                mantissa = mantissa.wrapping_add((*word as i64).wrapping_add(least) << shift);
+                mantissa
+            };
+            let first = passed.iter().map(&mut next).last();
+            into.push(value(first.unwrap_or(begin)));
+            into.extend(wanted.iter().map(next).map(value));
+        }
         _ => {
             let mut step = 0i64;
-            into.extend(words.iter().map(|word| {
+            let mut next = |word: &u64| {
                 step = step.wrapping_add(unzigzag(*word));
                 mantissa = mantissa.wrapping_add(step << shift);
-                value(mantissa)
-            }));
+                mantissa
+            };
+            let first = passed.iter().map(&mut next).last();
+            into.push(value(first.unwrap_or(begin)));
+            into.extend(wanted.iter().map(next).map(value));
         }
     }
     for _ in 0..listed {
         let at = usize::try_from(list.varint()?).ok();
         let bits = list.u64()?;
-        let place = at.and_then(|at| into[start..].get_mut(at)).ok_or(Torn("a listed value lies outside"))?;
-        *place = f64::from_bits(bits);
+        match at {
+            Some(at) if range.contains(&at) => into[start + at - range.start] = f64::from_bits(bits),
+            Some(at) if at < count => {}
+            _ => return Err(Torn("a listed value lies outside")),
+        }
     }
     Ok(())
 }

@@ -222,7 +222,7 @@ pub fn read(
     ints::unpack(reader, count, words)?;
     let hints: Vec<ResetHint> = words.iter().map(|code| hint_of(*code)).collect();
     let mut sums = Vec::with_capacity(count);
-    floats::read(reader, count, words, &mut sums)?;
+    floats::read(reader, count, 0..count, words, &mut sums)?;
     if integers {
         read_integers(reader, &layout, &hints, &sums, words)
     } else {
@@ -277,7 +277,7 @@ fn read_floats(
     let count = sums.len();
     let mut column = || {
         let mut values = Vec::with_capacity(count);
-        floats::read(reader, count, words, &mut values).map(|()| values)
+        floats::read(reader, count, 0..count, words, &mut values).map(|()| values)
     };
     let (counts, zeros) = (column()?, column()?);
     let mut side = |buckets: usize| (0..buckets).map(|_| column()).collect::<Result<Vec<_>, Torn>>();

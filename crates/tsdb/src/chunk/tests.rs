@@ -17,6 +17,14 @@ fn check_floats(times: &[i64], values: &[f64]) -> usize {
     assert_eq!(columns.times, times);
     let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&columns.values), bits(values));
+    // A part of it is that part, wherever it begins and ends.
+    let last = times.len() - 1;
+    for (from, to) in [(0, 0), (last, last), (last / 3, last / 2), (last / 2, last), (0, last / 2)] {
+        columns.clear();
+        Decoder::default().read(&out, 1_000, times[from], times[to], &mut columns).expect("what was written is read");
+        assert_eq!(columns.times, times[from..=to]);
+        assert_eq!(bits(&columns.values), bits(&values[from..=to]), "from {from} to {to}");
+    }
     out.len()
 }
 
