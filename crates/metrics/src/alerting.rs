@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   prometheus.yml: rule_files, alerting ──┐                 ┌──▶ Alertmanager, built in ──▶ receivers
-//!   PrometheusRule objects ────────────────┴──▶ rules ── notify ──▶ Alertmanagers of the configuration
+//!   PrometheusRule objects ── follow ──────┴──▶ rules ── notify ──▶ Alertmanagers of the configuration
 //! ```
+
+pub mod follow;
 
 use std::{
     collections::BTreeMap,
