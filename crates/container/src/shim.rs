@@ -283,6 +283,11 @@ impl Exec {
         }
     }
 
+    /// The same apart from the streams, for whoever waits elsewhere than they are read.
+    pub fn take_exit(&mut self) -> Option<tokio::sync::oneshot::Receiver<Exit>> {
+        self.exit.take()
+    }
+
     /// The terminal of an exec that has one: sets its size. (An attached container's is [`Shim::resize`]'s.)
     pub fn terminal(&self) -> Option<Terminal> {
         self.terminal.clone()

@@ -15,7 +15,7 @@ use hickory_proto::{
 };
 
 use crate::{
-    Zone,
+    Names, Zone,
     forward::Forwarder,
     message::{Reply, Request},
     search::{self, Candidate},
@@ -38,6 +38,7 @@ pub(crate) struct Answers {
     pub(crate) search: Vec<Vec<String>>,
     /// Ranges whose reverse names are answered here.
     pub(crate) reverse: Vec<(IpAddr, u8)>,
+    pub(crate) names: Option<Arc<dyn Names>>,
     /// Which of several addresses comes first changes from answer to answer.
     pub(crate) turn: AtomicUsize,
 }
@@ -88,6 +89,9 @@ impl Answers {
         let asked = &request.question;
         let whole = labels(&asked.name);
         let parts = texts(&whole);
+        if let Some(reply) = self.of_client(asked, &parts, client) {
+            return reply;
+        }
         if let Some(front) = self.zone.inside(&parts) {
             let reply = self.resolve(asked, request).await;
             if reply.code != ResponseCode::NXDomain || !matches!(asked.query_type, RecordType::A | RecordType::AAAA) {
@@ -101,6 +105,30 @@ impl Answers {
             return self.reverse(asked, ip);
         }
         self.resolve(asked, request).await
+    }
+
+    /// What only some clients know.
+    fn of_client(&self, asked: &Query, parts: &[&str], client: IpAddr) -> Option<Reply> {
+        let names = self.names.as_ref()?;
+        let mut reply = Reply { authoritative: true, ..Reply::empty(ResponseCode::NoError) };
+        if let Some(ip) = reverse_address(parts) {
+            let target = absolute(&names.name(client, ip)?)?;
+            reply.answers.push(Record::from_rdata(asked.name.clone(), TTL, RData::PTR(PTR(target))));
+            return Some(reply);
+        }
+        let mut found = names.addresses(client, &parts.join("."))?;
+        found.retain(|ip| match asked.query_type {
+            RecordType::A => ip.is_ipv4(),
+            RecordType::AAAA => ip.is_ipv6(),
+            RecordType::ANY => true,
+            _ => false,
+        });
+        if found.len() > 1 {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % found.len();
+            found.rotate_left(turn);
+        }
+        reply.answers = found.into_iter().map(|ip| address(&asked.name, ip)).collect();
+        Some(reply)
     }
 
     /// Looks for the names that the query may stand for.

@@ -18,11 +18,14 @@ mod message;
 
 mod forward;
 
+mod names;
+
 mod answer;
 
 pub mod counted;
 
 mod server;
 
+pub use names::Names;
 pub use server::{Config, Server};
 pub use zone::{Addresses, Endpoint, Port, Protocol, Service, Zone};

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    Zone,
+    Names, Zone,
     answer::Answers,
     counted,
     forward::Forwarder,
@@ -47,6 +47,8 @@ pub struct Config {
     pub search: Vec<String>,
     /// Address ranges (address and prefix length) whose reverse names are answered here and never forwarded.
     pub reverse: Vec<(IpAddr, u8)>,
+    /// Names that depend on who asks.
+    pub names: Option<Arc<dyn Names>>,
 }
 
 impl Config {
@@ -115,6 +117,7 @@ impl Server {
                 forwarder: Forwarder::new(upstreams),
                 search: config.search.iter().map(split).collect(),
                 reverse: config.reverse,
+                names: config.names,
                 turn: AtomicUsize::new(0),
             },
             waiting: Arc::new(Semaphore::new(WAITING)),

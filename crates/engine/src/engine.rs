@@ -1,12 +1,23 @@
 //! What all parts of the engine share: where it keeps things, the images, the registries.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
 
 use image::pull::Registries;
 use runtime::Runtime;
 use task::Task;
 
-use crate::buildkit;
+use crate::{
+    buildkit,
+    container::{Containers, exec::Execs, restore},
+    disk,
+    events::Events,
+    network::Networks,
+    volume::Volumes,
+};
 
 /// Steps of builds that run at a time, at least: most of them wait for the network or the disk.
 const PARALLEL: usize = 4;
@@ -38,7 +49,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     settings: Settings,
     task: Task,
     runtime: Runtime,
@@ -46,6 +57,12 @@ struct Inner {
     builder: build::builder::Builder,
     buildkit: buildkit::State,
     started_at: SystemTime,
+    boot_id: String,
+    containers: Containers,
+    execs: Execs,
+    networks: Networks,
+    volumes: Volumes,
+    events: Events,
 }
 
 impl std::fmt::Debug for Engine {
@@ -71,7 +88,18 @@ impl Engine {
             cache: CACHE,
         };
         let builder = build::builder::Builder::open(task, building, runtime.clone()).await?;
-        Ok(Self(Arc::new(Inner {
+        for dir in [&settings.dir, &settings.run_dir] {
+            let dir = dir.clone();
+            disk::blocking(move || disk::private_directory(&dir)).await?;
+        }
+        let volumes = settings.dir.join("volumes");
+        let engine = Self(Arc::new(Inner {
+            boot_id: runtime::record::boot_id()?,
+            containers: Containers::default(),
+            execs: Execs::default(),
+            networks: Networks::open(&settings).await?,
+            volumes: disk::blocking(move || Volumes::open(volumes)).await?,
+            events: Events::default(),
             settings,
             task: task.clone(),
             runtime,
@@ -79,7 +107,11 @@ impl Engine {
             builder,
             buildkit: buildkit::State::default(),
             started_at: SystemTime::now(),
-        })))
+        }));
+        restore::all(&engine).await?;
+        engine.networks().start(&engine).await?;
+        restore::settle(&engine).await;
+        Ok(engine)
     }
 
     /// What carries out builds.
@@ -90,6 +122,16 @@ impl Engine {
     /// Sessions and builds of BuildKit's clients.
     pub(crate) fn buildkit(&self) -> &buildkit::State {
         &self.0.buildkit
+    }
+
+    /// For what must not keep the engine alive.
+    pub(crate) fn weak(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// The engine that is meant, while it is there.
+    pub(crate) fn of(weak: &Weak<Inner>) -> Option<Self> {
+        weak.upgrade().map(Self)
     }
 
     /// What it was opened with.
@@ -115,6 +157,41 @@ impl Engine {
     /// Mirrors, certificates and credentials for registries.
     pub fn registries(&self) -> &Arc<Registries> {
         &self.0.registries
+    }
+
+    /// Containers.
+    pub fn containers(&self) -> &Containers {
+        &self.0.containers
+    }
+
+    /// Further processes in them.
+    pub fn execs(&self) -> &Execs {
+        &self.0.execs
+    }
+
+    /// Networks.
+    pub fn networks(&self) -> &Networks {
+        &self.0.networks
+    }
+
+    /// Volumes.
+    pub fn volumes(&self) -> &Volumes {
+        &self.0.volumes
+    }
+
+    /// What happens.
+    pub fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// The kernel's name for this boot of the machine.
+    pub fn boot_id(&self) -> &str {
+        &self.0.boot_id
+    }
+
+    /// Where the shim of a run listens.
+    pub(crate) fn shim_socket(&self, sandbox: &str) -> PathBuf {
+        self.0.settings.run_dir.join(format!("{}.sock", sandbox.get(..16).unwrap_or(sandbox)))
     }
 
     /// When it was opened.

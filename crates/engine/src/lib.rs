@@ -1,10 +1,14 @@
 //! The Docker Engine API, versions 1.41 to 1.50, on a unix socket: what `docker`, `docker compose` and their like speak.
 //!
 //! ```text
-//! connection ─ server: version, errors ─ route ─┬─ system       ping, version, info
+//! connection ─ server: version, errors ─ route ─┬─ system       ping, version, info, space taken
 //!                                               ├─ image        listed, fetched, sent, packed, removed
 //!                                               ├─ classic      builds of older clients ┐
 //!                                               ├─ buildkit     builds of buildx        ┴─ build
+//!                                               ├─ container    made, started, looked after ─ shim (container)
+//!                                               ├─ network      bridges, names, published ports
+//!                                               ├─ volume       directories that outlive containers
+//!                                               ├─ events       what happens
 //!                                               └─ swarm        refused: this is no swarm
 //! ```
 //!
@@ -25,11 +29,23 @@ pub mod error;
 
 pub mod upgrade;
 
+pub mod filter;
+
+pub mod model;
+
+pub mod container;
+
+pub mod network;
+
+pub mod volume;
+
+pub mod events;
+
+mod disk;
+
 mod system;
 
 mod swarm;
-
-mod filter;
 
 mod image;
 

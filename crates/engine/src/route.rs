@@ -1,14 +1,21 @@
 //! Which module answers what: by the first part of the path.
 
-use http::Response;
+use std::sync::Arc;
+
+use http::{Method, Response, StatusCode};
+use serde_json::json;
 use serve::Body;
 
 use crate::{
-    Engine, buildkit, builds,
+    Engine, answer, buildkit, builds,
     call::Call,
     classic,
+    container::{
+        Container, archive, attach, create, diff, exec, inspect, life, list, logs, remove, start, stats, update, wait,
+    },
+    disk,
     error::{Error, Result},
-    image, swarm, system,
+    events, image, network, swarm, system, volume,
 };
 
 /// Answers a request.
@@ -20,7 +27,98 @@ pub(crate) async fn answer(engine: &Engine, call: Call) -> Result<Response<Body>
         "images" | "auth" | "distribution" => image::answer(engine, call).await,
         "build" => classic::answer(engine, call).await,
         "grpc" | "session" => buildkit::answer(engine, call).await,
+        "events" if call.method == Method::GET => events::answer(engine, &call),
+        "containers" => containers(engine, call).await,
+        "exec" => exec::answer(engine, call).await,
+        "networks" => network::answer(engine, call).await,
+        "volumes" => volume::answer(engine, call).await,
+        "plugins" if call.method == Method::GET => answer::json(&json!([])),
         "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" => swarm::answer(&call),
+        _ => Err(unknown()),
+    }
+}
+
+/// Answers a request below `/containers`.
+async fn containers(engine: &Engine, mut call: Call) -> Result<Response<Body>> {
+    let path: Vec<String> = call.path.split_off(1);
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match (&call.method, path.as_slice()) {
+        (&Method::GET, ["json"]) => list::answer(engine, &call.query).await,
+        (&Method::POST, ["create"]) => create::answer(engine, &mut call).await,
+        (&Method::POST, ["prune"]) => remove::prune(engine, &call.query).await,
+        (&Method::DELETE, [id]) => {
+            let container = engine.containers().find(id)?;
+            if call.query.flag("link") {
+                return Err(Error::unsupported("links between containers have no life of their own"));
+            }
+            let options = remove::Options { force: call.query.flag("force"), volumes: call.query.flag("v") };
+            remove::remove(engine, &container, options).await?;
+            Ok(answer::done())
+        }
+        (_, [id, action]) => {
+            let container = engine.containers().find(id)?;
+            one(engine, &container, action, call).await
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// Answers a request about one container.
+async fn one(engine: &Engine, container: &Arc<Container>, action: &str, mut call: Call) -> Result<Response<Body>> {
+    let signal = call.query.filled("signal").map(create::signal).transpose();
+    let grace = || call.query.number::<i64>("t");
+    match (&call.method, action) {
+        (&Method::GET, "json") => answer::json(&inspect::shown(engine, container, call.query.flag("size")).await),
+        (&Method::GET, "logs") => logs::answer(engine, container, &call),
+        (&Method::POST, "start") => {
+            let started = start::start(engine, container).await?;
+            Ok(if started { answer::done() } else { answer::empty(StatusCode::NOT_MODIFIED) })
+        }
+        (&Method::POST, "stop") => {
+            let stopped = life::stop(engine, container, signal?, grace()?).await?;
+            Ok(if stopped { answer::done() } else { answer::empty(StatusCode::NOT_MODIFIED) })
+        }
+        (&Method::POST, "restart") => {
+            life::restart(engine, container, signal?, grace()?).await?;
+            Ok(answer::done())
+        }
+        (&Method::POST, "kill") => {
+            life::kill(engine, container, signal?.unwrap_or(libc::SIGKILL)).await?;
+            Ok(answer::done())
+        }
+        (&Method::POST, "pause") => {
+            life::pause(engine, container, true).await?;
+            Ok(answer::done())
+        }
+        (&Method::POST, "unpause") => {
+            life::pause(engine, container, false).await?;
+            Ok(answer::done())
+        }
+        (&Method::POST, "update") => update::answer(engine, container, &mut call).await,
+        (&Method::POST, "rename") => {
+            update::rename(engine, container, call.query.get("name").unwrap_or_default()).await?;
+            Ok(answer::done())
+        }
+        (&Method::GET, "top") => stats::top(engine, container, &call),
+        (&Method::GET, "stats") => stats::answer(engine, container, &call.query).await,
+        (&Method::GET, "changes") => {
+            let snapshot = engine.images().find_snapshot(&Engine::snapshot_name(&container.id));
+            let snapshot = snapshot.ok_or_else(|| Error::failed("the files of the container are gone"))?;
+            answer::json(&disk::blocking(move || diff::changes(&snapshot)).await?)
+        }
+        (&Method::GET | &Method::HEAD, "archive") => {
+            archive::get(engine, container, &call.query, call.method == Method::HEAD).await
+        }
+        (&Method::PUT, "archive") => archive::put(engine, container, call).await,
+        (&Method::GET, "export") => archive::export(engine, container).await,
+        (&Method::POST, "wait") => wait::answer(engine, container, &call),
+        (&Method::POST, "attach") => attach::answer(engine, container, call).await,
+        (&Method::POST, "exec") => exec::create(engine, container, &mut call).await,
+        (&Method::POST, "resize") => {
+            let (rows, columns) = exec::size(&call)?;
+            life::resize(container, rows, columns).await?;
+            Ok(answer::empty(StatusCode::OK))
+        }
         _ => Err(unknown()),
     }
 }

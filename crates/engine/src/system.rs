@@ -92,6 +92,7 @@ fn os_release() -> String {
 
 fn info(engine: &Engine) -> Value {
     let settings = engine.settings();
+    let (running, paused, stopped) = engine.containers().counts();
     let memory = rustix::system::sysinfo();
     let total = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -100,7 +101,8 @@ fn info(engine: &Engine) -> Value {
     };
     let machine = json!({
         "ID": settings.instance,
-        "Containers": 0, "ContainersRunning": 0, "ContainersPaused": 0, "ContainersStopped": 0,
+        "Containers": running + paused + stopped,
+        "ContainersRunning": running, "ContainersPaused": paused, "ContainersStopped": stopped,
         "Images": engine.images().list().len(),
         "Driver": "overlay2",
         "DriverStatus": [["Backing Filesystem", ""], ["Supports d_type", "true"], ["Native Overlay Diff", "true"]],

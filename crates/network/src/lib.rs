@@ -48,7 +48,10 @@ mod leftover;
 
 mod network;
 
+mod bridge;
+
 pub use address::{Cidr, CidrError, Protocol};
+pub use bridge::{Bridge, Bridges, Forward, Place};
 pub use error::Error;
 pub use leftover::Leftover;
 pub use network::{Config, Network};

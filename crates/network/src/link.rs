@@ -74,6 +74,32 @@ pub(crate) fn veth(request: &mut Request, near: &End<'_>, far: &End<'_>, netns: 
     });
 }
 
+/// Makes a bridge.
+pub(crate) fn bridge(request: &mut Request, name: &str, mac: Mac, mtu: u32) {
+    request.message(libc::RTM_NEWLINK, ACK | CREATE | EXCLUSIVE, &ifinfo(0, 0, 0));
+    request.text(libc::IFLA_IFNAME, name);
+    request.attribute(libc::IFLA_ADDRESS, &mac);
+    request.u32(libc::IFLA_MTU, mtu);
+    request.nest(libc::IFLA_LINKINFO, |info| info.text(libc::IFLA_INFO_KIND, "bridge"));
+}
+
+/// Makes a link a port of a bridge.
+pub(crate) fn enslave(request: &mut Request, index: Index, bridge: Index) {
+    request.message(libc::RTM_SETLINK, ACK, &ifinfo(index, 0, 0));
+    request.u32(libc::IFLA_MASTER, bridge);
+}
+
+/// Gives a port of a bridge another name for people; it has no addresses of its own.
+pub(crate) fn alias(request: &mut Request, index: Index, alias: &str, ipv6: bool) {
+    request.message(libc::RTM_SETLINK, ACK, &ifinfo(index, 0, 0));
+    request.attribute(libc::IFLA_IFALIAS, alias.as_bytes());
+    if ipv6 {
+        request.nest(libc::IFLA_AF_SPEC, |families| {
+            families.nest(libc::AF_INET6 as u16, |inet6| inet6.attribute(INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]));
+        });
+    }
+}
+
 /// Asks for a link by name.
 pub(crate) fn find(request: &mut Request, name: &str) {
     request.message(libc::RTM_GETLINK, ACK, &ifinfo(0, 0, 0));
@@ -127,6 +153,17 @@ pub(crate) fn address(request: &mut Request, index: Index, ip: Ipv4Addr, host_on
     if let Some(label) = label {
         request.text(libc::IFA_LABEL, label);
     }
+}
+
+/// Gives a link an address in a network of `prefix` bits.
+pub(crate) fn network_address(request: &mut Request, index: Index, ip: Ipv4Addr, prefix: u8) {
+    let mut header = ifaddr(index, libc::RT_SCOPE_UNIVERSE);
+    header[1] = prefix;
+    request.message(libc::RTM_NEWADDR, ACK | CREATE | REPLACE, &header);
+    request.attribute(libc::IFA_LOCAL, &ip.octets());
+    request.attribute(libc::IFA_ADDRESS, &ip.octets());
+    let host_bits = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+    request.attribute(libc::IFA_BROADCAST, &(u32::from(ip) | host_bits).to_be_bytes());
 }
 
 /// Takes an address of [`address`] away.

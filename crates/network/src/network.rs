@@ -266,7 +266,7 @@ fn check(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-fn set_sysctl(name: &str, value: &str) -> Result<(), Error> {
+pub(crate) fn set_sysctl(name: &str, value: &str) -> Result<(), Error> {
     let path = format!("/proc/sys/{name}");
     // Writing what is there already resets other settings.
     if std::fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {

@@ -229,6 +229,21 @@ impl Runtime {
         &self.0.images
     }
 
+    /// The shim's program.
+    pub fn binary(&self) -> &shim::Binary {
+        &self.0.binary
+    }
+
+    /// Capabilities (`CAP_...`) that containers may be given.
+    pub fn capabilities(&self) -> &BTreeSet<String> {
+        &self.0.capabilities
+    }
+
+    /// Open files that a container's processes may have.
+    pub fn open_files(&self) -> u64 {
+        self.0.open_files
+    }
+
     /// What it was opened with.
     pub fn config(&self) -> &Config {
         &self.0.config

@@ -160,6 +160,11 @@ impl Expressions<'_> {
         self.compare(register, CMP_EQ, value)
     }
 
+    /// Goes on if the register does not begin with `value`.
+    pub(crate) fn is_not(&mut self, register: Reg, value: &[u8]) -> &mut Self {
+        self.compare(register, CMP_NEQ, value)
+    }
+
     /// Goes on if the address in the register is in `range` (`want`) or is not.
     pub(crate) fn within(&mut self, register: Reg, range: crate::Cidr, want: bool) -> &mut Self {
         self.mask(register, &range.mask().octets());
