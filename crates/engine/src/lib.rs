@@ -45,6 +45,8 @@ mod disk;
 
 mod system;
 
+mod usage;
+
 mod swarm;
 
 mod image;

@@ -15,7 +15,7 @@ use crate::{
     },
     disk,
     error::{Error, Result},
-    events, image, network, swarm, system, volume,
+    events, image, network, swarm, system, usage, volume,
 };
 
 /// Answers a request.
@@ -30,6 +30,9 @@ pub(crate) async fn answer(engine: &Engine, call: Call) -> Result<Response<Body>
         "events" if call.method == Method::GET => events::answer(engine, &call),
         "containers" => containers(engine, call).await,
         "exec" => exec::answer(engine, call).await,
+        "system" if call.method == Method::GET && call.path.get(1).is_some_and(|what| what == "df") => {
+            usage::answer(engine, &call.query).await
+        }
         "networks" => network::answer(engine, call).await,
         "volumes" => volume::answer(engine, call).await,
         "plugins" if call.method == Method::GET => answer::json(&json!([])),

@@ -118,7 +118,8 @@ fn passes(record: &Record, filters: &Filters) -> bool {
         && filters.any("expose", |wanted| port(wanted, &exposed))
 }
 
-async fn summary(engine: &Engine, container: &Arc<Container>, sizes: bool) -> Value {
+/// A container in a list; sizes where they are asked for.
+pub(crate) async fn summary(engine: &Engine, container: &Arc<Container>, sizes: bool) -> Value {
     let record = container.record();
     let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     let line = [words(&record.config.entrypoint), words(&record.config.cmd)].concat();
