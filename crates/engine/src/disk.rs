@@ -103,7 +103,7 @@ mod tests {
         private_directory(&two).unwrap();
         write(&one.join("record.json"), &vec![1, 2]).unwrap();
         assert_eq!(read::<Vec<u32>>(&one.join("record.json")).unwrap(), Some(vec![1, 2]));
-        assert_eq!(directories(dir.path()).unwrap(), [one.clone()]);
+        assert_eq!(directories(dir.path()).unwrap(), std::slice::from_ref(&one));
         assert!(!two.exists());
         remove_directory(&one).unwrap();
         remove_directory(&one).unwrap();

@@ -137,6 +137,7 @@ impl Inside {
             upstreams: upstreams.iter().copied().chain([udp.local_addr().unwrap()]).collect(),
             search: search.iter().map(|domain| (*domain).to_owned()).collect(),
             reverse: vec![(ip("10.42.0.0"), 16), (ip("10.43.0.0"), 16)],
+            names: None,
         };
         let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -68,7 +68,7 @@ impl Root {
         let clean = super::mounts::clean(path);
         let mounted = self.mounts.iter().filter_map(|(to, source)| {
             let rest = clean.strip_prefix(to.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| (to.len(), source, rest))
+            (rest.is_empty() || rest.starts_with('/')).then_some((to.len(), source, rest))
         });
         match mounted.max_by_key(|(length, ..)| *length) {
             Some((_, source, rest)) => (source.as_fd(), format!(".{rest}")),
