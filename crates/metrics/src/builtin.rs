@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `kubelet` | the node's own API: itself, its containers (`/metrics/cadvisor`), its probes |
 //! | `node-exporter` | the node's own API: the machine (`/metrics/host`) |
+//! | `kube-proxy`, `coredns` | the node's own API: service tables, names |
 //! | `apiserver`, `kube-scheduler`, `kube-controller-manager`, `kube-state-metrics` | the API server, which has a page for each |
 //! | `kubernetes-pods` | pods with `prometheus.io/scrape: "true"`, as `prometheus.io/scheme`, `/port` and `/path` say |
 //! | others | parts of Madang that have a listener of their own |
@@ -79,6 +80,8 @@ pub fn jobs(identity: &Identity, parts: &[Part]) -> Result<Vec<Scrape>, String> 
         node("kubelet/cadvisor", "kubelet", "/metrics/cadvisor", of_kubelet()),
         node("kubelet/probes", "kubelet", "/metrics/probes", of_kubelet()),
         node("node-exporter", "node-exporter", "/metrics/host", of_machine()),
+        node("kube-proxy", "kube-proxy", "/metrics/kube-proxy", vec![fixed("service", "kube-proxy")]),
+        node("coredns", "coredns", "/metrics/coredns", vec![fixed("service", "kube-dns")]),
     ];
     // The API server has one page for itself and one for each of the programs that run beside it.
     for (job, path) in [
