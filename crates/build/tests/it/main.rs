@@ -2,6 +2,7 @@
 
 mod cache;
 mod copy;
+mod dockerfiles;
 mod hostile;
 mod images;
 mod mounts;
