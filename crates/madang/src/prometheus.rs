@@ -64,6 +64,58 @@ enum Command {
     Export(Export),
     /// Take blocks of Prometheus over into what is kept
     Import(Import),
+    /// Test what was written for Prometheus
+    #[command(subcommand)]
+    Test(Test),
+}
+
+#[derive(Subcommand, Debug)]
+enum Test {
+    /// Run tests of rules, as promtool does
+    Rules(TestRules),
+}
+
+#[derive(Args, Debug)]
+struct TestRules {
+    /// Only tests whose names match this expression (repeatable)
+    #[arg(long, value_name = "REGEX")]
+    run: Vec<regex::Regex>,
+    /// Pass over fields of rules that nobody knows
+    #[arg(long)]
+    ignore_unknown_fields: bool,
+    /// Features to switch on, as Prometheus names them, separated by commas (repeatable)
+    #[arg(long = "enable-feature", value_name = "NAMES", value_delimiter = ',')]
+    features: Vec<String>,
+    /// Files of tests
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+impl TestRules {
+    /// Prints what promtool prints; an error says that a test has failed.
+    fn run(&self) -> Result<()> {
+        let settings = metrics::rule::unit::Settings {
+            run: self.run.clone(),
+            features: features(&self.features)?.0,
+            lenient: self.ignore_unknown_fields,
+        };
+        let mut failed = 0;
+        for file in &self.files {
+            let mut warnings = Vec::new();
+            let outcome = metrics::rule::unit::test(file, &settings, &mut warnings);
+            warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            match outcome {
+                Ok(()) => println!("  SUCCESS"),
+                Err(problems) => {
+                    failed += 1;
+                    eprintln!("  FAILED:");
+                    problems.iter().for_each(|problem| eprintln!("{problem}\n"));
+                }
+            }
+            println!();
+        }
+        if failed > 0 { bail!("tests of rules have failed in {failed} of {} files", self.files.len()) } else { Ok(()) }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -153,6 +205,12 @@ struct Flags {
     /// Features to switch on, as Prometheus names them, separated by commas (repeatable)
     #[arg(long = "enable-feature", value_name = "NAMES", value_delimiter = ',')]
     features: Vec<String>,
+    /// The configuration of the built-in Alertmanager, served below /alertmanager; without one, alerts are kept and shown
+    #[arg(long = "alertmanager.config.file", value_name = "FILE")]
+    alertmanager: Option<PathBuf>,
+    /// Where this is reached from outside, for links in alerts
+    #[arg(long = "web.external-url", value_name = "URL", default_value = "")]
+    external_url: String,
     // What follows is taken because files that start Prometheus have it.
     #[arg(long = "log.level", hide = true)]
     log_level: Option<String>,
@@ -245,6 +303,8 @@ impl Flags {
             remote_read_concurrency: self.read_concurrency,
             remote_read_frame_bytes: self.read_frame,
         };
+        settings.alertmanager.clone_from(&self.alertmanager);
+        settings.external_url = self.external_url();
         settings.flags = self.shown();
         settings.config = match &self.config {
             Some(file) if !file.is_file() => bail!("--config.file {}: no such file", file.display()),
@@ -252,6 +312,16 @@ impl Flags {
             None => Some(PathBuf::from("prometheus.yml")).filter(|file| file.is_file()),
         };
         Ok(settings)
+    }
+
+    /// Where this is reached: as said, else by the name of this machine.
+    fn external_url(&self) -> String {
+        if !self.external_url.is_empty() {
+            return self.external_url.clone();
+        }
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let port = self.listen.first().and_then(|address| address.rsplit_once(':')).map_or("9090", |parts| parts.1);
+        format!("http://{host}:{port}")
     }
 
     /// The flags as `/api/v1/status/flags` shows them.
@@ -295,6 +365,7 @@ impl Metrics {
                 }
                 Ok(db.close()?)
             }
+            Some(Command::Test(Test::Rules(test))) => test.run(),
             Some(Command::Import(import)) => {
                 let db = open(import.path)?;
                 let count = db.import(&import.from)?;
