@@ -15,6 +15,7 @@ use std::{
 
 use ::image::pull::Credentials;
 use build::{
+    cache::Prune,
     client::Given,
     progress::{Event, Outcome, Progress},
     request::{Compression, Context, File, NetworkMode, Options, Output, Request},
@@ -27,18 +28,27 @@ use serde_json::{Value, json};
 use serve::Body;
 
 use crate::{
-    Engine,
+    Engine, answer,
     call::{Call, Query},
     error::{Error, Result},
+    filter::{Filters, go_duration},
     image::{self, message},
     route,
 };
 
 /// Answers.
 pub(crate) async fn answer(engine: &Engine, mut call: Call) -> Result<Response<Body>> {
-    let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
-    if (&call.method, path.as_slice()) != (&Method::POST, &["build"]) {
-        return Err(route::unknown());
+    let path = call.path.clone();
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let method = call.method.clone();
+    match (&method, path.as_slice()) {
+        (&Method::POST, ["build"]) => {}
+        (&Method::POST, ["build", "prune"]) => {
+            let query = call.query.clone();
+            drop(call);
+            return prune(engine, &query).await;
+        }
+        _ => return Err(route::unknown()),
     }
     if call.query.get("version") == Some("2") {
         return Err(Error::unsupported("builds with BuildKit come over /grpc and /session: install docker buildx"));
@@ -98,6 +108,24 @@ pub(crate) async fn answer(engine: &Engine, mut call: Call) -> Result<Response<B
         Ok(())
     })
     .await
+}
+
+/// `POST /build/prune`: makes room in the cache of builds.
+async fn prune(engine: &Engine, query: &Query) -> Result<Response<Body>> {
+    let filters = Filters::of(query, &["until", "unused-for"])?;
+    let unused_for = match (filters.get("unused-for").first(), filters.until()?) {
+        (Some(text), _) => {
+            go_duration(text).ok_or_else(|| Error::invalid(format!("invalid filter 'unused-for={text}'")))?
+        }
+        (None, Some(until)) => jiff::Timestamp::now().duration_since(until).unsigned_abs(),
+        (None, None) => std::time::Duration::ZERO,
+    };
+    let bound = ["max-used-space", "reserved-space", "keep-storage"];
+    let bounds: Vec<u64> = bound.iter().filter_map(|name| query.number(name).transpose()).collect::<Result<_>>()?;
+    let keep = bounds.into_iter().max().filter(|bytes| *bytes > 0);
+    let pruned = engine.builder().cache().prune(Prune { keep, unused_for }).await?;
+    let keys: Vec<String> = pruned.keys.iter().map(ToString::to_string).collect();
+    answer::json(&json!({ "CachesDeleted": keys, "SpaceReclaimed": pruned.bytes }))
 }
 
 /// The options of a query.

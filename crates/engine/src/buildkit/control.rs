@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use build::cache::Prune;
 use futures::StreamExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,8 +16,9 @@ use super::{
     grpc::{Answers, refuse, streamed, unary},
     jobs,
     wire::{
-        BridgeResult, BuildkitVersion, Empty, HistoryEvent, HistoryRequest, InfoResponse, ListWorkersResponse,
-        Platform, SolveRequest, SolveResponse, StatusRequest, StatusResponse, UpdateHistoryRequest, WorkerRecord,
+        BridgeResult, BuildkitVersion, DiskUsageRequest, DiskUsageResponse, Empty, HistoryEvent, HistoryRequest,
+        InfoResponse, ListWorkersResponse, Platform, PruneRequest, SolveRequest, SolveResponse, StatusRequest,
+        StatusResponse, UpdateHistoryRequest, UsageRecord, WorkerRecord,
     },
 };
 use crate::Engine;
@@ -53,6 +55,20 @@ pub async fn answer(engine: Engine, request: Request<Incoming>) -> Response<Body
         Some("Info") => {
             unary(request, |_: tonic::Request<Empty>| async move { Ok(InfoResponse { version: Some(version()) }) })
                 .await
+        }
+        Some("DiskUsage") => {
+            unary(request, |asked: tonic::Request<DiskUsageRequest>| async move {
+                refuse_filters(&asked.get_ref().filter)?;
+                Ok(DiskUsageResponse { record: usage(&engine) })
+            })
+            .await
+        }
+        Some("Prune") => {
+            streamed(
+                request,
+                |asked: tonic::Request<PruneRequest>| async move { prune(&engine, asked.into_inner()).await },
+            )
+            .await
         }
         Some("ListenBuildHistory") => {
             streamed(request, |asked: tonic::Request<HistoryRequest>| async move {
@@ -168,6 +184,45 @@ async fn carry_out(engine: &Engine, job: &std::sync::Arc<jobs::Job>) -> Result<H
         // As upstream: an empty result has nothing to write.
         None => Err(Status::invalid_argument("the result of the build is empty")),
     }
+}
+
+/// Records of the cache, in the order in which they would be removed.
+fn usage(engine: &Engine) -> Vec<UsageRecord> {
+    let cache = engine.builder().cache();
+    let record = |(id, record): (String, build::cache::Record)| UsageRecord {
+        id,
+        in_use: cache.is_in_use(record.layer),
+        size: i64::try_from(record.bytes).unwrap_or(i64::MAX),
+        created_at: Some(record.created.into()),
+        last_used_at: Some(record.used.into()),
+        usage_count: i64::try_from(record.uses).unwrap_or(i64::MAX),
+        description: record.title,
+        record_type: "regular".to_owned(),
+        ..UsageRecord::default()
+    };
+    cache.list().into_iter().map(|(key, found)| record((key.to_string(), found))).collect()
+}
+
+/// Nothing is filtered but by age, which has a field of its own.
+fn refuse_filters(filters: &[String]) -> Result<(), Status> {
+    match filters.first() {
+        None => Ok(()),
+        Some(filter) => Err(Status::unimplemented(format!("the cache is not filtered by {filter}"))),
+    }
+}
+
+async fn prune(engine: &Engine, asked: PruneRequest) -> Result<Answers<UsageRecord>, Status> {
+    refuse_filters(&asked.filter)?;
+    let bound = asked.max_used_space.max(asked.reserved_space);
+    let what = Prune {
+        keep: u64::try_from(bound).ok().filter(|bound| *bound > 0),
+        unused_for: std::time::Duration::from_nanos(u64::try_from(asked.keep_duration).unwrap_or(0)),
+    };
+    let before = usage(engine);
+    let pruned = engine.builder().cache().prune(what).await;
+    let pruned = pruned.map_err(|error| Status::unknown(format!("{error:#}")))?;
+    let gone = before.into_iter().filter(move |record| pruned.keys.iter().any(|key| key.to_string() == record.id));
+    Ok(Box::pin(futures::stream::iter(gone.map(Ok).collect::<Vec<_>>())))
 }
 
 /// What a build tells, from its first step on, until it has ended.
