@@ -145,7 +145,7 @@ where
         cache
     }
 
-    /// Fills the cache from `api` until `task` ends. Failures are logged and retried with growing delays.
+    /// Fills the cache from `api` until `task` ends. Failures are retried with growing delays, and logged once they last.
     pub fn start(&self, task: &Task, api: Api<K>, scope: Scope) {
         self.start_trimmed(task, api, scope, |_| ());
     }
@@ -201,8 +201,13 @@ where
                     self.take(event, &mut seen);
                 }
                 Err(error) => {
-                    tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch");
                     self.count(|tally| *if listing { &mut tally.failed_lists } else { &mut tally.failed_watches } += 1);
+                    // A node may ask for what its pod needs just after the pod has gone: that ends by itself.
+                    if delay >= SPEAK_UP {
+                        tracing::warn!(kind = std::any::type_name::<K>(), %error, ?delay, "watch fails again and again");
+                    } else {
+                        tracing::debug!(kind = std::any::type_name::<K>(), %error, ?delay, "watch is tried again");
+                    }
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(LAST_DELAY);
                 }
@@ -296,6 +301,8 @@ where
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LAST_DELAY: Duration = Duration::from_secs(30);
+/// From this delay on a failure is worth a warning.
+const SPEAK_UP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

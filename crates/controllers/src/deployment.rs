@@ -222,8 +222,8 @@ impl Controller {
                 let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
                 let name = deployment.metadata.name.as_deref().unwrap_or_default();
                 match deployments.replace(name, &PostParams::default(), &whole).await {
-                    // A newer one is on its way through the cache.
-                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    // A newer one, or its end, is on its way through the cache.
+                    Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                     other => drop(other?),
                 }
             }
@@ -430,8 +430,8 @@ impl Controller {
             whole.status = Some(status);
             let api: Api<Deployment> = Api::namespaced(self.client.clone(), &key.namespace);
             match api.replace_status(&key.name, &PostParams::default(), &whole).await {
-                // The newer one is on its way through the cache and will be looked at again.
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                // Changed or deleted since it was looked at: another turn comes, or none is needed.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                 other => drop(other?),
             }
         }
