@@ -1,3 +1,5 @@
+//! Groups, inhibition, silences and what receivers are told, over invented time.
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,

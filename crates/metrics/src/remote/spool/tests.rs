@@ -1,3 +1,5 @@
+//! Queues on disk: what is kept, given out again and dropped.
+
 use tsdb::options::Options;
 
 use super::*;
