@@ -221,7 +221,7 @@ async fn prune(engine: &Engine, asked: PruneRequest) -> Result<Answers<UsageReco
     let before = usage(engine);
     let pruned = engine.builder().cache().prune(what).await;
     let pruned = pruned.map_err(|error| Status::unknown(format!("{error:#}")))?;
-    let gone = before.into_iter().filter(move |record| pruned.keys.iter().any(|key| key.to_string() == record.id));
+    let gone = before.into_iter().filter(move |record| pruned.keys.iter().any(|key| *key == *record.id));
     Ok(Box::pin(futures::stream::iter(gone.map(Ok).collect::<Vec<_>>())))
 }
 
