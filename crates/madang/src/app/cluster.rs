@@ -69,6 +69,7 @@ fn objects(config: &Config) -> Vec<Value> {
     }
     if config.with("metrics") {
         objects.extend(metrics(config));
+        objects.extend(::metrics::builtin::objects("system:madang:edge"));
     }
     objects
 }

@@ -9,7 +9,10 @@ use image::{
     content::{self, Content},
     pull::Pull,
 };
-use metrics::Metrics;
+use metrics::{
+    Metrics, builtin,
+    discover::{Cluster, kubernetes::caches::Caches},
+};
 use registry::{
     Registry,
     auth::{Door, Guard},
@@ -36,12 +39,15 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let credentials =
         Credentials::Certificate { chain: files.read("edge/client.crt")?, key: files.read("edge/client.key")? };
     let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
-    let gate = Gate::new(client);
+    let gate = Gate::new(client.clone());
     if config.with("metrics") {
         let metrics = start_metrics(task, config).await?;
         let local =
             metrics::web::door::Door { gate: Some(gate.clone()), open: !config.loopback_auth, local_only: true };
-        listen_metrics(task, sockets.tcp("prometheus")?, None, metrics.clone(), local);
+        let listener = sockets.tcp("prometheus")?;
+        let own = (!config.loopback_auth).then(|| listener.local_addr()).transpose()?;
+        listen_metrics(task, listener, None, metrics.clone(), local);
+        collect(task, &files, client, &metrics, own)?;
         if sockets.has("prometheus-tls") {
             let tls = server_tls(&files, &authority)?;
             let outside = metrics::web::door::Door { gate: Some(gate.clone()), open: false, local_only: false };
@@ -89,6 +95,33 @@ async fn start_metrics(task: &Task, config: &Config) -> Result<Metrics> {
     let metrics = tokio::task::spawn_blocking(move || Metrics::open(&opening, settings)).await??;
     metrics::start::start(&metrics).await?;
     Ok(metrics)
+}
+
+/// Begins to collect from the cluster: what is built in, and what its objects ask for.
+fn collect(
+    task: &Task,
+    files: &pki::Files,
+    client: kube::Client,
+    metrics: &Metrics,
+    own: Option<std::net::SocketAddr>,
+) -> Result<()> {
+    let caches = Caches::new(task, client.clone());
+    let cluster = Cluster { caches, namespace: super::cluster::NAMESPACE.to_owned() };
+    let scraper = metrics::scrape::scraper::start(metrics, Some(cluster));
+    let identity = builtin::Identity {
+        authority: files.path("ca.crt"),
+        certificate: files.path("edge/client.crt"),
+        key: files.path("edge/client.key"),
+    };
+    let part = |address: std::net::SocketAddr| builtin::Part {
+        job: "prometheus".to_owned(),
+        address: address.to_string(),
+        tls: false,
+    };
+    let parts: Vec<builtin::Part> = own.map(part).into_iter().collect();
+    scraper.apply("standard", builtin::jobs(&identity, &parts).map_err(anyhow::Error::msg)?);
+    metrics::operator::start(task, client, scraper);
+    Ok(())
 }
 
 fn listen_metrics(

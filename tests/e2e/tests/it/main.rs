@@ -4,6 +4,7 @@ mod apply;
 mod bad_input;
 mod batch;
 mod buildx;
+mod collect;
 mod etcd;
 mod kubectl;
 mod machine;
