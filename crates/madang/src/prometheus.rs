@@ -410,7 +410,7 @@ fn serve(flags: &Flags) -> Result<()> {
         }
         let opening = task.clone();
         let metrics = tokio::task::spawn_blocking(move || metrics::Metrics::open(&opening, settings)).await??;
-        metrics::start::start(&metrics).await?;
+        metrics::start::start(&metrics, None).await?;
         for listener in listeners {
             let address = listener.local_addr()?;
             accept(&task, listener, address, flags.connections, metrics.clone());

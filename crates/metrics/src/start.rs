@@ -8,11 +8,25 @@ use task::Clock;
 use crate::{
     Metrics,
     alerting::{self, Alerts},
+    discover::Cluster,
     remote::send::Senders,
+    scrape::{Scraper, scraper},
 };
 
-/// Starts all parts. They end with the task of `metrics`. Gives rules and alerts, to which objects of a cluster may add.
-pub async fn start(metrics: &Metrics) -> Result<Alerts> {
+/// Starts all parts. They end with the task of `metrics`. Gives rules and alerts, to which objects of a cluster may add, and
+/// what scrapes, to which they may too; `cluster` is the one that this runs in, if there is one.
+pub async fn start(metrics: &Metrics, cluster: Option<Cluster>) -> Result<(Alerts, Arc<Scraper>)> {
+    let scraper = scraper::start(metrics, cluster);
+    let configured = scraper.clone();
+    metrics.show(|parts| {
+        parts.apply.push((
+            "scrape",
+            Arc::new(move |config| {
+                let scraper = configured.clone();
+                Box::pin(async move { scraper.configure(&config).map_err(anyhow::Error::msg) })
+            }),
+        ));
+    });
     let senders = Senders::new(metrics);
     let exposed = senders.clone();
     metrics.show(|parts| {
@@ -39,5 +53,5 @@ pub async fn start(metrics: &Metrics) -> Result<Alerts> {
         ));
     });
     metrics.reload().await?;
-    Ok(alerts)
+    Ok((alerts, scraper))
 }

@@ -12,6 +12,7 @@ use image::{
 use metrics::{
     Metrics, builtin,
     discover::{Cluster, kubernetes::caches::Caches},
+    scrape::Scraper,
 };
 use registry::{
     Registry,
@@ -41,13 +42,15 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
     let gate = Gate::new(client.clone());
     if config.with("metrics") {
-        let metrics = start_metrics(task, config).await?;
+        let caches = Caches::new(task, client.clone());
+        let cluster = Cluster { caches, namespace: super::cluster::NAMESPACE.to_owned() };
+        let (metrics, scraper) = start_metrics(task, config, cluster).await?;
         let local =
             metrics::web::door::Door { gate: Some(gate.clone()), open: !config.loopback_auth, local_only: true };
         let listener = sockets.tcp("prometheus")?;
         let own = (!config.loopback_auth).then(|| listener.local_addr()).transpose()?;
         listen_metrics(task, listener, None, metrics.clone(), local);
-        collect(task, &files, client, &metrics, own)?;
+        collect(task, &files, client, scraper, own)?;
         if sockets.has("prometheus-tls") {
             let tls = server_tls(&files, &authority)?;
             let outside = metrics::web::door::Door { gate: Some(gate.clone()), open: false, local_only: false };
@@ -87,14 +90,14 @@ fn server_tls(files: &pki::Files, authority: &[u8]) -> Result<Arc<ServerConfig>>
 }
 
 /// Opens the samples of the cluster.
-async fn start_metrics(task: &Task, config: &Config) -> Result<Metrics> {
+async fn start_metrics(task: &Task, config: &Config, cluster: Cluster) -> Result<(Metrics, Arc<Scraper>)> {
     let mut settings = metrics::settings::Settings::new(config.data_dir.join("metrics"));
     settings.web.remote_write_receiver = true;
     settings.web.admin = true;
     let opening = task.clone();
     let metrics = tokio::task::spawn_blocking(move || Metrics::open(&opening, settings)).await??;
-    metrics::start::start(&metrics).await?;
-    Ok(metrics)
+    let (_, scraper) = metrics::start::start(&metrics, Some(cluster)).await?;
+    Ok((metrics, scraper))
 }
 
 /// Begins to collect from the cluster: what is built in, and what its objects ask for.
@@ -102,12 +105,9 @@ fn collect(
     task: &Task,
     files: &pki::Files,
     client: kube::Client,
-    metrics: &Metrics,
+    scraper: Arc<Scraper>,
     own: Option<std::net::SocketAddr>,
 ) -> Result<()> {
-    let caches = Caches::new(task, client.clone());
-    let cluster = Cluster { caches, namespace: super::cluster::NAMESPACE.to_owned() };
-    let scraper = metrics::scrape::scraper::start(metrics, Some(cluster));
     let identity = builtin::Identity {
         authority: files.path("ca.crt"),
         certificate: files.path("edge/client.crt"),

@@ -325,7 +325,7 @@ async fn rules_of_the_configuration_alert_and_are_shown() {
     settings.external_url = "http://outside".to_owned();
     let task = Task::root("test");
     let metrics = metrics::Metrics::open(&task, settings).expect("open");
-    metrics::start::start(&metrics).await.expect("start");
+    metrics::start::start(&metrics, None).await.expect("start");
     let told = until("a webhook", || {
         let taken = listener.taken.lock().expect("lock");
         taken.iter().find(|(path, _)| path == "/hook/Always").map(|taken| taken.1.clone())

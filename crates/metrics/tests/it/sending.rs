@@ -85,7 +85,7 @@ async fn sending(dir: &std::path::Path, url: &str, more: &str) -> (Metrics, Task
     std::fs::write(&file, text).unwrap();
     let task = Task::root("test");
     let metrics = Metrics::open(&task, Settings { config: Some(file), ..Settings::new(dir.join("data")) }).unwrap();
-    start::start(&metrics).await.unwrap();
+    start::start(&metrics, None).await.unwrap();
     (metrics, task)
 }
 
