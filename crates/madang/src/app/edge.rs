@@ -10,7 +10,9 @@ use image::{
     pull::Pull,
 };
 use metrics::{
-    Metrics, builtin,
+    Metrics,
+    alerting::Alerts,
+    builtin,
     discover::{Cluster, kubernetes::caches::Caches},
     scrape::Scraper,
 };
@@ -44,12 +46,13 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     if config.with("metrics") {
         let caches = Caches::new(task, client.clone());
         let cluster = Cluster { caches, namespace: super::cluster::NAMESPACE.to_owned() };
-        let (metrics, scraper) = start_metrics(task, config, cluster).await?;
+        let (metrics, alerts, scraper) = start_metrics(task, config, cluster).await?;
         let local =
             metrics::web::door::Door { gate: Some(gate.clone()), open: !config.loopback_auth, local_only: true };
         let listener = sockets.tcp("prometheus")?;
         let own = (!config.loopback_auth).then(|| listener.local_addr()).transpose()?;
         listen_metrics(task, listener, None, metrics.clone(), local);
+        metrics::alerting::follow::start(task, client.clone(), alerts);
         collect(task, &files, client, scraper, own)?;
         if sockets.has("prometheus-tls") {
             let tls = server_tls(&files, &authority)?;
@@ -90,14 +93,14 @@ fn server_tls(files: &pki::Files, authority: &[u8]) -> Result<Arc<ServerConfig>>
 }
 
 /// Opens the samples of the cluster.
-async fn start_metrics(task: &Task, config: &Config, cluster: Cluster) -> Result<(Metrics, Arc<Scraper>)> {
+async fn start_metrics(task: &Task, config: &Config, cluster: Cluster) -> Result<(Metrics, Alerts, Arc<Scraper>)> {
     let mut settings = metrics::settings::Settings::new(config.data_dir.join("metrics"));
     settings.web.remote_write_receiver = true;
     settings.web.admin = true;
     let opening = task.clone();
     let metrics = tokio::task::spawn_blocking(move || Metrics::open(&opening, settings)).await??;
-    let (_, scraper) = metrics::start::start(&metrics, Some(cluster)).await?;
-    Ok((metrics, scraper))
+    let (alerts, scraper) = metrics::start::start(&metrics, Some(cluster)).await?;
+    Ok((metrics, alerts, scraper))
 }
 
 /// Begins to collect from the cluster: what is built in, and what its objects ask for.
