@@ -59,3 +59,8 @@ mod builds;
 
 pub use engine::{Engine, Settings};
 pub use server::serve;
+
+/// The name under which links and tables of the networks of an instance's containers are known.
+pub fn networks_of(instance: &str) -> String {
+    format!("{instance}-engine")
+}

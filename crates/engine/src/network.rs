@@ -197,7 +197,7 @@ impl Networks {
         })
         .await?;
         // A name of its own: the links and the table of pods have a life apart.
-        let bridges = Bridges::open(&format!("{}-engine", settings.instance)).await.context("take up bridges")?;
+        let bridges = Bridges::open(&crate::networks_of(&settings.instance)).await.context("take up bridges")?;
         let (all, servers) = (Mutex::new(all), Mutex::default());
         Ok(Self { dir, bridges, all, servers, changes: tokio::sync::Mutex::default() })
     }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app, backup, build,
     config::{Flags, Place},
-    images, install, logging, login, oci_runtime, prometheus, status, supervisor,
+    containers, images, install, logging, login, oci_runtime, prometheus, status, supervisor,
 };
 
 /// The whole container infrastructure environment in one binary.
@@ -39,6 +39,24 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Make a container and start it
+    Run(Box<containers::Run>),
+    /// List containers
+    Ps(containers::List),
+    /// Print what a container has said
+    Logs(containers::Logs),
+    /// Run a command in a container
+    Exec(Box<containers::Exec>),
+    /// Start containers that do not run
+    Start(containers::Start),
+    /// Stop containers
+    Stop(containers::Stop),
+    /// Send containers a signal
+    Kill(containers::Kill),
+    /// Remove containers
+    Rm(containers::Remove),
+    /// Print all that is known of containers, as JSON
+    Inspect(containers::Inspect),
     /// Build an image from a Dockerfile
     Build(Box<build::Build>),
     /// Load images from an archive of `docker save` or an OCI layout
@@ -93,6 +111,15 @@ impl Cli {
             }
             Command::Status { place, wait } => status::print(&place.run_dir, wait),
             Command::Kubeconfig { place } => print_file(place.data_dir.join("kubeconfig")),
+            Command::Run(command) => command.run(),
+            Command::Ps(command) => command.run(),
+            Command::Logs(command) => command.run(),
+            Command::Exec(command) => command.run(),
+            Command::Start(command) => command.run(),
+            Command::Stop(command) => command.run(),
+            Command::Kill(command) => command.run(),
+            Command::Rm(command) => command.run(),
+            Command::Inspect(command) => command.run(),
             Command::Build(command) => command.run(),
             Command::Load(command) => command.run(),
             Command::Pull(command) => command.run(),

@@ -38,7 +38,7 @@ const PIECE: usize = 256 * 1024;
 
 /// An image as commands show it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Shown {
+pub struct Shown {
     id: String,
     names: Vec<String>,
     digests: Vec<String>,
@@ -243,23 +243,7 @@ impl Load {
 impl Pull {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let live = !self.quiet && std::io::stderr().is_terminal();
-        let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        let request = Request::post(format!("http://images/images/pull?{}", self.name)).body(body::empty());
-        let request = request.with_context(|| format!("{:?} is no name of an image", self.name))?;
-        let pulled = block_on(follow(&self.place, request, |line| {
-            let Line::Layer { digest, done, total } = line else { return };
-            layers.insert(digest.clone(), (*done, *total));
-            if live {
-                let (done, total) = layers.values().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
-                eprint!("\r{} layers, {} of {}\x1b[K", layers.len(), size(done), size(total));
-                let _ = std::io::stderr().flush();
-            }
-        }));
-        if live {
-            eprint!("\r\x1b[K");
-        }
-        for image in pulled? {
+        for image in block_on(fetch(&self.place, &self.name, self.quiet))? {
             for name in image.digests.iter().filter(|_| !self.quiet) {
                 println!("{name}");
             }
@@ -269,6 +253,28 @@ impl Pull {
         }
         Ok(())
     }
+}
+
+/// Has an image fetched, and says on a terminal how far that is, unless it is to be quiet.
+pub async fn fetch(place: &Place, name: &str, quiet: bool) -> Result<Vec<Shown>> {
+    let live = !quiet && std::io::stderr().is_terminal();
+    let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let request = Request::post(format!("http://images/images/pull?{name}")).body(body::empty());
+    let request = request.with_context(|| format!("{name:?} is no name of an image"))?;
+    let pulled = follow(place, request, |line| {
+        let Line::Layer { digest, done, total } = line else { return };
+        layers.insert(digest.clone(), (*done, *total));
+        if live {
+            let (done, total) = layers.values().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
+            eprint!("\r{} layers, {} of {}\x1b[K", layers.len(), size(done), size(total));
+            let _ = std::io::stderr().flush();
+        }
+    });
+    let pulled = pulled.await;
+    if live {
+        eprint!("\r\x1b[K");
+    }
+    pulled
 }
 
 impl List {

@@ -17,6 +17,7 @@ mod backup;
 mod build;
 mod cli;
 mod config;
+mod containers;
 mod images;
 mod install;
 mod kubeconfig;

@@ -188,7 +188,9 @@ pub async fn remove_everything(task: &Task, config: &Config) -> Result<()> {
         runtime.stop_pod_sandbox(id).await.with_context(|| format!("stop sandbox {id}"))?;
         runtime.remove_pod_sandbox(id).await.with_context(|| format!("remove sandbox {id}"))?;
     }
-    Network::remove_leftovers(&config.instance).await.context("remove links and tables")?;
+    for name in [config.instance.clone(), engine::networks_of(&config.instance)] {
+        Network::remove_leftovers(&name).await.context("remove links and tables")?;
+    }
     let version = cgroup::Version::detect().context("detect control groups")?;
     remove_group(&version, &cgroup::Path::new(&config.cgroup_root)?)?;
     unmount_below(&config.data_dir)?;

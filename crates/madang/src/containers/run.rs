@@ -379,7 +379,7 @@ impl Run {
         let made = match client.json(Method::POST, &path, Some(request)).await {
             Err(error) if is_missing(&error) => {
                 eprintln!("image {} is not here: fetching it", self.image);
-                crate::images::fetch(&self.place, &self.image).await?;
+                crate::images::fetch(&self.place, &self.image, false).await?;
                 client.json(Method::POST, &path, Some(request)).await?
             }
             made => made?,

@@ -67,14 +67,32 @@ async fn resize(client: &Client, path: &str) {
     }
 }
 
+/// Standard input, by a thread of its own that nobody waits for: a read of a terminal ends when somebody types.
+fn input() -> tokio::sync::mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(16);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(read @ 1..) = std::io::Read::read(&mut std::io::stdin(), &mut buffer) {
+            if sender.blocking_send(buffer[..read].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
 /// Moves bytes until the other side ends.
 pub async fn run(client: &Client, connection: TokioIo<Upgraded>, session: &Session) -> Result<()> {
     let _raw = if session.terminal && session.input { Raw::new()? } else { None };
     let (mut reader, mut writer) = tokio::io::split(connection);
     if session.input {
         client.task().spawn("input", async move {
-            let mut stdin = tokio::io::stdin();
-            let _ = tokio::io::copy(&mut stdin, &mut writer).await;
+            let mut typed = input();
+            while let Some(piece) = typed.recv().await {
+                if writer.write_all(&piece).await.is_err() {
+                    return;
+                }
+            }
             let _ = writer.shutdown().await;
         });
     }
