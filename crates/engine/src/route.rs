@@ -35,7 +35,10 @@ pub(crate) async fn answer(engine: &Engine, call: Call) -> Result<Response<Body>
         }
         "networks" => network::answer(engine, call).await,
         "volumes" => volume::answer(engine, call).await,
-        "plugins" if call.method == Method::GET => answer::json(&json!([])),
+        "plugins" if call.method == Method::GET => match call.path.get(1) {
+            None => answer::json(&json!([])),
+            Some(name) => Err(Error::missing(format!("plugin {name:?} not found"))),
+        },
         "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" => swarm::answer(&call),
         _ => Err(unknown()),
     }
