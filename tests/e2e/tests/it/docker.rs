@@ -189,8 +189,7 @@ fn limits_and_privileges_are_those_asked_for() {
     assert_eq!(run(&["--init"], "cat /proc/1/comm | head -c 5"), "pause");
     assert_eq!(run(&["--network", "none"], "ls /sys/class/net"), "lo");
     assert_eq!(run(&["--security-opt", "no-new-privileges"], "grep NoNewPrivs /proc/self/status | cut -f2"), "1");
-    for refused in [&["--restart", "sometimes"][..], &["--cap-add", "NOTHING"], &["--memory", "1m"]]
-    {
+    for refused in [&["--restart", "sometimes"][..], &["--cap-add", "NOTHING"], &["--memory", "1m"]] {
         assert_eq!(docker.any(&[&["run", "--rm"], refused, &[IMAGE, "true"]].concat()).0, 125, "{refused:?}");
     }
 }
