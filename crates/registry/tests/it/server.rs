@@ -151,8 +151,8 @@ pub async fn ask(
     path: &str,
     headers: &[(&str, &str)],
     content: Body,
-) -> Result<Reply, hyper::Error> {
-    let stream = TcpStream::connect(address).await.unwrap();
+) -> anyhow::Result<Reply> {
+    let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let task = Task::root("client");
     task.spawn("connection", async move { drop(connection.await) });
