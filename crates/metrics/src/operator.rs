@@ -127,7 +127,12 @@ pub fn start(task: &Task, client: kube::Client, scraper: Arc<Scraper>) {
     });
 }
 
-fn cache<N: Named>(task: &Task, client: &kube::Client, changed: &Arc<watch::Sender<u64>>) -> Cache<Object<N>> {
+/// All objects of a kind; `changed` counts their changes.
+pub(crate) fn cache<N: Named>(
+    task: &Task,
+    client: &kube::Client,
+    changed: &Arc<watch::Sender<u64>>,
+) -> Cache<Object<N>> {
     let cache = Cache::idle();
     let changed = changed.clone();
     cache.listen(move |_| changed.send_modify(|count| *count = count.wrapping_add(1)));

@@ -60,9 +60,8 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, target: String, rea
     let (read_only, sharing, mount) = (mount.read_only, mount.sharing.unwrap_or_default(), mount.clone());
     let shown = format!("mount cache {id:?}");
     let work = tokio::task::spawn_blocking(move || {
-        fs::create_dir_all(&place)?;
-        fs::write(place.join("id"), &id)?;
         let (path, lock) = hold(&place, sharing)?;
+        fs::write(path.join(ID), &id)?;
         fill(&path, tree.as_ref(), &source, &mount)?;
         lock.set_modified(SystemTime::now())?;
         Ok::<_, anyhow::Error>((path.join("files"), lock))
@@ -73,13 +72,24 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, target: String, rea
     Ok(())
 }
 
+/// The file beside a cache's files that holds its name.
+const ID: &str = "id";
+
 /// The directory that a step may use, and the lock on it; waits for `locked` until nobody else uses it. Blocks.
 fn hold(place: &Path, sharing: Sharing) -> Result<(PathBuf, File)> {
+    let make = |path: &Path| {
+        fs::create_dir_all(path)?;
+        File::options().create(true).truncate(false).write(true).open(path.join("lock"))
+    };
     let open = |number: usize| {
         let path = place.join(number.to_string());
-        fs::create_dir_all(&path)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
-        Ok::<_, io::Error>((path, lock))
+        loop {
+            match make(&path) {
+                // Somebody removes what nobody uses, at this moment.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                made => return made.map(|lock| (path, lock)),
+            }
+        }
     };
     loop {
         let (path, lock) = match sharing {
@@ -153,12 +163,17 @@ fn fill(path: &Path, tree: Option<&Arc<Tree>>, source: &str, mount: &Mount) -> R
 pub fn list(caches: &Path) -> io::Result<Vec<Cache>> {
     let mut found = Vec::new();
     for place in below(caches)? {
-        let id = fs::read_to_string(place.join("id")).unwrap_or_default();
         for path in below(&place)?.into_iter().filter(|path| path.is_dir()) {
+            let id = match fs::read_to_string(path.join(ID)) {
+                Ok(id) => id,
+                // It is being made, or who made it was killed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+                Err(error) => return Err(error),
+            };
             let Ok(lock) = File::options().write(true).open(path.join("lock")) else { continue };
             let used = lock.metadata()?.modified()?;
             let in_use = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err();
-            found.push(Cache { id: id.clone(), size: size(&path)?, used, in_use, path });
+            found.push(Cache { id, size: size(&path)?, used, in_use, path });
         }
     }
     Ok(found)
@@ -184,10 +199,10 @@ pub fn prune(caches: &Path, keep: u64) -> io::Result<u64> {
         freed += cache.size;
     }
     for place in below(caches)? {
-        // One that is used again meanwhile has something in it, and stays.
-        if below(&place)?.iter().all(|path| !path.is_dir()) {
-            let _ = fs::remove_file(place.join("id"));
-            let _ = fs::remove_dir(&place);
+        match fs::remove_dir(&place) {
+            // It is used, or somebody was faster.
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {}
+            removed => removed?,
         }
     }
     Ok(freed)

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use client::cache::{Cache, Scope};
+use client::cache::Cache;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::{Added, Alerts};
 use crate::{
     kinds::{Named, Object},
+    operator::cache,
     rule::{file::Reading, objects},
 };
 
@@ -58,14 +59,6 @@ pub fn start(task: &Task, client: kube::Client, alerts: Alerts) {
         };
         follow.run(changes).await;
     });
-}
-
-fn cache<N: Named>(task: &Task, client: &kube::Client, changed: &Arc<watch::Sender<u64>>) -> Cache<Object<N>> {
-    let cache = Cache::idle();
-    let changed = changed.clone();
-    cache.listen(move |_| changed.send_modify(|count| *count = count.wrapping_add(1)));
-    cache.start(task, Api::all(client.clone()), Scope::default());
-    cache
 }
 
 /// An object as the API gives it, as far as it matters here.

@@ -38,9 +38,8 @@ fn the_longest_unused_caches_go_first_and_used_ones_stay() {
     let mut held = None;
     for (at, name) in ["old", "used", "new"].into_iter().enumerate() {
         let place = caches.path().join(name);
-        fs::create_dir_all(&place).unwrap();
-        fs::write(place.join("id"), name).unwrap();
         let (path, lock) = hold(&place, Sharing::Shared).unwrap();
+        fs::write(path.join(ID), name).unwrap();
         fill(&path, None, "/", &Mount::default()).unwrap();
         fs::write(path.join("files/x"), vec![0; 100_000]).unwrap();
         lock.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(at as u64)).unwrap();
@@ -61,4 +60,24 @@ fn the_longest_unused_caches_go_first_and_used_ones_stay() {
     drop(held);
     prune(caches.path(), 0).unwrap();
     assert_eq!(fs::read_dir(caches.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn steps_that_use_a_cache_and_its_removal_do_not_disturb_each_other() {
+    let caches = tempfile::tempdir().unwrap();
+    let place = caches.path().join("one");
+    std::thread::scope(|scope| {
+        let using = scope.spawn(|| {
+            for _ in 0..2_000 {
+                let (path, lock) = hold(&place, Sharing::Locked).unwrap();
+                fs::write(path.join(ID), "one").unwrap();
+                assert_eq!(fs::read_to_string(path.join(ID)).unwrap(), "one");
+                drop(lock);
+            }
+        });
+        while !using.is_finished() {
+            prune(caches.path(), 0).unwrap();
+        }
+        using.join().unwrap();
+    });
 }
