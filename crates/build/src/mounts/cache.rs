@@ -4,7 +4,8 @@
 //! caches/KEY/0/files    what steps see          KEY: id, origin, mode and owner
 //! caches/KEY/0/lock     shared by `shared`, alone by `locked` and `private`
 //! caches/KEY/1 ...      others of `private`, while those before are used
-//! caches/KEY/id         what it is called
+//! caches/KEY/0/id       what it is called
+//! caches/KEY/0.removed  one that is being removed, or whose removal was interrupted
 //! ```
 //!
 //! Locks are the kernel's, so that none outlives its holder.
@@ -74,22 +75,25 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, target: String, rea
 
 /// The file beside a cache's files that holds its name.
 const ID: &str = "id";
+/// How the name of a directory ends that is being removed.
+const REMOVED: &str = "removed";
+
+/// Nobody makes or removes a cache while this is held. It is held for moments only.
+fn still(caches: &Path) -> io::Result<File> {
+    fs::create_dir_all(caches)?;
+    let directory = File::open(caches)?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&directory, FlockOperation::LockExclusive))?;
+    Ok(directory)
+}
 
 /// The directory that a step may use, and the lock on it; waits for `locked` until nobody else uses it. Blocks.
 fn hold(place: &Path, sharing: Sharing) -> Result<(PathBuf, File)> {
-    let make = |path: &Path| {
-        fs::create_dir_all(path)?;
-        File::options().create(true).truncate(false).write(true).open(path.join("lock"))
-    };
     let open = |number: usize| {
         let path = place.join(number.to_string());
-        loop {
-            match make(&path) {
-                // Somebody removes what nobody uses, at this moment.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                made => return made.map(|lock| (path, lock)),
-            }
-        }
+        let _still = still(place.parent().unwrap_or(place))?;
+        fs::create_dir_all(&path)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
+        Ok::<_, io::Error>((path, lock))
     };
     loop {
         let (path, lock) = match sharing {
@@ -163,7 +167,7 @@ fn fill(path: &Path, tree: Option<&Arc<Tree>>, source: &str, mount: &Mount) -> R
 pub fn list(caches: &Path) -> io::Result<Vec<Cache>> {
     let mut found = Vec::new();
     for place in below(caches)? {
-        for path in below(&place)?.into_iter().filter(|path| path.is_dir()) {
+        for path in below(&place)?.into_iter().filter(|path| path.is_dir() && path.extension().is_none()) {
             let id = match fs::read_to_string(path.join(ID)) {
                 Ok(id) => id,
                 // It is being made, or who made it was killed.
@@ -182,6 +186,15 @@ pub fn list(caches: &Path) -> io::Result<Vec<Cache>> {
 /// Removes caches that no step uses, those first that were not used for the longest time, until the rest has at most `keep`
 /// bytes. How many bytes were removed. Blocks.
 pub fn prune(caches: &Path, keep: u64) -> io::Result<u64> {
+    for place in below(caches)? {
+        for left in below(&place)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == REMOVED)) {
+            match fs::remove_dir_all(&left) {
+                // Somebody else removes it.
+                Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {}
+                removed => removed?,
+            }
+        }
+    }
     let mut found = list(caches)?;
     found.sort_by_key(|cache| cache.used);
     let mut total: u64 = found.iter().map(|cache| cache.size).sum();
@@ -194,12 +207,15 @@ pub fn prune(caches: &Path, keep: u64) -> io::Result<u64> {
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }
-        fs::remove_dir_all(&cache.path)?;
+        // Out of the way first: while its files go, a step may already make it anew.
+        let removed = cache.path.with_extension(REMOVED);
+        still(caches).and_then(|_still| fs::rename(&cache.path, &removed))?;
+        fs::remove_dir_all(&removed)?;
         total -= cache.size;
         freed += cache.size;
     }
     for place in below(caches)? {
-        match fs::remove_dir(&place) {
+        match still(caches).and_then(|_still| fs::remove_dir(&place)) {
             // It is used, or somebody was faster.
             Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {}
             removed => removed?,
