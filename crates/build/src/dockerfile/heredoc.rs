@@ -30,10 +30,39 @@ impl Heredoc {
 }
 
 /// The here-documents that a logical line begins, without their contents.
+///
+/// A word that begins with `<<` is one, as in BuildKit; not so within `$((...))`, where it shifts a number and BuildKit looks in vain
+/// for an end.
 pub(super) fn in_line(line: &str) -> Result<Vec<Heredoc>, String> {
     // A line whose quotes do not end belongs to the shell, which will say so.
     let Ok(words) = expand::words(line, '\\', Mode::Raw, &|_| None) else { return Ok(Vec::new()) };
-    words.iter().filter_map(|word| parse(word).transpose()).collect()
+    let mut open = 0;
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let calculates = open > 0 && words[at..].iter().any(|later| arithmetic(later, open) < open);
+        if !calculates && let Some(document) = parse(word)? {
+            found.push(document);
+        }
+        open = arithmetic(word, open);
+    }
+    Ok(found)
+}
+
+/// How many arithmetic expressions are open after a word, when `open` were before it.
+fn arithmetic(word: &str, mut open: usize) -> usize {
+    let (mut rest, mut quote) = (word.chars().peekable(), None);
+    while let Some(c) = rest.next() {
+        match (quote, c) {
+            (None | Some('"'), '\\') => drop(rest.next()),
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(begun), c) if begun == c => quote = None,
+            (Some(_), _) => {}
+            (None, '(') if rest.next_if_eq(&'(').is_some() => open += 1,
+            (None, ')') if open > 0 && rest.next_if_eq(&')').is_some() => open -= 1,
+            (None, _) => {}
+        }
+    }
+    open
 }
 
 /// What follows on the lines from `at` to the word that ends it, and the line after that; none where it does not end.

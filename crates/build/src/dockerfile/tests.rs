@@ -22,6 +22,37 @@ fn array(words: &[&str]) -> CommandLine {
 }
 
 #[test]
+fn here_documents_are_told_from_shifts_and_from_quoted_text() {
+    for (line, names) in [
+        ("RUN cat <<EOF", &["EOF"][..]),
+        ("RUN cat <<  EOF  > foo", &["EOF"]),
+        ("RUN cat << 'E F'>x", &["E F>x"]),
+        ("RUN cat <<-EOF 5<<\"B\" c", &["EOF", "B"]),
+        ("RUN <<<EOF", &[]),
+        ("RUN cat <<< EOF", &[]),
+        ("RUN <<-", &[]),
+        ("RUN echo \"a << b\" 'c <<d'", &[]),
+        ("RUN echo \\<<EOF", &[]),
+        ("RUN echo a<<EOF", &[]),
+        ("RUN echo it's <<EOF", &[]),
+        ("RUN echo $((1 << 4))", &[]),
+        ("RUN echo $((1 <<4)) $(( 1<<2 ))", &[]),
+        ("RUN echo $((1<<4)) <<EOF", &["EOF"]),
+        ("RUN x=$(( (1 + 2) << 4 )) && cat <<EOF", &["EOF"]),
+        ("RUN (( n = 1 << 4 )); cat <<EOF", &["EOF"]),
+        ("RUN echo $((1 << $((2 << 1)) << 3)) <<EOF", &["EOF"]),
+        ("RUN echo '((' <<EOF", &["EOF"]),
+        ("RUN ((cat <<A; cat <<B", &["A;", "B"]),
+        ("RUN ( ( cat <<EOF ) )", &["EOF"]),
+        ("COPY <<a <<b /d/", &["a", "b"]),
+    ] {
+        let found = heredoc::in_line(line).unwrap();
+        assert_eq!(found.iter().map(|document| document.name.as_str()).collect::<Vec<_>>(), names, "{line}");
+    }
+    assert_eq!(steps("RUN echo $((1 << 4))\nRUN true").len(), 2);
+}
+
+#[test]
 fn mistakes_are_told_with_their_line() {
     for (text, line, message) in [
         ("", 1, "file with no instructions"),
