@@ -51,6 +51,7 @@ const EDGES: &[(&str, &str)] = &[
     ("host", "counts"),
     ("dns", "counts"),
     ("image", "oci"),
+    ("image", "serve"),
     ("container", "oci"),
     ("runtime", "image"),
     ("runtime", "container"),

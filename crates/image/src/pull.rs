@@ -39,7 +39,7 @@ pub(crate) mod fetch;
 mod proxy;
 pub mod registries;
 pub(crate) mod session;
-pub mod tls;
+mod tls;
 pub mod upstream;
 pub mod user;
 pub mod web;

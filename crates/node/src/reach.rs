@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use image::{names::Names, pull::tls};
+use image::names::Names;
 use k8s_openapi::{
     api::core::v1::{Container, HTTPGetAction},
     apimachinery::pkg::util::intstr::IntOrString,
@@ -203,7 +203,7 @@ fn trusting() -> Result<Arc<ClientConfig>> {
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(tls::anybody(provider))
+        .with_custom_certificate_verifier(serve::trust::anybody(provider))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }

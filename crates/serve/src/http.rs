@@ -19,7 +19,7 @@ use rustls::{ServerConfig, pki_types::CertificateDer};
 use task::Task;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
     sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
@@ -92,6 +92,9 @@ where
             let _permit = permit;
             let local = socket.local_addr().ok();
             let _ = socket.set_nodelay(true);
+            if local.is_some_and(|local| local.ip() == address.ip()) {
+                unpaced(&socket);
+            }
             let peer = |certificates: Vec<CertificateDer<'static>>| Peer {
                 address: Some(address),
                 local,
@@ -111,6 +114,15 @@ where
                 }
             }
         });
+    }
+}
+
+/// Has the kernel send without pacing: some machines' congestion control (`bbr`) spreads what is sent over time, by a timer
+/// for each piece, which costs more than the sending where the client is on this machine and nothing can be congested.
+fn unpaced(socket: &TcpStream) {
+    // Every kernel has `reno`. One that will not have it chosen goes on as it is.
+    if let Err(error) = rustix::net::sockopt::set_tcp_congestion(socket, "reno") {
+        tracing::debug!(%error, "congestion control of a connection");
     }
 }
 

@@ -6,13 +6,14 @@
 //!                         └─ stream   the rest of the connection is terminated here: WebSocket or SPDY
 //! ```
 //!
-//! Nothing here knows what is served.
+//! Nothing here knows what is served. `trust` is for the other side: whom a client believes.
 
 pub mod body;
 pub mod file;
 pub mod http;
 pub mod stream;
 pub mod tls;
+pub mod trust;
 pub mod tunnel;
 
 pub use body::Body;

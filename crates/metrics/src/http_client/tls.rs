@@ -3,24 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 use super::settings::{Tls, Version};
 
 /// Bytes of a file at most.
 const LARGEST: u64 = 4 << 20;
-
-/// Where distributions keep their bundle of authorities.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// The text of a file, without blanks around it.
 pub async fn read_file(file: &str) -> Result<String, String> {
@@ -133,7 +124,7 @@ fn build(settings: &Tls, material: &Material) -> Result<ClientConfig, String> {
         .with_protocol_versions(&versions)
         .map_err(|error| format!("tls versions: {error}"))?;
     let builder = if settings.insecure_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        builder.dangerous().with_custom_certificate_verifier(serve::trust::anybody(provider))
     } else {
         builder.with_root_certificates(roots(&material.ca)?)
     };
@@ -155,69 +146,12 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// Authorities of a text, or those of the host.
 fn roots(ca: &str) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    if !ca.is_empty() {
-        for certificate in certificates(ca).map_err(|error| format!("unable to use specified CA cert: {error}"))? {
-            roots.add(certificate).map_err(|error| format!("unable to use specified CA cert: {error}"))?;
-        }
-        return Ok(roots);
+    if ca.is_empty() {
+        return Ok(serve::trust::host_roots());
     }
-    let named = std::env::var("SSL_CERT_FILE").ok();
-    for bundle in named.iter().map(String::as_str).chain(BUNDLES) {
-        let Ok(found) = CertificateDer::pem_file_iter(bundle) else { continue };
-        roots.add_parsable_certificates(found.flatten());
-        if !roots.is_empty() {
-            break;
-        }
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca).map_err(|error| format!("unable to use specified CA cert: {error}"))? {
+        roots.add(certificate).map_err(|error| format!("unable to use specified CA cert: {error}"))?;
     }
     Ok(roots)
-}
-
-/// Believes every certificate, though not a handshake without its key.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
