@@ -1,9 +1,14 @@
-//! Git repositories: what a remote has, one commit of it, its files in a directory.
+//! Git repositories: elsewhere, one commit of them as files in a directory; here, served to `git`.
 //!
 //! ```text
 //! remote ── advertisement ─► references ─ reference ─► commit
 //!    └───── fetch ─► pack (a file) ─ objects by id ─► commit ─ tree ─► files in a directory, submodules
 //!                                                              └────► `.git`, where it is asked for
+//! ```
+//!
+//! ```text
+//! request ── smart ─► upload ─ walk ─► objects that go out ─ pack::output ─► pack, copied from packs as it lies
+//!               └───► receive ─ pack, whole and closed ─► repository: on disk, then references, then the answer
 //! ```
 //!
 //! The wire is protocol version 2 over smart HTTP: <https://git-scm.com/docs/protocol-v2>. How a request gets to the server
@@ -25,6 +30,13 @@ pub mod clone;
 pub mod keep;
 pub mod modules;
 
+pub mod repository;
+pub mod walk;
+
+pub mod receive;
+pub mod smart;
+pub mod upload;
+
 /// Bounds of what a remote may send. The defaults fit the largest repositories that are known, Linux and Chromium's
 /// mirrors at depth 1 included.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +53,8 @@ pub struct Limits {
     pub entries: u64,
     /// Bytes of a checkout, submodules included.
     pub checkout: u64,
+    /// Bytes of the packs of a repository that is served.
+    pub repository: u64,
     /// Submodules, those within others included.
     pub modules: u32,
 }
@@ -54,6 +68,7 @@ impl Default for Limits {
             unpacked: 64 << 30,
             entries: 2_000_000,
             checkout: 32 << 30,
+            repository: 32 << 30,
             modules: 256,
         }
     }

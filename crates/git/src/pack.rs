@@ -9,9 +9,12 @@
 //!
 //! Specification: <https://git-scm.com/docs/gitformat-pack>.
 
-mod delta;
+pub(crate) mod delta;
 mod index;
 mod read;
+
+pub(crate) mod output;
+pub(crate) mod stored;
 
 use std::{
     collections::HashMap,
@@ -31,7 +34,7 @@ use crate::{
 /// Objects built from others that are kept, in bytes.
 const KEPT: usize = 32 << 20;
 /// How often an object may be built from another that is built from another: git itself makes at most 4,095.
-const DEEPEST: usize = 4_096;
+pub(crate) const DEEPEST: usize = 4_096;
 
 /// Where an object begins in its pack, and what is known of it without its base.
 #[derive(Clone, Copy, Debug)]
@@ -197,6 +200,29 @@ impl Pack {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// The ids of its objects, in order.
+    pub fn ids(&self) -> impl Iterator<Item = Id> {
+        self.known.iter().map(|known| known.id)
+    }
+
+    /// Whether an object is in it.
+    pub fn has(&self, id: &Id) -> bool {
+        self.known.binary_search_by(|known| known.id.cmp(id)).is_ok()
+    }
+
+    /// What an object is, without building it.
+    pub fn kind(&self, id: &Id) -> Result<Kind, Error> {
+        let mut at = self.find(id)?;
+        for _ in 0..=DEEPEST {
+            match self.places.get(&at).map(|place| place.base) {
+                Some(Base::None(kind)) => return Ok(kind),
+                Some(Base::At(base)) => at = base,
+                None => break,
+            }
+        }
+        Err(Error::invalid(format!("object {id} is built from what is no object")))
     }
 
     fn find(&self, id: &Id) -> Result<u64, Error> {

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt};
 use crate::Error;
 
 /// The longest packet, its length included.
-const LONGEST: usize = 65_520;
+pub(crate) const LONGEST: usize = 65_520;
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,15 @@ pub fn flush(out: &mut Vec<u8>) {
 /// Appends the end of a section.
 pub fn delimiter(out: &mut Vec<u8>) {
     out.extend_from_slice(b"0001");
+}
+
+/// Appends content on a band: 1 is content, 2 progress, 3 an error. Packets have at most `longest` bytes.
+pub fn band(out: &mut Vec<u8>, band: u8, content: &[u8], longest: usize) {
+    for piece in content.chunks(longest - 5) {
+        out.extend_from_slice(format!("{:04x}", piece.len() + 5).as_bytes());
+        out.push(band);
+        out.extend_from_slice(piece);
+    }
 }
 
 /// Packets of a stream of bytes.

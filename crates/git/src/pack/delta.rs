@@ -5,7 +5,7 @@
 use crate::Error;
 
 /// Builds an object from its base.
-pub(super) fn apply(base: &[u8], delta: &[u8], limit: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn apply(base: &[u8], delta: &[u8], limit: u64) -> Result<Vec<u8>, Error> {
     let broken = || Error::invalid("damaged instructions for an object");
     let mut rest = delta;
     if size(&mut rest)? != base.len() as u64 {
@@ -49,6 +49,13 @@ pub(super) fn apply(base: &[u8], delta: &[u8], limit: u64) -> Result<Vec<u8>, Er
         out.extend_from_slice(piece);
     }
     if out.len() as u64 == length { Ok(out) } else { Err(broken()) }
+}
+
+/// The length of what instructions make; their first bytes are enough.
+pub(crate) fn made(delta: &[u8]) -> Result<u64, Error> {
+    let mut rest = delta;
+    size(&mut rest)?;
+    size(&mut rest)
 }
 
 /// Seven bits a byte, the lowest first.

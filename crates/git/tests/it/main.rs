@@ -2,4 +2,5 @@
 
 mod client;
 mod clone;
+mod served;
 mod server;
