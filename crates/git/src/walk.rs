@@ -275,6 +275,12 @@ pub fn ready(reader: &mut Reader, wants: &[Id], common: &HashSet<Id>) -> Result<
     Ok(true)
 }
 
+/// Whether one commit leads to another: whether moving a branch from `old` to `new` loses nothing.
+pub fn leads_to(reader: &mut Reader, new: &Id, old: &Id) -> Result<bool, Error> {
+    let starts = commits_of(reader, &[*new])?;
+    Ok(reached(reader, &starts, &mut |_, _| true)?.contains_key(old))
+}
+
 const WANTED: u8 = 1;
 const HAD: u8 = 2;
 
