@@ -16,6 +16,7 @@ mod server;
 mod stand_ins;
 mod suite;
 mod tidy;
+mod ui;
 mod up;
 
 use anyhow::Result;
@@ -45,6 +46,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Derive the API schema table of crate `api` from upstream's published definitions (needs Go)
     Schema(schema::Arguments),
+    /// Build the pages of the console, which building the program then embeds
+    Ui,
     /// Make the images for tests and for the sample application, and print their archives
     Images,
     /// Make what the machine of the tests boots, and print its folders: a kernel, and a root with systemd
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Schema(arguments) => schema::run(&arguments),
+        Task::Ui => ui::build(),
         Task::Images => {
             for archive in images::all()? {
                 println!("{} {}", archive.path.display(), archive.name);

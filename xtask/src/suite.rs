@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{binary, go, host, images, kubernetes, machine, tidy, up};
+use crate::{binary, go, host, images, kubernetes, machine, tidy, ui, up};
 
 /// What the tests need beside the build.
 const TESTS: &[host::Package] = &[
@@ -66,7 +66,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     host::install(up::BUILD)?;
     host::install(TESTS)?;
+    ui::build()?;
     if arguments.filter.is_none() {
+        ui::test()?;
         tidy::run()?;
     }
     let shop = images::shop()?.into_iter().map(|archive| archive.path);

@@ -5,7 +5,7 @@ use std::{os::unix::process::CommandExt, process::Command};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{binary, go, host};
+use crate::{binary, go, host, ui};
 
 /// What building needs.
 pub const BUILD: &[host::Package] =
@@ -24,6 +24,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("running containers needs root: sudo --preserve-env=PATH,HOME cargo xtask up");
     }
     host::install(BUILD)?;
+    ui::build()?;
     let madang = binary::release()?;
     match go::kubectl() {
         Ok(kubectl) => eprintln!("kubectl: {}", kubectl.display()),

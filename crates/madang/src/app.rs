@@ -24,7 +24,7 @@ use crate::{
     sockets::Sockets,
 };
 
-pub use cluster::{LOGIN, NAMESPACE};
+pub use cluster::{CONSOLE, LOGIN, NAMESPACE};
 pub use node::{remove_everything, unpack};
 
 /// Threads of each role.

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app, backup, build,
     config::{Flags, Place},
-    containers, images, install, logging, login, oci_runtime, prometheus, status, supervisor,
+    console, containers, images, install, logging, login, oci_runtime, prometheus, status, supervisor,
 };
 
 /// The whole container infrastructure environment in one binary.
@@ -75,6 +75,8 @@ enum Command {
     Rmi(images::engine::Remove),
     /// Log docker and podman in to the cluster's registry
     Login(login::Login),
+    /// Print a link that signs a browser in to the web interface, once
+    Console(console::Console),
     /// Write all objects of the running server to one file
     Backup(backup::Backup),
     /// Make a store from a backup, or from what is readable of a damaged one
@@ -129,6 +131,7 @@ impl Cli {
             Command::Tag(command) => command.run(),
             Command::Rmi(command) => command.run(),
             Command::Login(command) => command.run(),
+            Command::Console(command) => command.run(),
             Command::Backup(command) => command.run(),
             Command::Restore(command) => command.run(),
             Command::Install(command) => command.run(),

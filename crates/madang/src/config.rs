@@ -61,7 +61,7 @@ pub struct Flags {
     /// State elsewhere: etcd:http://HOST:2379 (repeatable)
     #[arg(long, value_name = "URL")]
     pub store: Vec<String>,
-    /// Part not to start: dns, registry, engine, metrics (repeatable)
+    /// Part not to start: dns, registry, engine, metrics, console (repeatable)
     #[arg(long, value_name = "PART")]
     pub without: Vec<String>,
     /// Port by name, 0 for any free one: api=6443, node=10250 (repeatable)
@@ -172,13 +172,14 @@ pub struct Config {
 }
 
 /// Names and default numbers of the ports of the parts that there are.
-pub const PORTS: &[(&str, u16)] = &[("api", 6443), ("node", 10250), ("registry", 5000), ("prometheus", 9090)];
+pub const PORTS: &[(&str, u16)] =
+    &[("api", 6443), ("node", 10250), ("registry", 5000), ("prometheus", 9090), ("console", 3000)];
 
 /// The file of [`Config::keep`].
 const INSTANCE: &str = "instance.json";
 
 /// Parts that `--without` may name.
-const PARTS: &[&str] = &["dns", "registry", "engine", "metrics"];
+const PARTS: &[&str] = &["dns", "registry", "engine", "metrics", "console"];
 
 /// What the cluster's own registry is called in image names.
 pub const REGISTRY: &str = "registry.madang.internal";
@@ -204,7 +205,7 @@ impl Flags {
         if let Some(unknown) = self.without.iter().find(|part| !PARTS.contains(&part.as_str())) {
             bail!("--without {unknown}: no part of that name; there are {}", list(PARTS.iter().copied()));
         }
-        for (part, port) in [("registry", "registry"), ("metrics", "prometheus")] {
+        for (part, port) in [("registry", "registry"), ("metrics", "prometheus"), ("console", "console")] {
             if self.without.iter().any(|name| name == part) {
                 ports.remove(port);
             }

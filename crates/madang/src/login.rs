@@ -56,10 +56,11 @@ impl Login {
         if !config.with("registry") {
             bail!("the server runs without its registry");
         }
-        let token = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?
-            .block_on(token(&config, i64::from(self.hours) * 3600))?;
+        let token = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(token(
+            &config,
+            LOGIN,
+            i64::from(self.hours) * 3600,
+        ))?;
         if self.print {
             println!("{token}");
             return Ok(());
@@ -85,7 +86,8 @@ impl Login {
     }
 }
 
-async fn token(config: &Config, seconds: i64) -> Result<String> {
+/// A token of one of our own accounts, good for so many seconds.
+pub async fn token(config: &Config, account: &str, seconds: i64) -> Result<String> {
     let files = pki::Files::of(config);
     let credentials = Credentials::Certificate { chain: files.read("admin.crt")?, key: files.read("admin.key")? };
     let client = client::connection::https(&config.api_url(), &files.read("ca.crt")?, &credentials)?;
@@ -94,7 +96,7 @@ async fn token(config: &Config, seconds: i64) -> Result<String> {
         ..TokenRequest::default()
     };
     let accounts: Api<ServiceAccount> = Api::namespaced(client, NAMESPACE);
-    let answer = accounts.create_token_request(LOGIN, &PostParams::default(), &request).await;
+    let answer = accounts.create_token_request(account, &PostParams::default(), &request).await;
     let answer = answer.with_context(|| format!("ask {} for a token: is the server running?", config.api_url()))?;
     answer.status.and_then(|status| status.token).context("the API server gave no token")
 }

@@ -3,8 +3,9 @@
 //! ```text
 //! madang server ── supervisor ─┬─ role node     root: runtime, network, DNS, pods
 //!                              ├─ role control  unprivileged: API server, controllers, scheduler
-//!                              └─ role edge     unprivileged: registry, metrics
+//!                              └─ role edge     unprivileged: registry, metrics, console
 //! madang login ────────────────► API server: a token ─► docker's and podman's credential files
+//! madang console ──────────────► a link that signs a browser in to the web interface
 //! madang runtime ──────────────► the shim's program: one OCI container
 //! madang metrics ──────────────► a Prometheus without a cluster, in this process
 //! madang load, pull, images ───► <run-dir>/images.sock ───► role node
@@ -17,6 +18,7 @@ mod backup;
 mod build;
 mod cli;
 mod config;
+mod console;
 mod containers;
 mod images;
 mod install;

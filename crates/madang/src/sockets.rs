@@ -38,7 +38,7 @@ fn anew(path: &Path) -> Result<UnixListener> {
 }
 
 /// Ports that are open twice, and the part that each belongs to.
-const BOTH: &[(&str, &str)] = &[("registry", "registry"), ("prometheus", "metrics")];
+const BOTH: &[(&str, &str)] = &[("registry", "registry"), ("prometheus", "metrics"), ("console", "console")];
 
 /// Connections that wait in the kernel while nobody accepts.
 const BACKLOG: i32 = 4096;

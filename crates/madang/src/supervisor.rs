@@ -54,11 +54,15 @@ enum User {
 const ROLES: &[Role] = &[
     Role { name: "control", sockets: &["api"], user: User::Control },
     Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp", "content"], user: User::Root },
-    Role { name: "edge", sockets: &["registry", "registry-tls", "prometheus", "prometheus-tls"], user: User::Edge },
+    Role {
+        name: "edge",
+        sockets: &["registry", "registry-tls", "prometheus", "prometheus-tls", "console", "console-tls"],
+        user: User::Edge,
+    },
 ];
 
 /// The parts of the role edge.
-const EDGE: &[&str] = &["registry", "metrics"];
+const EDGE: &[&str] = &["registry", "metrics", "console"];
 
 const FIRST_RESTART: Duration = Duration::from_millis(100);
 const LAST_RESTART: Duration = Duration::from_secs(10);
@@ -97,6 +101,7 @@ fn prepare(config: &Config) -> Result<fs::File> {
         (config.data_dir.join("store"), 0o700, Some(config.control_uid)),
         (config.data_dir.join("registry"), 0o700, Some(config.edge_uid)),
         (config.data_dir.join("metrics"), 0o700, Some(config.edge_uid)),
+        (console::session::Place::of(&config.data_dir).path().to_owned(), 0o700, Some(config.edge_uid)),
         (config.run_dir.clone(), 0o755, None),
     ] {
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;

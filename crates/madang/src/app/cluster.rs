@@ -18,6 +18,8 @@ use crate::config::Config;
 pub const NAMESPACE: &str = "madang-system";
 /// The account that `madang login` takes tokens of.
 pub const LOGIN: &str = "registry-login";
+/// The account that `madang console` signs in as.
+pub const CONSOLE: &str = "console-login";
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Installs the objects, and tries again until all are there.
@@ -70,6 +72,25 @@ fn objects(config: &Config) -> Vec<Value> {
     if config.with("metrics") {
         objects.extend(metrics(config));
         objects.extend(::metrics::builtin::objects("system:madang:edge"));
+    }
+    if config.with("console") {
+        objects.extend(console(config));
+    }
+    objects
+}
+
+/// The account of whoever runs `madang console`: root of this machine, who may do everything anyway.
+fn console(config: &Config) -> Vec<Value> {
+    let account = json!({"kind": "ServiceAccount", "name": CONSOLE, "namespace": NAMESPACE});
+    let mut objects = vec![
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": CONSOLE, "namespace": NAMESPACE},
+        }),
+        bind("madang:console:login", "cluster-admin", account),
+    ];
+    if !config.node_ip.is_loopback() {
+        objects.extend(service(config, "console", &[("https", 3000)], config.port("console")));
     }
     objects
 }

@@ -1,10 +1,14 @@
-//! The role `edge`: what faces users, in one unprivileged process. Now: the registry and metrics.
+//! The role `edge`: what faces users, in one unprivileged process. Now: the registry, metrics and the console.
 
 use std::sync::Arc;
 
 use access::gate::Gate;
 use anyhow::Result;
 use client::connection::Credentials;
+use console::{
+    console::{Console, Entrance, Settings as ConsoleSettings},
+    session::Place,
+};
 use image::{
     content::{self, Content},
     pull::Pull,
@@ -23,8 +27,8 @@ use registry::{
     cache::Cache,
     registry::Settings,
 };
-use rustls::ServerConfig;
-use serve::{Body, http::Limits};
+use rustls::{ServerConfig, pki_types::ServerName};
+use serve::{Body, http::Limits, tunnel::Target};
 use task::Task;
 use tokio::net::TcpListener;
 
@@ -35,7 +39,7 @@ use crate::{
     sockets::Sockets,
 };
 
-/// Starts everything; returns when registry and metrics answer.
+/// Starts everything; returns when all of them answer.
 pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result<Ready> {
     let files = pki::Files::of(config);
     let authority = files.read("ca.crt")?;
@@ -43,6 +47,9 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         Credentials::Certificate { chain: files.read("edge/client.crt")?, key: files.read("edge/client.key")? };
     let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
     let gate = Gate::new(client.clone());
+    if config.with("console") {
+        start_console(task, config, &mut sockets, gate.clone(), &authority)?;
+    }
     if config.with("metrics") {
         let caches = Caches::new(task, client.clone());
         let cluster = Cluster { caches, namespace: super::cluster::NAMESPACE.to_owned() };
@@ -85,6 +92,52 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let (ready, answered) = tokio::sync::oneshot::channel();
     let _ = ready.send(());
     Ok(answered)
+}
+
+/// Starts the web interface on loopback, and with TLS on the node's address.
+fn start_console(task: &Task, config: &Config, sockets: &mut Sockets, gate: Gate, authority: &[u8]) -> Result<()> {
+    let files = pki::Files::of(config);
+    let tls = serve::tls::client_config(authority, None, &["http/1.1"])?;
+    let target = |host: String, port: u16, name: String| -> Result<Target> {
+        Ok(Target { host, port, tls: Some((tls.clone(), ServerName::try_from(name)?)) })
+    };
+    let local = "127.0.0.1".to_owned();
+    // The door on the node's address asks who somebody is, which the open one on loopback does not.
+    let prometheus = match config.with("metrics") {
+        false => None,
+        true if config.node_ip.is_loopback() => {
+            Some(Target { host: local.clone(), port: config.port("prometheus"), tls: None })
+        }
+        true => {
+            let address = config.node_ip.to_string();
+            Some(target(address.clone(), config.port("prometheus"), address)?)
+        }
+    };
+    let parts = ["registry", "engine", "metrics", "gateway", "pipeline", "release"];
+    let settings = ConsoleSettings {
+        place: Place::of(&config.data_dir),
+        api: target(local.clone(), config.port("api"), local)?,
+        prometheus,
+        dashboards: config.data_dir.join("dashboards"),
+        parts: parts.iter().filter(|part| config.with(part)).map(|part| (*part).to_owned()).collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let console = Console::open(task, gate, settings)?;
+    listen_console(task, sockets.tcp("console")?, None, console.clone());
+    if sockets.has("console-tls") {
+        listen_console(task, sockets.tcp("console-tls")?, Some(server_tls(&files, authority)?), console);
+    }
+    Ok(())
+}
+
+fn listen_console(task: &Task, listener: TcpListener, tls: Option<Arc<ServerConfig>>, console: Console) {
+    let entrance = Entrance { local_only: tls.is_none(), secure: tls.is_some() };
+    let handler = move |request: http::Request<Body>| {
+        let console = console.clone();
+        async move { console.answer(entrance, request).await }
+    };
+    let listening = task.child("console listener");
+    task.spawn("listener", serve::http::serve(listening, listener, tls, Limits::default(), handler));
 }
 
 fn server_tls(files: &pki::Files, authority: &[u8]) -> Result<Arc<ServerConfig>> {

@@ -1,0 +1,285 @@
+/// A plot: uPlot, loaded when first needed, in the console's look, with a crosshair that all plots of a page share.
+///
+/// Lines of 1.5 px without markers, gaps as gaps, drag to zoom, double-click back, a legend that sorts.
+import type uPlot from "uplot";
+import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
+import { dark, token } from "../colours";
+import { short } from "../format";
+import { setRange, type Range } from "../range";
+import { t } from "../words";
+
+export interface Line {
+  name: string; colour: string; times: number[]; values: (number | null)[];
+  /// Filled below with this share of its colour.
+  fill?: number; width?: number; dash?: number[]; stack?: string; negative?: boolean; bars?: boolean; points?: boolean; steps?: boolean;
+  format?: (value: number) => string; right?: boolean; spanNulls?: boolean; hideLegend?: boolean;
+}
+export interface Band { from: number; colour: string; line: boolean; area: boolean }
+export interface PlotProps {
+  name: string; lines: Line[]; range: Range; height?: number; format?: (value: number) => string; min?: number; max?: number;
+  softMin?: number; softMax?: number; log?: number; legend?: boolean | "table"; columns?: string[]; marks?: { time: number; words: string }[]; bands?: Band[]; zoom?: boolean;
+}
+
+/// All lines on one time axis; uPlot wants each at every time.
+export function aligned(lines: Line[]): { times: number[]; values: (number | null | undefined)[][] } {
+  const first = lines[0]?.times;
+  if (first && lines.every((line) => line.times === first || (line.times.length === first.length && line.times.every((time, at) => time === first[at]))))
+    return { times: first, values: lines.map((line) => line.values) };
+  const times = [...new Set(lines.flatMap((line) => line.times))].sort((a, b) => a - b);
+  const places = new Map(times.map((time, at) => [time, at]));
+  const values = lines.map((line) => {
+    const row: (number | null | undefined)[] = new Array(times.length).fill(undefined);
+    line.times.forEach((time, at) => { row[places.get(time)!] = line.values[at]; });
+    return row;
+  });
+  return { times, values };
+}
+
+/// Times without a sample for more than two steps become gaps, rather than lines drawn across.
+export function withGaps(line: { times: number[]; values: (number | null)[] }, step: number): { times: number[]; values: (number | null)[] } {
+  if (!line.times.some((time, at) => at > 0 && time - line.times[at - 1]! > step * 1.5)) return line;
+  const times: number[] = [], values: (number | null)[] = [];
+  line.times.forEach((time, at) => {
+    const before = line.times[at - 1];
+    if (before !== undefined && time - before > step * 1.5) { times.push(before + step); values.push(null); }
+    times.push(time);
+    values.push(line.values[at]!);
+  });
+  return { times, values };
+}
+
+const reduced = (values: (number | null)[]) => values.filter((value): value is number => value !== null && value !== undefined);
+export const CALCS: Record<string, (values: (number | null)[]) => number | null> = {
+  last: (values) => values[values.length - 1] ?? null,
+  lastNotNull: (values) => reduced(values).at(-1) ?? null,
+  first: (values) => values[0] ?? null,
+  firstNotNull: (values) => reduced(values)[0] ?? null,
+  max: (values) => reduced(values).reduce<number | null>((a, b) => (a === null || b > a ? b : a), null),
+  min: (values) => reduced(values).reduce<number | null>((a, b) => (a === null || b < a ? b : a), null),
+  mean: (values) => { const all = reduced(values); return all.length ? all.reduce((a, b) => a + b, 0) / all.length : null; },
+  sum: (values) => reduced(values).reduce((a, b) => a + b, 0),
+  total: (values) => reduced(values).reduce((a, b) => a + b, 0),
+  count: (values) => values.length,
+  range: (values) => { const all = reduced(values); return all.length ? Math.max(...all) - Math.min(...all) : null; },
+  delta: (values) => { const all = reduced(values); return all.reduce((sum, value, at) => sum + (at && value > all[at - 1]! ? value - all[at - 1]! : 0), 0); },
+  diff: (values) => { const all = reduced(values); return all.length ? all.at(-1)! - all[0]! : null; },
+};
+const CALC_WORDS: Record<string, () => string> = {
+  last: () => t("plot.last"), lastNotNull: () => t("plot.last"), max: () => t("plot.max"), min: () => t("plot.min"), mean: () => t("plot.mean"), sum: () => t("plot.total"), total: () => t("plot.total"),
+};
+
+export default function Plot(props: PlotProps) {
+  let box!: HTMLDivElement, inside!: HTMLDivElement;
+  let plot: uPlot | undefined;
+  let library: typeof uPlot | undefined;
+  const [ready, setReady] = createSignal(false);
+  const [off, setOff] = createSignal<ReadonlySet<string>>(new Set());
+  const [tip, setTip] = createSignal<{ left: number; top: number; at: number } | undefined>();
+  const [sort, setSort] = createSignal<[string, boolean] | undefined>();
+  const format = () => props.format ?? ((value: number) => short(value));
+
+  const shown = createMemo(() => props.lines.filter((line) => !off().has(line.name)));
+  /// Stacked values: what is drawn, beside what is said.
+  const data = createMemo(() => {
+    const { times, values } = aligned(shown());
+    const sums = new Map<string, number[]>();
+    const drawn = values.map((row, at) => {
+      const line = shown()[at]!;
+      let out = line.negative ? row.map((value) => (value == null ? value : -value)) : row;
+      if (line.stack) {
+        const key = line.stack + (line.negative ? "-" : "+");
+        const sum = sums.get(key) ?? new Array<number>(times.length).fill(0);
+        out = out.map((value, place) => { sum[place]! += value ?? 0; return value == null ? value : sum[place]!; });
+        sums.set(key, sum);
+      }
+      return out;
+    });
+    return { times, values, drawn };
+  });
+
+  const options = (Library: typeof uPlot): uPlot.Options => {
+    const soft = token("soft"), grid = token("grid");
+    const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const axis = { stroke: soft, font, grid: { stroke: grid, width: 1 }, ticks: { show: false } };
+    const right = shown().some((line) => line.right);
+    const wide = (self: uPlot, values: string[] | null) => {
+      const longest = (values ?? []).reduce((a, b) => Math.max(a, b.length), 0);
+      self.ctx.save();
+      self.ctx.font = font;
+      const width = self.ctx.measureText("0".repeat(longest)).width + 12;
+      self.ctx.restore();
+      return Math.min(110, Math.max(34, width));
+    };
+    const scale = (side: boolean): uPlot.Scale => ({
+      distr: props.log ? 3 : 1, log: (props.log === 2 ? 2 : 10) as 2 | 10,
+      range: (self, low, high) => {
+        void self;
+        if (low === null || high === null || low === undefined || high === undefined || !Number.isFinite(low) || !Number.isFinite(high)) { low = props.min ?? 0; high = props.max ?? 1; }
+        if (props.log) return [props.min && props.min > 0 ? props.min : Math.max(low, 1e-9) , props.max ?? Math.max(high, low * 10)];
+        let from = side ? low : (props.min ?? Math.min(low, props.softMin ?? low)), to = side ? high : (props.max ?? Math.max(high, props.softMax ?? high));
+        const room = (to - from || Math.abs(to) || 1) * 0.08;
+        if ((side || props.min === undefined) && !(from >= 0 && from < (to - from) * 0.6)) from -= room; else if (props.min === undefined || side) from = Math.min(0, from);
+        if (side || props.max === undefined) to += room;
+        return [from, to <= from ? from + 1 : to];
+      },
+    });
+    const bars = Library.paths.bars!({ size: [0.8, 40] }), steps = Library.paths.stepped!({ align: 1 }), straight = Library.paths.linear!();
+    return {
+      width: Math.max(60, inside.clientWidth), height: Math.max(40, props.height ?? 160), legend: { show: false },
+      cursor: { y: false, sync: { key: "all" }, drag: { x: props.zoom !== false, y: false, setScale: false }, points: { size: 5 }, focus: { prox: 24 } },
+      scales: { x: { time: true, range: () => [props.range.from / 1000, props.range.to / 1000] }, y: scale(false), ...(right ? { r: scale(true) } : {}) },
+      axes: [
+        { ...axis, size: 26, space: 70, values: (_self, splits, _a, _s, increment) => splits.map((at) => timeLabel(at, increment)) },
+        { ...axis, size: wide, space: 28, values: (_self, splits) => splits.map((value) => (value === null ? "" : format()(value))) },
+        ...(right ? [{ ...axis, scale: "r", side: 1 as const, size: wide, grid: { show: false }, values: (_self: uPlot, splits: number[]) => splits.map((value) => (shown().find((line) => line.right)?.format ?? format())(value)) }] : []),
+      ],
+      series: [{}, ...shown().map((line): uPlot.Series => ({
+        label: line.name, stroke: line.colour, width: line.width ?? 1.5, scale: line.right ? "r" : "y", spanGaps: line.spanNulls ?? false,
+        ...(line.dash ? { dash: line.dash } : {}), ...(line.fill ? { fill: alpha(line.colour, line.fill) } : {}),
+        points: { show: line.points ?? false, size: 4, ...(line.points ? { fill: line.colour } : {}) },
+        paths: line.bars ? bars : line.steps ? steps : line.width === 0 && line.points ? () => null : straight,
+      }))],
+      ...(shown().some((line) => line.stack) ? { bands: stackBands() } : {}),
+      hooks: {
+        drawClear: [(self) => drawBands(self)],
+        draw: [(self) => drawMarks(self)],
+        setCursor: [(self) => {
+          const { left, top, idx } = self.cursor;
+          // Only the plot under the pointer says numbers; the others show the crosshair.
+          setTip(idx == null || left == null || left < 0 || !self.over.matches(":hover") ? undefined : { left: left + self.over.offsetLeft, top: (top ?? 0) + self.over.offsetTop, at: idx });
+        }],
+        setSelect: [(self) => {
+          const { left, width } = self.select;
+          if (width < 6 || props.zoom === false) return;
+          self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          setRange(Math.round(self.posToVal(left, "x") * 1000), Math.round(self.posToVal(left + width, "x") * 1000));
+        }],
+      },
+    };
+  };
+  const stackBands = (): uPlot.Band[] => {
+    const bands: uPlot.Band[] = [];
+    const last = new Map<string, number>();
+    shown().forEach((line, at) => {
+      if (!line.stack) return;
+      const key = line.stack + (line.negative ? "-" : "+"), before = last.get(key);
+      if (before !== undefined) bands.push({ series: [at + 1, before], fill: alpha(line.colour, line.fill ?? 0.5), ...(line.negative ? { dir: 1 as const } : {}) });
+      last.set(key, at + 1);
+    });
+    return bands;
+  };
+  const drawBands = (self: uPlot) => {
+    const bands = props.bands ?? [];
+    const { ctx, bbox } = self;
+    bands.forEach((band, at) => {
+      const low = self.valToPos(Number.isFinite(band.from) ? band.from : (self.scales.y!.min ?? 0), "y", true);
+      const next = bands[at + 1];
+      const high = next ? self.valToPos(next.from, "y", true) : bbox.top;
+      const clamp = (y: number) => Math.min(bbox.top + bbox.height, Math.max(bbox.top, y));
+      ctx.save();
+      if (band.area) { ctx.fillStyle = alpha(band.colour, 0.1); ctx.fillRect(bbox.left, clamp(high), bbox.width, clamp(low) - clamp(high)); }
+      if (band.line && Number.isFinite(band.from) && low === clamp(low)) { ctx.strokeStyle = alpha(band.colour, 0.8); ctx.setLineDash([6, 4]); ctx.beginPath(); ctx.moveTo(bbox.left, low); ctx.lineTo(bbox.left + bbox.width, low); ctx.stroke(); }
+      ctx.restore();
+    });
+  };
+  const drawMarks = (self: uPlot) => {
+    const { ctx, bbox } = self;
+    for (const mark of props.marks ?? []) {
+      const x = self.valToPos(mark.time / 1000, "x", true);
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      ctx.save();
+      ctx.strokeStyle = token("blue"); ctx.fillStyle = token("blue"); ctx.setLineDash([3, 3]);
+      ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
+      ctx.beginPath(); ctx.moveTo(x - 4, bbox.top); ctx.lineTo(x + 4, bbox.top); ctx.lineTo(x, bbox.top + 7); ctx.fill();
+      ctx.restore();
+    }
+  };
+  const build = () => {
+    if (!library || !inside.isConnected) return;
+    plot?.destroy();
+    setTip(undefined);
+    plot = new library(options(library), [data().times, ...data().drawn] as uPlot.AlignedData, inside);
+  };
+  /// The same lines with newer values need no new plot.
+  const shape = createMemo(() => JSON.stringify([dark(), props.height, props.min, props.max, props.log, props.bands, shown().map(({ times: _times, values: _values, ...rest }) => rest)]));
+  createEffect(on([ready, shape], () => ready() && build()));
+  createEffect(on([data, () => props.range, () => props.marks], () => {
+    if (ready() && plot && plot.series.length === data().drawn.length + 1) plot.setData([data().times, ...data().drawn] as uPlot.AlignedData);
+  }, { defer: true }));
+  onMount(async () => {
+    const [module] = await Promise.all([import("uplot"), import("uplot/dist/uPlot.min.css")]);
+    library = module.default;
+    setReady(true);
+    const observer = new ResizeObserver(() => plot?.setSize({ width: Math.max(60, inside.clientWidth), height: Math.max(40, props.height ?? 160) }));
+    observer.observe(box);
+    onCleanup(() => observer.disconnect());
+  });
+  onCleanup(() => plot?.destroy());
+
+  const columns = () => props.columns ?? ["lastNotNull", "max"];
+  const legend = createMemo(() => {
+    const rows = props.lines.filter((line) => !line.hideLegend).map((line) => ({ line, values: columns().map((name) => CALCS[name]?.(line.values) ?? null) }));
+    const by = sort();
+    if (by) {
+      const at = columns().indexOf(by[0]);
+      rows.sort((a, b) => (by[1] ? -1 : 1) * (at < 0 ? a.line.name.localeCompare(b.line.name) : (a.values[at] ?? -Infinity) - (b.values[at] ?? -Infinity)));
+    }
+    return rows;
+  });
+  const toggle = (name: string, event: MouseEvent) => {
+    const all = props.lines.map((line) => line.name);
+    if (event.ctrlKey || event.metaKey) setOff((old) => { const next = new Set(old); if (!next.delete(name)) next.add(name); return next; });
+    else setOff((old) => (old.size === all.length - 1 && !old.has(name) ? new Set<string>() : new Set<string>(all.filter((one) => one !== name))));
+  };
+  const hovered = createMemo(() => {
+    const at = tip()?.at;
+    if (at === undefined) return [];
+    const rows = shown().map((line, place) => ({ line, value: data().values[place]?.[at] })).filter((row) => row.value != null);
+    return rows.sort((a, b) => b.value! - a.value!).slice(0, 12);
+  });
+  const sorter = (name: string) => () => setSort((old) => (old?.[0] === name ? [name, !old[1]] : [name, true]));
+  const summary = () => `${t("plot.label", { name: props.name })}: ${props.lines.slice(0, 5).map((line) => { const value = CALCS.lastNotNull!(line.values); return `${line.name} ${value === null ? "-" : (line.format ?? format())(value)}`; }).join(", ")}`;
+
+  return (
+    <div class="plot" ref={box}>
+      <div ref={inside} role="img" aria-label={summary()} style={{ "min-height": `${props.height ?? 160}px` }} onDblClick={() => setRange("now-1h", "now")} />
+      <Show when={tip() && hovered().length > 0}>
+        <div class="plot-tip" style={{ left: `${Math.min(tip()!.left + 14, Math.max(0, box.clientWidth - 240))}px`, top: `${Math.max(0, tip()!.top - 10)}px` }}>
+          <strong>{new Date((data().times[tip()!.at] ?? 0) * 1000).toLocaleString()}</strong>
+          <For each={hovered()}>{(row) => <div><i style={{ background: row.line.colour }} /><span class="cut grow">{row.line.name}</span><span class="num">{(row.line.format ?? format())(row.value!)}</span></div>}</For>
+        </div>
+      </Show>
+      <Show when={props.legend}>
+        <div class="legend" tabindex="0" role="group" aria-label={t("plot.series")}>
+          <table>
+            <thead><tr>
+              <th><button onClick={sorter("")}>{t("plot.series")}</button></th>
+              <For each={columns()}>{(name) => <th class="num"><button style={{ "margin-left": "auto" }} onClick={sorter(name)}>{CALC_WORDS[name]?.() ?? name}</button></th>}</For>
+            </tr></thead>
+            <tbody><For each={legend()}>{(row) => (
+              <tr classList={{ off: off().has(row.line.name) }}>
+                <td><button aria-pressed={!off().has(row.line.name)} onClick={(event) => toggle(row.line.name, event)}><i style={{ background: row.line.colour }} /><span class="cut">{row.line.name}</span></button></td>
+                <For each={row.values}>{(value) => <td class="num">{value === null ? "-" : (row.line.format ?? format())(value)}</td>}</For>
+              </tr>)}</For></tbody>
+          </table>
+        </div>
+      </Show>
+    </div>
+  );
+}
+
+function timeLabel(at: number, increment: number): string {
+  const date = new Date(at * 1000);
+  const two = (n: number) => String(n).padStart(2, "0");
+  if (increment >= 86400 || (date.getHours() === 0 && date.getMinutes() === 0)) return `${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return increment < 60 ? `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}` : `${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+/// A colour with a share of it, for canvases.
+export function alpha(colour: string, share: number): string {
+  const hex = /^#([0-9a-f]{6})$/i.exec(colour);
+  if (hex) return `${colour}${Math.round(share * 255).toString(16).padStart(2, "0")}`;
+  const rgb = /^rgba?\(([^)]+)\)$/.exec(colour);
+  if (rgb) return `rgba(${rgb[1]!.split(",").slice(0, 3).join(",")},${share})`;
+  return colour;
+}
