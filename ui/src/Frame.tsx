@@ -26,7 +26,6 @@ export const SECTIONS: readonly Section[] = [
   { path: "/workloads", label: "nav.workloads", key: "w", icon: "M9 1.5 16 5v8l-7 3.5L2 13V5zM2 5l7 3.5L16 5M9 8.5v8" },
   { path: "/images", label: "nav.images", key: "i", icon: "M2 6l7-4 7 4-7 4zM2 9.5l7 4 7-4M2 13l7 4 7-4" },
   { path: "/alerts", label: "nav.alerts", key: "a", icon: "M4 13V8a5 5 0 0 1 10 0v5l1.5 1.5h-13zM7.5 16.5h3", part: "metrics" },
-  { path: "/dashboards", label: "nav.dashboards", key: "d", icon: "M2 2h6v8H2zM10 2h6v4h-6zM10 8h6v8h-6zM2 12h6v4H2z", part: "metrics" },
   { path: "/explore", label: "nav.explore", key: "e", icon: "M2 14l4-5 3 3 6-8M2 16.5h14", part: "metrics" },
 ];
 const RANGES: readonly [string, "minutes" | "hours" | "days", number][] = [

@@ -3,6 +3,7 @@
 /// Lines of 1.5 px without markers, gaps as gaps, drag to zoom, double-click back, a legend that sorts.
 import type uPlot from "uplot";
 import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
+import { CALCS } from "../calcs";
 import { dark, token } from "../colours";
 import { short } from "../format";
 import { setRange, type Range } from "../range";
@@ -48,22 +49,6 @@ export function withGaps(line: { times: number[]; values: (number | null)[] }, s
   return { times, values };
 }
 
-const reduced = (values: (number | null)[]) => values.filter((value): value is number => value !== null && value !== undefined);
-export const CALCS: Record<string, (values: (number | null)[]) => number | null> = {
-  last: (values) => values[values.length - 1] ?? null,
-  lastNotNull: (values) => reduced(values).at(-1) ?? null,
-  first: (values) => values[0] ?? null,
-  firstNotNull: (values) => reduced(values)[0] ?? null,
-  max: (values) => reduced(values).reduce<number | null>((a, b) => (a === null || b > a ? b : a), null),
-  min: (values) => reduced(values).reduce<number | null>((a, b) => (a === null || b < a ? b : a), null),
-  mean: (values) => { const all = reduced(values); return all.length ? all.reduce((a, b) => a + b, 0) / all.length : null; },
-  sum: (values) => reduced(values).reduce((a, b) => a + b, 0),
-  total: (values) => reduced(values).reduce((a, b) => a + b, 0),
-  count: (values) => values.length,
-  range: (values) => { const all = reduced(values); return all.length ? Math.max(...all) - Math.min(...all) : null; },
-  delta: (values) => { const all = reduced(values); return all.reduce((sum, value, at) => sum + (at && value > all[at - 1]! ? value - all[at - 1]! : 0), 0); },
-  diff: (values) => { const all = reduced(values); return all.length ? all.at(-1)! - all[0]! : null; },
-};
 const CALC_WORDS: Record<string, () => string> = {
   last: () => t("plot.last"), lastNotNull: () => t("plot.last"), max: () => t("plot.max"), min: () => t("plot.min"), mean: () => t("plot.mean"), sum: () => t("plot.total"), total: () => t("plot.total"),
 };
