@@ -4,12 +4,12 @@
 //!   this program ── write DIR SERIES ROUNDS ──▶ one target's scrapes, one second apart, then an end without closing
 //!                ── open DIR                ──▶ how long a start takes
 //!                ── read DIR                ──▶ how fast series are read
+//!                ── ask DIR                 ──▶ how fast the queries of `cargo xtask bench metrics` are answered
 //!                ── pack DIR                ──▶ bytes of a block of all of it
 //!                ── export DIR TO           ──▶ blocks of Prometheus, to be looked at with its tools
 //! ```
 //!
-//! The load: half whole counters, a quarter walks with two decimals, an eighth constant, an eighth random; labels of 130
-//! bytes. Scrapes come as fast as flushes keep up: it is CPU that is measured, and nothing of it is for text or network.
+//! The load: half whole counters, a quarter walks with two decimals, 15% constant, 10% random; labels of 130 bytes. Scrapes come as fast as flushes keep up: it is CPU that is measured, and nothing of it is for text or network.
 //!
 //! Usage: `cargo run --release -- [SERIES [ROUNDS]]`, 100,000 and 470 at first.
 
@@ -38,6 +38,7 @@ fn main() {
         Some("write") => write(args[1].as_ref(), number(2, 0), number(3, 0)),
         Some("open") => open(args[1].as_ref()),
         Some("read") => read(args[1].as_ref(), number(2, 0)),
+        Some("ask") => ask(args[1].as_ref(), number(2, 0)),
         Some("pack") => pack(args[1].as_ref()),
         Some("export") => export(args[1].as_ref(), args[2].as_ref()),
         _ => all(number(0, 100_000), number(1, 470)),
@@ -57,6 +58,7 @@ fn all(series: u64, rounds: u64) {
     run(&["open", &dir]);
     run(&["open", &dir]);
     run(&["read", &dir, &rounds.to_string()]);
+    run(&["ask", &dir, &rounds.to_string()]);
     run(&["pack", &dir]);
 }
 
@@ -87,9 +89,14 @@ fn memory() -> (u64, u64) {
     (field("VmRSS:"), field("VmHWM:"))
 }
 
-fn labels(nth: u64) -> Labels {
-    let metric = format!("bench_metric_{:03}_total", nth % 100);
-    let group = nth / 100;
+/// The series of a metric stand together, as in a target's answer.
+fn labels(nth: u64, series: u64) -> Labels {
+    let each = (series / 100).max(1);
+    let metric = match nth / each {
+        metric if metric % 20 < 10 => format!("bench_counter_{metric:03}_total"),
+        metric => format!("bench_level_{metric:03}"),
+    };
+    let group = nth % each;
     Labels::from_pairs([
         ("__name__", metric),
         ("instance", "127.0.0.1:9100".to_owned()),
@@ -116,10 +123,11 @@ impl Load {
     fn next(&mut self, nth: usize) -> f64 {
         let random = self.random();
         let before = self.values[nth];
-        self.values[nth] = match nth % 8 {
-            0..4 => before + (random % 1000) as f64,
-            4 | 5 => ((before * 100.0).round() + (random % 201) as f64 - 100.0) / 100.0,
-            6 => 42.0,
+        let metric = nth / (self.values.len() / 100).max(1);
+        self.values[nth] = match metric % 20 {
+            0..10 => before + (random % 50) as f64,
+            10..15 => ((before * 100.0).round() + (random % 201) as f64 - 100.0) / 100.0,
+            15..18 => 42.0,
             _ => (random >> 11) as f64 / (1u64 << 53) as f64,
         };
         self.values[nth]
@@ -130,7 +138,7 @@ fn write(dir: &Path, series: u64, rounds: u64) {
     let begun = Instant::now();
     let (db, _) = Db::open(dir, Options::default()).expect("it opens");
     println!("empty start {:.1} ms, then {} KiB", begun.elapsed().as_secs_f64() * 1e3, memory().0);
-    let names: Vec<Labels> = (0..series).map(labels).collect();
+    let names: Vec<Labels> = (0..series).map(|nth| labels(nth, series)).collect();
     let begun = Instant::now();
     let references: Vec<SeriesRef> = db.series_of(&names).expect("there is room");
     println!("series made {:.2} us each", begun.elapsed().as_secs_f64() * 1e6 / series as f64);
@@ -187,13 +195,12 @@ fn open(dir: &Path) {
 fn read(dir: &Path, rounds: u64) {
     let (db, _) = Db::open(dir, Options::default()).expect("it opens");
     let end = START + rounds as i64 * 1000;
-    let metric = |count: usize| -> Vec<Matcher> {
-        let pattern: Vec<String> = (0..count).map(|nth| format!("bench_metric_{nth:03}_total")).collect();
-        vec![Matcher::new(tsdb::matcher::Op::Regex, "__name__", &pattern.join("|")).expect("it is sound")]
+    let metric = |pattern: &str| -> Vec<Matcher> {
+        vec![Matcher::new(tsdb::matcher::Op::Regex, "__name__", pattern).expect("it is sound")]
     };
     for (name, matchers, range) in [
-        ("one metric, 1 m", metric(1), 60),
-        ("half of all, 5 m", metric(50), 300),
+        ("one metric, 1 m", metric("bench_counter_000_total"), 60),
+        ("half of all, 5 m", metric("bench_counter_.+"), 300),
         ("all, everything", Vec::new(), 1 << 20),
     ] {
         for _ in 0..2 {
@@ -214,6 +221,38 @@ fn read(dir: &Path, rounds: u64) {
                 took.as_secs_f64() * 1e9 / samples as f64,
             );
         }
+    }
+    std::process::abort();
+}
+
+fn ask(dir: &Path, rounds: u64) {
+    let (db, _) = Db::open(dir, Options::default()).expect("it opens");
+    let end = START + rounds as i64 * 1000 - 500;
+    let options = promql::eval::Options::default();
+    for (query, runs) in [
+        ("sum by (ns) (rate(bench_counter_000_total[1m]))", 31),
+        ("sum by (ns) (rate({__name__=~\"bench_counter_.+\"}[5m]))", 5),
+    ] {
+        let expr = promql::parse::parse(query, options.features).expect("it is sound");
+        let median = |run: &dyn Fn()| {
+            let mut times: Vec<f64> = (0..runs)
+                .map(|_| {
+                    let begun = Instant::now();
+                    run();
+                    begun.elapsed().as_secs_f64() * 1e3
+                })
+                .collect();
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        };
+        let instant = median(&|| {
+            std::hint::black_box(promql::eval::instant(&db, &expr, end, &options).expect("it is answered"));
+        });
+        let range = median(&|| {
+            let outcome = promql::eval::range(&db, &expr, end - 300_000, end, 5_000, &options);
+            std::hint::black_box(outcome.expect("it is answered"));
+        });
+        println!("{query}: instant {instant:.2} ms, 61 steps {range:.2} ms; {} MiB", memory().0 >> 10);
     }
     std::process::abort();
 }

@@ -149,7 +149,7 @@ fn evaluate(storage: &dyn Storage, expr: &Expr, grid: Grid, step: i64, options: 
         notes: RefCell::default(),
     };
     query.meter.check()?;
-    let evaluator = Evaluator { query: &query, grid };
+    let evaluator = Evaluator { query: &query, grid, nameless: false };
     let answer = if step == 0 { evaluator.at_instant(&expr)? } else { evaluator.over_range(&expr)? };
     Ok(Outcome { answer, statistics: query.meter.statistics(), notes: query.notes.into_inner() })
 }
@@ -226,6 +226,8 @@ struct Query<'a> {
 struct Evaluator<'a> {
     query: &'a Query<'a>,
     grid: Grid,
+    /// Whoever takes the series of the next expression does not look at what [`without_metadata`] takes away.
+    nameless: bool,
 }
 
 /// Takes series one after another.
@@ -242,7 +244,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn over(&self, grid: Grid) -> Self {
-        Self { grid, ..*self }
+        Self { grid, nameless: false, ..*self }
     }
 
     fn at_instant(&self, expr: &Expr) -> Result<Answer> {
@@ -338,9 +340,9 @@ impl<'a> Evaluator<'a> {
             Expr::Paren(paren) => return self.each(&paren.expr, sink),
             Expr::Selector(selector) => return self.selector(selector, sink),
             Expr::Call(call) => return self.call(call, sink),
-            Expr::Aggregate(aggregate) => self.aggregate(aggregate)?,
-            Expr::Binary(binary) => self.binary(binary)?,
-            Expr::Unary(unary) => self.unary(unary)?,
+            Expr::Aggregate(aggregate) => self.over(self.grid).aggregate(aggregate)?,
+            Expr::Binary(binary) => self.over(self.grid).binary(binary)?,
+            Expr::Unary(unary) => self.over(self.grid).unary(unary)?,
             Expr::Text(_) | Expr::Matrix(_) | Expr::Subquery(_) => {
                 return Err(failed(format!("unexpected {} in evaluation", expr.value_type().documented())));
             }
@@ -458,25 +460,27 @@ impl<'a> Evaluator<'a> {
 
     fn call(&self, call: &crate::ast::Call, sink: &mut Sink<'_>) -> Result<()> {
         let id = call.function.id;
+        let nameless = self.nameless;
+        let this = &self.over(self.grid);
         if matches!(id, Id::Timestamp | Id::StartTimestamp)
             && let Some(Expr::Selector(selector)) = call.args.first().map(Expr::unwrapped)
         {
-            return self.timestamps(selector, id == Id::StartTimestamp, sink);
+            return this.timestamps(selector, id == Id::StartTimestamp, sink);
         }
         let range = call.args.iter().position(|arg| matches!(arg.unwrapped(), Expr::Matrix(_) | Expr::Subquery(_)));
         if let Some(at) = range {
-            return self.range_function(call, at, sink);
+            return this.range_function(call, at, nameless, sink);
         }
         let sorts = matches!(id, Id::Sort | Id::SortDesc | Id::SortByLabel | Id::SortByLabelDesc);
-        if sorts && !self.grid.is_instant() {
-            self.note(Note::sort_in_range(call.place));
+        if sorts && !this.grid.is_instant() {
+            this.note(Note::sort_in_range(call.place));
         }
         let matrix = match id {
-            Id::LabelReplace => self.label_replace(call)?,
-            Id::LabelJoin => self.label_join(call)?,
-            Id::Info => self.info(call)?,
-            Id::HistogramQuantile | Id::HistogramQuantiles | Id::HistogramFraction => self.classic(call)?,
-            _ => return self.simple(call, sink),
+            Id::LabelReplace => this.label_replace(call)?,
+            Id::LabelJoin => this.label_join(call)?,
+            Id::Info => this.info(call)?,
+            Id::HistogramQuantile | Id::HistogramQuantiles | Id::HistogramFraction => this.classic(call)?,
+            _ => return this.simple(call, sink),
         };
         matrix.into_iter().try_for_each(sink)
     }

@@ -168,6 +168,11 @@ impl Catalog {
         Labels::from_sorted(self.pairs(slot))
     }
 
+    /// The labels of a slot, put together in a string that is used again and again.
+    pub fn labels_in(&self, slot: u32, scratch: &mut String) -> Labels {
+        Labels::from_sorted_in(scratch, self.pairs(slot))
+    }
+
     /// The series with these labels.
     pub fn find(&self, labels: &Labels) -> Option<SeriesRef> {
         let mut numbers = Vec::with_capacity(16);

@@ -8,7 +8,7 @@
 //! is ASCII, so the whole is a string and parts of it are cut out without a check for UTF-8. An empty value is the same
 //! as no label. See <https://prometheus.io/docs/concepts/data_model/>.
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{borrow::Borrow, cmp::Ordering, fmt, sync::Arc};
 
 /// The label that holds the name of the metric.
 pub const NAME: &str = "__name__";
@@ -41,12 +41,17 @@ impl Labels {
     /// Labels of pairs that are sorted by name, each name once, no value empty. Other input gives labels that compare
     /// as unequal to those made otherwise, and nothing worse.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut text = String::with_capacity(128);
+        Self::from_sorted_in(&mut String::with_capacity(128), pairs)
+    }
+
+    /// As [`Self::from_sorted`], put together in a string that is used again and again.
+    pub fn from_sorted_in<'a>(scratch: &mut String, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        scratch.clear();
         for (name, value) in pairs {
-            push(&mut text, name);
-            push(&mut text, value);
+            push(scratch, name);
+            push(scratch, value);
         }
-        Self(text.into())
+        Self(scratch.as_str().into())
     }
 
     /// The pairs in order of their names.
@@ -91,9 +96,24 @@ impl Labels {
         &self.0
     }
 
+    /// Labels whose [`Self::as_key`] this is. Other text gives labels that compare as unequal to all that are made
+    /// otherwise, and nothing worse.
+    pub fn from_key(key: &str) -> Self {
+        Self(key.into())
+    }
+
     /// Bytes of memory, without the shared header.
     pub fn size(&self) -> usize {
         self.0.len()
+    }
+
+    /// Puts what [`Self::as_key`] of these labels without some is in place of what was in `into`.
+    pub fn key_without(&self, drop: impl Fn(&str) -> bool, into: &mut String) {
+        into.clear();
+        for (name, value) in self.iter().filter(|(name, _)| !drop(name)) {
+            push(into, name);
+            push(into, value);
+        }
     }
 
     /// These labels without those that `drop` says.
@@ -102,6 +122,13 @@ impl Labels {
             return self.clone();
         }
         Self::from_sorted(self.iter().filter(|(name, _)| !drop(name)))
+    }
+}
+
+/// As their [`Labels::as_key`], by which they are found in maps.
+impl Borrow<str> for Labels {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -25,7 +25,7 @@
 //! - `bytes`, `ints`, `chunk`: samples to bytes and back
 //! - `symbols`, `catalog`: series of the head
 //! - `frame`, `record`, `log`, `file`: the log
-//! - `recent`, `segment`, `flush`: samples of the head
+//! - `points`, `recent`, `segment`, `flush`: samples of the head
 //! - [`exemplars`], `deletion`
 //! - `head`, [`recover`]: all of the head, and what a start finds
 //! - `block`, `compact`, `upkeep`: blocks, and what is done in the background
@@ -69,6 +69,8 @@ pub mod record;
 mod log;
 
 mod file;
+
+mod points;
 
 mod recent;
 

@@ -1,44 +1,16 @@
 //! Samples in memory: those of the log that no segment has yet.
 //!
-//! ```text
-//!   slot 0   base │ 0 v │ 15000 v │ 30000 v
-//!   slot 1   base │ 4 v │ 15004 v
-//! ```
-//!
-//! A float takes twelve bytes until it is flushed; the number of samples is bounded, and so is what a start has to read
-//! from the log. What came behind the last of its series is kept apart.
+//! A float takes twelve bytes until it is flushed (see `points`); the number of samples is bounded, and so is what a start has
+//! to read from the log. What came behind the last of its series is kept apart.
 
 use hashbrown::HashMap;
 
-use crate::column::{Columns, HistogramValue, Value};
+use crate::{
+    column::{Columns, HistogramValue, Value},
+    points::Points,
+};
 
 type State = foldhash::fast::RandomState;
-
-/// A float and its distance from the base.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, packed(4))]
-struct Point {
-    offset: u32,
-    value: f64,
-}
-
-/// Floats of one series.
-#[derive(Clone, Debug, Default)]
-pub struct Buffer {
-    base: i64,
-    points: Vec<Point>,
-}
-
-impl Buffer {
-    /// Appends the samples from `min` to `max`.
-    pub fn read(&self, min: i64, max: i64, into: &mut Columns) {
-        let time = |point: &Point| self.base.wrapping_add(i64::from(point.offset));
-        let from = self.points.partition_point(|point| time(point) < min);
-        let to = from + self.points[from..].partition_point(|point| time(point) <= max);
-        into.times.extend(self.points[from..to].iter().map(time));
-        into.values.extend(self.points[from..to].iter().map(|point| point.value));
-    }
-}
 
 /// Earliest and latest time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +46,7 @@ impl Span {
 /// What has come since the last flush.
 #[derive(Debug)]
 pub struct Recent {
-    buffers: Vec<Buffer>,
+    points: Points,
     histograms: HashMap<u32, Vec<(i64, HistogramValue)>, State>,
     late: HashMap<u32, Vec<(i64, Value)>, State>,
     weight: usize,
@@ -86,7 +58,7 @@ pub struct Recent {
 impl Default for Recent {
     fn default() -> Self {
         Self {
-            buffers: Vec::new(),
+            points: Points::default(),
             histograms: HashMap::default(),
             late: HashMap::default(),
             weight: 0,
@@ -100,9 +72,7 @@ impl Default for Recent {
 impl Recent {
     /// Makes room for slots below `slots`.
     pub fn reach(&mut self, slots: usize) {
-        if self.buffers.len() < slots {
-            self.buffers.resize_with(slots, Buffer::default);
-        }
+        self.points.reach(slots);
     }
 
     /// About how many floats the memory in use would hold.
@@ -128,21 +98,13 @@ impl Recent {
     /// Appends a float behind the last of its series.
     #[inline]
     pub fn push(&mut self, slot: u32, time: i64, value: f64) {
-        let Some(buffer) = self.buffers.get_mut(slot as usize) else { return };
-        if buffer.points.is_empty() {
-            buffer.base = time;
-        }
-        match u32::try_from(time.wrapping_sub(buffer.base)) {
-            Ok(offset) => {
-                buffer.points.push(Point { offset, value });
-                self.weight += 1;
-                self.samples += 1;
-                self.span.add(time);
-            }
-            // Years after the last one: rare, and late samples may lie anywhere.
-            Err(_) => {
-                self.push_late(slot, time, Value::Float(value));
-            }
+        if self.points.push(slot, time, value) {
+            self.weight += 1;
+            self.samples += 1;
+            self.span.add(time);
+        } else {
+            // Weeks after the one before: rare, and late samples may lie anywhere.
+            self.push_late(slot, time, Value::Float(value));
         }
     }
 
@@ -175,16 +137,12 @@ impl Recent {
 
     /// Whether a series has samples.
     pub fn has(&self, slot: u32) -> bool {
-        self.buffers.get(slot as usize).is_some_and(|buffer| !buffer.points.is_empty())
-            || self.histograms.contains_key(&slot)
-            || self.late.contains_key(&slot)
+        self.points.has(slot) || self.histograms.contains_key(&slot) || self.late.contains_key(&slot)
     }
 
     /// Appends the samples of a series from `min` to `max`, late ones aside.
     pub fn read(&self, slot: u32, min: i64, max: i64, into: &mut Columns) {
-        if let Some(buffer) = self.buffers.get(slot as usize) {
-            buffer.read(min, max, into);
-        }
+        self.points.read(slot, min, max, into);
         if let Some(samples) = self.histograms.get(&slot) {
             into.histograms.extend(samples.iter().filter(|sample| (min..=max).contains(&sample.0)).cloned());
         }
@@ -201,22 +159,24 @@ impl Recent {
 
     /// Takes all samples out.
     pub fn freeze(&mut self) -> Frozen {
-        let mut frozen =
-            Frozen { span: self.span, late_span: self.late_span, samples: self.samples, ..Frozen::default() };
-        for (slot, buffer) in self.buffers.iter_mut().enumerate() {
-            if !buffer.points.is_empty() {
-                // The next run will be about as long; to grow towards it step by step costs more than to ask for it now.
-                let room = buffer.points.len().min(64);
-                let next = Buffer { base: 0, points: Vec::with_capacity(room) };
-                frozen.floats.push((slot as u32, std::mem::replace(buffer, next)));
-            }
-        }
+        let mut frozen = Frozen {
+            points: self.points.take(),
+            span: self.span,
+            late_span: self.late_span,
+            samples: self.samples,
+            ..Frozen::default()
+        };
         frozen.histograms = std::mem::take(&mut self.histograms).into_iter().collect();
         frozen.histograms.sort_by_key(|series| series.0);
         frozen.late = std::mem::take(&mut self.late).into_iter().collect();
         frozen.late.sort_by_key(|series| series.0);
-        *self = Self { buffers: std::mem::take(&mut self.buffers), ..Self::default() };
+        *self = Self { points: std::mem::take(&mut self.points), ..Self::default() };
         frozen
+    }
+
+    /// Takes the memory of samples that are in a segment by now, to use it again.
+    pub fn recycle(&mut self, frozen: Frozen) {
+        self.points.recycle(frozen.points);
     }
 }
 
@@ -224,7 +184,7 @@ impl Recent {
 #[derive(Debug)]
 pub struct Frozen {
     /// Floats.
-    pub floats: Vec<(u32, Buffer)>,
+    points: Points,
     /// Histograms.
     pub histograms: Vec<(u32, Vec<(i64, HistogramValue)>)>,
     /// Samples behind the last of their series.
@@ -240,7 +200,7 @@ pub struct Frozen {
 impl Default for Frozen {
     fn default() -> Self {
         Self {
-            floats: Vec::new(),
+            points: Points::default(),
             histograms: Vec::new(),
             late: Vec::new(),
             span: Span::EMPTY,
@@ -258,9 +218,7 @@ fn of<T>(series: &[(u32, T)], slot: u32) -> Option<&T> {
 impl Frozen {
     /// Appends the samples of a series from `min` to `max`, late ones aside.
     pub fn read(&self, slot: u32, min: i64, max: i64, into: &mut Columns) {
-        if let Some(buffer) = of(&self.floats, slot) {
-            buffer.read(min, max, into);
-        }
+        self.points.read(slot, min, max, into);
         if let Some(samples) = of(&self.histograms, slot) {
             into.histograms.extend(samples.iter().filter(|sample| (min..=max).contains(&sample.0)).cloned());
         }
@@ -277,8 +235,7 @@ impl Frozen {
 
     /// Slots that have samples other than late ones, ascending.
     pub fn slots(&self) -> Vec<u32> {
-        let mut slots: Vec<u32> =
-            self.floats.iter().map(|series| series.0).chain(self.histograms.iter().map(|series| series.0)).collect();
+        let mut slots: Vec<u32> = self.points.slots().chain(self.histograms.iter().map(|series| series.0)).collect();
         slots.sort_unstable();
         slots.dedup();
         slots
@@ -286,6 +243,6 @@ impl Frozen {
 
     /// Whether a series has samples.
     pub fn has(&self, slot: u32) -> bool {
-        of(&self.floats, slot).is_some() || of(&self.histograms, slot).is_some() || of(&self.late, slot).is_some()
+        self.points.has(slot) || of(&self.histograms, slot).is_some() || of(&self.late, slot).is_some()
     }
 }

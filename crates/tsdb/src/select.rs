@@ -100,6 +100,32 @@ pub(crate) enum Which {
     Late,
 }
 
+/// Goes over the chunks of a segment by ascending slots.
+struct Walk<'a> {
+    segment: &'a Segment,
+    store: u32,
+    /// Samples before it are elsewhere.
+    from: i64,
+    /// Slots of the chunks that are left.
+    left: &'a [u32],
+    passed: usize,
+}
+
+impl Walk<'_> {
+    /// Gives the chunks of a slot, which is behind the ones before.
+    fn on(&mut self, slot: u32, mut give: impl FnMut(Part)) {
+        let skip = seek(self.left, slot);
+        self.left = &self.left[skip..];
+        self.passed += skip;
+        while self.left.first() == Some(&slot) {
+            let place = self.segment.place(self.passed);
+            give(Part::Chunk { store: self.store, length: place.length, offset: place.offset, from: self.from });
+            self.left = &self.left[1..];
+            self.passed += 1;
+        }
+    }
+}
+
 /// Series that are being collected, before those of several places come together.
 pub(crate) struct Collector {
     selection: Selection,
@@ -209,11 +235,12 @@ impl Collector {
         }
         let parts = self.head_parts(head, &slots, main, tardy);
         let mut parts = parts.into_iter().peekable();
+        let mut scratch = String::new();
         for (nth, slot) in slots.iter().enumerate() {
             if parts.peek().is_none_or(|part| part.0 != nth as u32) {
                 continue;
             }
-            let series = self.series(head.catalog.labels_of(*slot));
+            let series = self.series(head.catalog.labels_in(*slot, &mut scratch));
             let from = self.loose.len() as u32;
             while let Some((_, part)) = parts.next_if(|part| part.0 == nth as u32) {
                 self.loose.push((series, part));
@@ -230,32 +257,20 @@ impl Collector {
         let (min, max) = (self.selection.min, self.selection.max);
         let mut parts: Vec<(u32, Part)> = Vec::new();
         let from = min.max(head.boundary);
+        let mut walks: Vec<Walk<'_>> = Vec::new();
         for segment in &head.segments {
             let (wanted, from) = if segment.name.late { (tardy, i64::MIN) } else { (main, head.boundary) };
             let summary = segment.summary;
-            if !wanted || summary.samples == 0 || summary.min > max || summary.max < min.max(from) {
-                continue;
-            }
-            let store = self.store(Store::Segment(segment.clone()));
-            let (mut have, mut passed) = (segment.slots(), 0);
-            for (nth, slot) in slots.iter().enumerate() {
-                let skip = seek(have, *slot);
-                have = &have[skip..];
-                passed += skip;
-                while have.first() == Some(slot) {
-                    let place = segment.place(passed);
-                    let part = Part::Chunk { store, length: place.length, offset: place.offset, from };
-                    parts.push((nth as u32, part));
-                    have = &have[1..];
-                    passed += 1;
-                }
-                if have.is_empty() {
-                    break;
-                }
+            if wanted && summary.samples > 0 && summary.min <= max && summary.max >= min.max(from) {
+                let store = self.store(Store::Segment(segment.clone()));
+                walks.push(Walk { segment, store, from, left: segment.slots(), passed: 0 });
             }
         }
         let frozen = head.frozen.as_deref();
         for (nth, slot) in slots.iter().enumerate() {
+            for walk in &mut walks {
+                walk.on(*slot, |part| parts.push((nth as u32, part)));
+            }
             if main {
                 self.copy(&mut parts, nth, |memory| {
                     if let Some(frozen) = frozen {
@@ -273,7 +288,6 @@ impl Collector {
                 });
             }
         }
-        parts.sort_by_key(|part| part.0);
         parts
     }
 

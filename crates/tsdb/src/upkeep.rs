@@ -188,8 +188,10 @@ pub fn flush(shared: &Shared) -> Result<bool> {
         head.segments.extend(segments.into_iter().map(Arc::new));
         order(&mut head.segments);
         head.frozen = None;
+        if let Some(frozen) = held.take().and_then(|flush| Arc::into_inner(flush.frozen)) {
+            head.recent.recycle(frozen);
+        }
     }
-    *held = None;
     drop(held);
     for number in log::numbers(&shared.dirs.log)?.into_iter().filter(|number| *number <= through) {
         file::remove(&log::path(&shared.dirs.log, number))?;

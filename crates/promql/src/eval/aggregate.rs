@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tsdb::{
     histogram::{FloatHistogram, add_compensated},
-    labels::{Builder, Labels, NAME},
+    labels::{Builder, Labels, NAME, TYPE, UNIT},
     sample::is_stale,
 };
 
@@ -65,6 +65,16 @@ pub(super) fn group_labels(labels: &Labels, grouping: &[String], without: bool) 
     }
 }
 
+/// What [`Labels::as_key`] of the labels of a series' group is.
+fn group_key(labels: &Labels, grouping: &[String], without: bool, key: &mut String) {
+    let named = |name: &str| grouping.iter().any(|label| label == name);
+    if without {
+        labels.key_without(|name| name == NAME || named(name), key);
+    } else {
+        labels.key_without(|name| !named(name), key);
+    }
+}
+
 impl Evaluator<'_> {
     pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Result<Matrix> {
         match aggregate.op {
@@ -83,13 +93,18 @@ impl Evaluator<'_> {
         let mut places: HashMap<Labels, usize> = HashMap::new();
         let mut groups: Vec<Group> = Vec::new();
         let mut held = 0;
-        self.each(&aggregate.expr, &mut |series| {
-            let labels = group_labels(&series.labels, &aggregate.grouping, aggregate.without);
-            let at = match places.get(&labels) {
+        let mut key = String::new();
+        // Names that nobody looks at need not be taken off first.
+        let named = |label: &String| matches!(label.as_str(), NAME | TYPE | UNIT);
+        let nameless = !aggregate.without && !aggregate.grouping.iter().any(named);
+        Self { nameless, ..*self }.each(&aggregate.expr, &mut |series| {
+            group_key(&series.labels, &aggregate.grouping, aggregate.without, &mut key);
+            let at = match places.get(key.as_str()) {
                 Some(at) => *at,
                 None => {
                     held += steps * cell_weight;
                     self.query.meter.hold(steps * cell_weight)?;
+                    let labels = Labels::from_key(&key);
                     places.insert(labels.clone(), groups.len());
                     groups.push(Group { labels, drop_name: false, cells: vec![Cell::default(); steps] });
                     groups.len() - 1
@@ -97,7 +112,7 @@ impl Evaluator<'_> {
             };
             let group = &mut groups[at];
             group.drop_name |= series.drop_name;
-            self.fold(aggregate, &series, &mut group.cells);
+            self.fold(aggregate, &series, nameless, &mut group.cells);
             Ok(())
         })?;
         let mut matrix = Vec::with_capacity(groups.len());
@@ -134,25 +149,27 @@ impl Evaluator<'_> {
         Ok(values)
     }
 
-    /// Adds a series to the cells of its group.
-    fn fold(&self, aggregate: &Aggregate, series: &Series, cells: &mut [Cell]) {
+    /// Adds a series to the cells of its group; `nameless` as for [`Evaluator`].
+    fn fold(&self, aggregate: &Aggregate, series: &Series, nameless: bool, cells: &mut [Cell]) {
         let op = aggregate.op;
         for (cell, value) in cells.iter_mut().zip(&series.floats) {
             if !is_stale(*value) {
                 cell.add(op, *value);
             }
         }
+        let dropped = nameless && series.drop_name && !self.delayed();
         for (step, histogram) in &series.histograms {
             let cell = &mut cells[*step];
+            let metric = if dropped { "" } else { series.labels.metric() };
             match op {
                 Aggregator::Count | Aggregator::Group => cell.count += 1.0,
-                Aggregator::Sum | Aggregator::Avg => self.add_histogram(aggregate, cell, histogram, &series.labels),
+                Aggregator::Sum | Aggregator::Avg => self.add_histogram(aggregate, cell, histogram, metric),
                 _ => self.note(Note::ignored_in_aggregation(op.name(), aggregate.expr.place())),
             }
         }
     }
 
-    fn add_histogram(&self, aggregate: &Aggregate, cell: &mut Cell, histogram: &FloatHistogram, labels: &Labels) {
+    fn add_histogram(&self, aggregate: &Aggregate, cell: &mut Cell, histogram: &FloatHistogram, metric: &str) {
         if cell.mixed_schemas {
             return;
         }
@@ -160,7 +177,7 @@ impl Evaluator<'_> {
             More::Histograms(sum) => {
                 if sum.add(histogram).is_err() {
                     cell.mixed_schemas = true;
-                    self.note(Note::mixed_schemas(labels.metric(), aggregate.expr.place()));
+                    self.note(Note::mixed_schemas(metric, aggregate.expr.place()));
                 }
             }
             _ if cell.has_float => cell.more = More::Mixed,

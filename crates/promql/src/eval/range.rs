@@ -49,8 +49,8 @@ pub(super) struct Shape {
 }
 
 impl Evaluator<'_> {
-    /// A function of which the argument `at` is a range.
-    pub(super) fn range_function(&self, call: &Call, at: usize, sink: &mut Sink<'_>) -> Result<()> {
+    /// A function of which the argument `at` is a range. `nameless` says that nobody looks at names of metrics.
+    pub(super) fn range_function(&self, call: &Call, at: usize, nameless: bool, sink: &mut Sink<'_>) -> Result<()> {
         let id = call.function.id;
         let arg = call.args[at].unwrapped();
         let (range, subquery) = match arg {
@@ -99,7 +99,11 @@ impl Evaluator<'_> {
                 return Ok(());
             }
             if !matches!(id, Id::LastOverTime | Id::FirstOverTime) || drop_name {
-                self.drop_name(&mut series);
+                if nameless {
+                    series.drop_name = true;
+                } else {
+                    self.drop_name(&mut series);
+                }
             }
             let has_floats = series.floats.iter().any(|value| !tsdb::sample::is_stale(*value));
             if matches!(id, Id::Rate | Id::Increase) && has_floats && subject.metric != last_metric {

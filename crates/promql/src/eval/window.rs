@@ -38,6 +38,10 @@ pub(super) struct Cursor {
 }
 
 fn advance(place: &mut (usize, usize), times: &[i64], after: i64, until: i64) {
+    // At the last step, which is the only one of an instant query, all that is left belongs to the window.
+    if times.last().is_some_and(|time| *time <= until) {
+        place.1 = times.len();
+    }
     while times.get(place.1).is_some_and(|time| *time <= until) {
         place.1 += 1;
     }

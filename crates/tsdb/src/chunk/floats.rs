@@ -224,6 +224,15 @@ fn shift(reader: &mut Reader<'_>) -> Result<u32, Torn> {
     if shift < 64 { Ok(shift) } else { Err(Torn("bits are shifted too far")) }
 }
 
+/// Appends decimals. Whole numbers are not divided, which takes as long as all else.
+fn extend(mantissas: impl Iterator<Item = i64>, power: f64, into: &mut Vec<f64>) {
+    if power == 1.0 {
+        into.extend(mantissas.map(|mantissa| mantissa as f64));
+    } else {
+        into.extend(mantissas.map(|mantissa| mantissa as f64 / power));
+    }
+}
+
 fn read_decimals(
     way: u8,
     reader: &mut Reader<'_>,
@@ -257,7 +266,7 @@ fn read_decimals(
             };
             let first = passed.iter().map(&mut next).last();
             into.push(value(first.unwrap_or(begin)));
-            into.extend(wanted.iter().map(next).map(value));
+            extend(wanted.iter().map(next), power, into);
         }
         RISING => {
             let mut next = |word: &u64| {
@@ -266,7 +275,7 @@ fn read_decimals(
             };
             let first = passed.iter().map(&mut next).last();
             into.push(value(first.unwrap_or(begin)));
-            into.extend(wanted.iter().map(next).map(value));
+            extend(wanted.iter().map(next), power, into);
         }
         _ => {
             let mut step = 0i64;
@@ -277,7 +286,7 @@ fn read_decimals(
             };
             let first = passed.iter().map(&mut next).last();
             into.push(value(first.unwrap_or(begin)));
-            into.extend(wanted.iter().map(next).map(value));
+            extend(wanted.iter().map(next), power, into);
         }
     }
     for _ in 0..listed {

@@ -4,4 +4,5 @@ mod contract;
 mod crash;
 mod damage;
 mod model;
+mod prometheus;
 mod world;
