@@ -42,7 +42,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["api"],
     &["apiserver", "client", "access"],
-    &["scheduler", "controllers", "node", "registry", "engine", "metrics", "console"],
+    &["scheduler", "controllers", "node", "registry", "engine", "metrics", "pipeline", "console"],
     &["madang"],
 ];
 
@@ -81,6 +81,8 @@ const FORBIDDEN_EDGES: &[(&str, &str)] = &[
     ("metrics", "apiserver"),
     ("console", "store"),
     ("console", "apiserver"),
+    ("pipeline", "store"),
+    ("pipeline", "apiserver"),
 ];
 
 const LINES: usize = 800;
