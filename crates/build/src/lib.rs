@@ -23,6 +23,7 @@ pub mod resolve;
 pub mod client;
 pub mod progress;
 pub mod request;
+pub mod shown;
 pub mod wire;
 
 pub mod builder;

@@ -13,16 +13,14 @@ use std::{
     time::Duration,
 };
 
-use build::progress::Event;
+use build::{
+    progress::Event,
+    shown::{model::Model, plain::Plain},
+};
 use jiff::Timestamp;
 
-mod model;
-mod plain;
-mod text;
 mod tree;
 
-use model::Model;
-use plain::Plain;
 use tree::Tree;
 
 /// How progress is shown.
@@ -73,7 +71,7 @@ impl Display<io::Stderr> {
             Mode::Rawjson => Form::Raw,
             _ if tree => {
                 let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-                Form::Tree(Box::new(Tree::new(colours, text::terminal_size)))
+                Form::Tree(Box::new(Tree::new(colours, tree::terminal_size)))
             }
             _ => Form::Plain(Plain::default()),
         };

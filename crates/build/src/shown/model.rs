@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use build::progress::{Event, Outcome, Status, Vertex};
+use crate::progress::{Event, Outcome, Status, Vertex};
 use jiff::Timestamp;
 
 use super::text;
@@ -14,7 +14,7 @@ const LONGEST: usize = 8 << 10;
 
 /// A step.
 #[derive(Debug, Default)]
-pub(super) struct Step {
+pub struct Step {
     pub vertex: Vertex,
     pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
@@ -29,7 +29,7 @@ pub(super) struct Step {
 
 /// All steps.
 #[derive(Debug, Default)]
-pub(super) struct Model {
+pub struct Model {
     pub steps: BTreeMap<u32, Step>,
     /// When the first thing was told.
     pub started: Option<Timestamp>,
@@ -139,6 +139,6 @@ impl Model {
 }
 
 /// Seconds between two times, never less than none.
-pub(super) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+pub fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64().max(0.0)
 }

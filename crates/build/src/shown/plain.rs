@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use build::progress::{Event, Outcome, Status};
+use crate::progress::{Event, Outcome, Status};
 use jiff::Timestamp;
 
 use super::{
@@ -17,7 +17,7 @@ const AGAIN: (f64, f64) = (5.0, 0.05);
 
 /// What was written.
 #[derive(Debug, Default)]
-pub(super) struct Plain {
+pub struct Plain {
     /// The step whose lines were written last, as long as it runs.
     current: Option<u32>,
     any: bool,

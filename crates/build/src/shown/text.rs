@@ -1,14 +1,7 @@
 //! Text that fits a terminal: sizes, widths, and nothing that moves its cursor.
 
-/// Columns and lines of the terminal on standard error, where there is one.
-pub(super) fn terminal_size() -> Option<(usize, usize)> {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).ok()?;
-    let (columns, lines) = (usize::from(size.ws_col), usize::from(size.ws_row));
-    (columns > 0 && lines > 0).then_some((columns, lines))
-}
-
 /// A line as it may be shown: what stands after the last carriage return, without escapes and controls, tabs as blanks.
-pub(super) fn plain(line: &[u8]) -> String {
+pub fn plain(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end_matches(['\n', '\r']);
     let text = text.rsplit('\r').next().unwrap_or_default();
@@ -69,12 +62,12 @@ fn columns(c: char) -> usize {
 }
 
 /// Columns that a text takes.
-pub(super) fn width(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
 /// The beginning of a text that takes at most so many columns.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub fn cut(text: &str, most: usize) -> String {
     let mut used = 0;
     let fits = text.chars().take_while(|c| {
         used += columns(*c);
@@ -84,7 +77,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 }
 
 /// Bytes with a unit, in powers of 1000, as BuildKit writes them.
-pub(super) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut value = count as f64;
     let mut unit = 0;

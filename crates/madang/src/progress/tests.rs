@@ -3,7 +3,9 @@
 use build::progress::{Event, Outcome, Status, Stream, Vertex};
 use jiff::{Timestamp, ToSpan};
 
-use super::{model::Model, plain::Plain, text, tree::Tree};
+use build::shown::{model::Model, plain::Plain, text};
+
+use super::tree::Tree;
 
 fn at(milliseconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + milliseconds.milliseconds()

@@ -13,13 +13,14 @@
 
 use std::fmt::Write as _;
 
-use build::progress::{Outcome, Status};
-use jiff::Timestamp;
-
-use super::{
-    model::{Model, Step, seconds},
-    text,
+use build::{
+    progress::{Outcome, Status},
+    shown::{
+        model::{Model, Step, seconds},
+        text,
+    },
 };
+use jiff::Timestamp;
 
 /// Where the terminal does not tell.
 const USUAL: (usize, usize) = (80, 24);
@@ -169,4 +170,11 @@ fn runs(lines: &[Line]) -> impl Iterator<Item = (usize, usize)> {
         let length = lines[at..].iter().take_while(|line| line.kind == Kind::Output).count();
         (at, length)
     })
+}
+
+/// Columns and lines of the terminal on standard error, where there is one.
+pub(super) fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).ok()?;
+    let (columns, lines) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (columns > 0 && lines > 0).then_some((columns, lines))
 }
