@@ -4,6 +4,7 @@ use std::{
     io::Write,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use api::status::Status;
@@ -86,6 +87,11 @@ impl Call {
     /// Reads the body whole.
     pub async fn read_body(&self) -> Result<Bytes, Status> {
         collect(self.take_body(), BODY_LIMIT).await
+    }
+
+    /// Reads on, for a while, what nobody has taken: see [`DROPPED`].
+    pub async fn drop_body(&self) {
+        let _late = tokio::time::timeout(DROPPED_WITHIN, drop_rest(self.take_body())).await;
     }
 
     /// Tells the client something that did not prevent the request.
@@ -216,7 +222,9 @@ impl<I: Iterator<Item = Bytes>> Iterator for Compressed<I> {
     }
 }
 
-/// Bytes past a limit that are still read, and dropped, so that a client that is sending gets to read the refusal rather
+/// How long the rest of a body is waited for.
+const DROPPED_WITHIN: Duration = Duration::from_secs(2);
+/// Bytes past a limit, or of a request that was refused before it was read, that are still read, and dropped, so that a client that is sending gets to read the refusal rather
 /// than a broken connection.
 const DROPPED: usize = 16 << 20;
 

@@ -366,7 +366,13 @@ impl Server {
             Some(error) => Err(Status::internal(error)),
             None => self.answer(&mut call).await,
         };
-        let response = result.unwrap_or_else(|status| call.status(&status));
+        let response = match result {
+            Ok(response) => response,
+            Err(status) => {
+                call.drop_body().await;
+                call.status(&status)
+            }
+        };
         drop(in_flight);
         self.metrics.request(&call, &response, started.elapsed());
         response

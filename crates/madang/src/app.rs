@@ -39,7 +39,9 @@ pub fn run(name: &str) -> Result<()> {
         .context("tie to the supervisor")?;
     let link = Link::of_role()?;
     let (hello, descriptors) = link.greeted()?;
-    let sockets = Sockets::received(hello.sockets, descriptors);
+    let mut sockets = Sockets::received(hello.sockets, descriptors);
+    // Open to the end: the next server waits for it.
+    let _alive = sockets.take(crate::supervisor::ALIVE)?;
     if name != "node" {
         give_up_privileges()?;
     }

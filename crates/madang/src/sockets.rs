@@ -8,6 +8,7 @@ use std::{
         unix::{fs::PermissionsExt, net::UnixListener},
     },
     path::Path,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -40,6 +41,9 @@ fn anew(path: &Path) -> Result<UnixListener> {
 /// Ports that are open twice, and the part that each belongs to.
 const BOTH: &[(&str, &str)] = &[("registry", "registry"), ("prometheus", "metrics"), ("console", "console")];
 
+/// How often, and how long after each other, a port in use is asked for again.
+const TURNS: u32 = 20;
+const TURN: Duration = Duration::from_millis(10);
 /// Connections that wait in the kernel while nobody accepts.
 const BACKLOG: i32 = 4096;
 
@@ -97,6 +101,11 @@ impl Sockets {
         Ok(())
     }
 
+    /// Adds a descriptor that roles have open beside their sockets.
+    pub fn add(&mut self, name: &str, descriptor: OwnedFd) {
+        self.0.insert(name.to_owned(), descriptor);
+    }
+
     /// Whether there is a socket of that name.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -142,7 +151,15 @@ fn stream(address: SocketAddrV4, free: bool) -> rustix::io::Result<OwnedFd> {
     if free {
         sockopt::set_ip_freebind(&socket, true)?;
     }
-    bind(&socket, &address)?;
+    // The kernel takes a moment to close what a process that was killed had open.
+    let mut turns = 0;
+    while let Err(error) = bind(&socket, &address) {
+        if error != rustix::io::Errno::ADDRINUSE || turns == TURNS {
+            return Err(error);
+        }
+        turns += 1;
+        std::thread::sleep(TURN);
+    }
     listen(&socket, BACKLOG)?;
     Ok(socket)
 }

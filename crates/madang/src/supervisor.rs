@@ -12,7 +12,10 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, process::CommandExt},
+    },
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -68,6 +71,11 @@ const FIRST_RESTART: Duration = Duration::from_millis(100);
 const LAST_RESTART: Duration = Duration::from_secs(10);
 /// A role that ran this long starts again without delay.
 const SETTLED: Duration = Duration::from_secs(60);
+/// The file that every role has open while it runs.
+pub const ALIVE: &str = "alive";
+/// How long roles of a supervisor that was killed are waited for, and how often they are looked at.
+const LAST_OF_OTHERS: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(20);
 /// How long a role may take to end.
 const STOP: Duration = Duration::from_secs(20);
 
@@ -84,7 +92,9 @@ pub fn run(mut config: Config, only: Option<&str>) -> Result<()> {
     let lock = prepare(&config)?;
     let files = pki::Files::of(&config);
     files.prepare(&config)?;
-    let sockets = Sockets::open(&mut config)?;
+    let alive = after_others(&config)?;
+    let mut sockets = Sockets::open(&mut config)?;
+    sockets.add(ALIVE, alive);
     config.keep()?;
     kubeconfig::write(&config, &files)?;
     pki::write(&config.run_dir.join("ports.json"), &serde_json::to_vec(&config.ports)?, None, 0o644)?;
@@ -120,6 +130,28 @@ fn prepare(config: &Config) -> Result<fs::File> {
         );
     }
     Ok(lock)
+}
+
+/// Waits for the roles of a supervisor that was killed: they hold its sockets, and its state, for as long as they end.
+/// Roles have the file that comes back open, and the lock on it goes with the last of them.
+fn after_others(config: &Config) -> Result<OwnedFd> {
+    let path = config.data_dir.join("roles");
+    let file = fs::File::options().create(true).write(true).truncate(false).open(&path)?;
+    let tries = LAST_OF_OTHERS.as_millis() / LOOK.as_millis();
+    for turn in 0..tries {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(file.into());
+        }
+        if turn == 0 {
+            eprintln!("waiting for parts of a server that was killed to end");
+        }
+        std::thread::sleep(LOOK);
+    }
+    bail!(
+        "parts of an earlier `madang server` still use {} after {} s: end them (pgrep -f 'madang role')",
+        config.data_dir.display(),
+        LAST_OF_OTHERS.as_secs()
+    )
 }
 
 async fn supervise(config: Config, sockets: Sockets, only: Option<&str>, started: Instant) -> Result<()> {
@@ -198,7 +230,7 @@ async fn once(
     stopped: &mut watch::Receiver<bool>,
 ) -> Result<std::process::ExitStatus> {
     let (mine, theirs) = Link::pair()?;
-    let (names, descriptors) = sockets.borrow(role.sockets);
+    let (names, descriptors) = sockets.borrow(&[role.sockets, &[ALIVE]].concat());
     mine.greet(&Hello { config: config.clone(), sockets: names }, &descriptors)?;
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("madang").args(["role", role.name]).stdin(Stdio::from(theirs.into_fd()));

@@ -99,6 +99,14 @@ impl Cluster {
         self.end("KILL")
     }
 
+    /// Kills the supervisor alone, as systemd does: its roles end by themselves.
+    pub fn kill_supervisor(&mut self) -> Result<()> {
+        let Some(mut server) = self.server.take() else { return Ok(()) };
+        server.kill()?;
+        server.wait()?;
+        Ok(())
+    }
+
     fn end(&mut self, signal: &str) -> Result<()> {
         let Some(mut server) = self.server.take() else { return Ok(()) };
         // The server's process group holds the roles, and no shim.

@@ -35,6 +35,11 @@ fn containers_outlive_the_server_and_their_logs_and_codes_are_complete() {
     assert!(log.lines().count() > 60, "{}", log.lines().count());
     assert_eq!(kubectl.field("secret/word", "{.data.word}"), "cGxhaW50ZXh0LXRvLWxvb2stZm9y");
     kubectl.run(&["exec", "counter", "--", "true"]).good();
+    // The next one waits until the roles of this one have given up its ports and its state.
+    cluster.kill_supervisor().unwrap();
+    cluster.serve().unwrap();
+    let kubectl = cluster.kubectl("default");
+    assert_eq!(kubectl.field("pod/counter", "{.status.containerStatuses[0].containerID}"), id);
 }
 
 #[test]
