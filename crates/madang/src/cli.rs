@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app, backup, build,
     config::{Flags, Place},
-    console, containers, images, install, logging, login, oci_runtime, prometheus, status, supervisor,
+    console, containers, images, install, logging, login, oci_runtime, prometheus, status, supervisor, token,
 };
 
 /// The whole container infrastructure environment in one binary.
@@ -75,6 +75,8 @@ enum Command {
     Rmi(images::engine::Remove),
     /// Log docker and podman in to the cluster's registry
     Login(login::Login),
+    /// Print a password for git, docker and Jenkins clients
+    Token(token::Token),
     /// Print a link that signs a browser in to the web interface, once
     Console(console::Console),
     /// Write all objects of the running server to one file
@@ -131,6 +133,7 @@ impl Cli {
             Command::Tag(command) => command.run(),
             Command::Rmi(command) => command.run(),
             Command::Login(command) => command.run(),
+            Command::Token(command) => command.run(),
             Command::Console(command) => command.run(),
             Command::Backup(command) => command.run(),
             Command::Restore(command) => command.run(),

@@ -179,7 +179,7 @@ pub const PORTS: &[(&str, u16)] =
 const INSTANCE: &str = "instance.json";
 
 /// Parts that `--without` may name.
-const PARTS: &[&str] = &["dns", "registry", "engine", "metrics", "console"];
+const PARTS: &[&str] = &["dns", "registry", "engine", "metrics", "pipeline", "console"];
 
 /// What the cluster's own registry is called in image names.
 pub const REGISTRY: &str = "registry.madang.internal";

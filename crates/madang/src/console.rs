@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    app::CONSOLE,
+    app::{CONSOLE, NAMESPACE},
     config::{Config, Place},
     login,
 };
@@ -41,7 +41,7 @@ impl Console {
         }
         let seconds = i64::from(self.hours) * 3600;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let token = runtime.block_on(login::token(&config, CONSOLE, seconds))?;
+        let token = runtime.block_on(login::token(&config, (NAMESPACE, CONSOLE), seconds))?;
         if self.token {
             println!("{token}");
             return Ok(());

@@ -58,7 +58,7 @@ impl Login {
         }
         let token = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(token(
             &config,
-            LOGIN,
+            (NAMESPACE, LOGIN),
             i64::from(self.hours) * 3600,
         ))?;
         if self.print {
@@ -86,8 +86,8 @@ impl Login {
     }
 }
 
-/// A token of one of our own accounts, good for so many seconds.
-pub async fn token(config: &Config, account: &str, seconds: i64) -> Result<String> {
+/// A token of an account, which is a namespace and a name, good for so many seconds.
+pub async fn token(config: &Config, (namespace, account): (&str, &str), seconds: i64) -> Result<String> {
     let files = pki::Files::of(config);
     let credentials = Credentials::Certificate { chain: files.read("admin.crt")?, key: files.read("admin.key")? };
     let client = client::connection::https(&config.api_url(), &files.read("ca.crt")?, &credentials)?;
@@ -95,9 +95,12 @@ pub async fn token(config: &Config, account: &str, seconds: i64) -> Result<Strin
         spec: Some(TokenRequestSpec { expiration_seconds: Some(seconds), ..TokenRequestSpec::default() }),
         ..TokenRequest::default()
     };
-    let accounts: Api<ServiceAccount> = Api::namespaced(client, NAMESPACE);
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, namespace);
     let answer = accounts.create_token_request(account, &PostParams::default(), &request).await;
-    let answer = answer.with_context(|| format!("ask {} for a token: is the server running?", config.api_url()))?;
+    let answer = match answer {
+        Err(kube::Error::Api(status)) => bail!("a token of account {namespace}/{account}: {}", status.message),
+        answer => answer.with_context(|| format!("ask {} for a token: is the server running?", config.api_url()))?,
+    };
     answer.status.and_then(|status| status.token).context("the API server gave no token")
 }
 

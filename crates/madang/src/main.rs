@@ -33,6 +33,7 @@ mod prometheus;
 mod sockets;
 mod status;
 mod supervisor;
+mod token;
 
 use std::process::ExitCode;
 

@@ -82,7 +82,7 @@ impl Files {
         let addresses =
             [IpAddr::from([127, 0, 0, 1]), IpAddr::from(config.node_ip), IpAddr::from(config.service_cidr.nth(1))];
         let mut services = vec!["localhost".to_owned(), config.node_name.clone()];
-        for part in ["registry", "metrics", "console"] {
+        for part in ["registry", "metrics", "console", "git"] {
             services.push(format!("{part}.madang.internal"));
             let mut name = format!("{part}.madang-system");
             for suffix in ["", ".svc", &format!(".{}", config.cluster_domain)] {

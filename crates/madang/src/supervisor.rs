@@ -65,7 +65,7 @@ const ROLES: &[Role] = &[
 ];
 
 /// The parts of the role edge.
-const EDGE: &[&str] = &["registry", "metrics", "console"];
+const EDGE: &[&str] = &["registry", "metrics", "console", "pipeline"];
 
 const FIRST_RESTART: Duration = Duration::from_millis(100);
 const LAST_RESTART: Duration = Duration::from_secs(10);
@@ -111,6 +111,7 @@ fn prepare(config: &Config) -> Result<fs::File> {
         (config.data_dir.join("store"), 0o700, Some(config.control_uid)),
         (config.data_dir.join("registry"), 0o700, Some(config.edge_uid)),
         (config.data_dir.join("metrics"), 0o700, Some(config.edge_uid)),
+        (config.data_dir.join("git"), 0o700, Some(config.edge_uid)),
         (console::session::Place::of(&config.data_dir).path().to_owned(), 0o700, Some(config.edge_uid)),
         (config.run_dir.clone(), 0o755, None),
     ] {

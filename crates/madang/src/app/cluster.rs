@@ -1,4 +1,4 @@
-//! Objects that every cluster has: the namespace of Madang's own Services, and who may use its registry and metrics.
+//! Objects that every cluster has: the namespace of Madang's own Services, its own kinds, and who may use its parts.
 //!
 //! They are made at start, and set right where somebody has changed them; what else stands in them is left alone.
 
@@ -24,7 +24,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Installs the objects, and tries again until all are there.
 pub fn install(task: &Task, client: Client, config: &Config) {
-    let objects = objects(config);
+    let objects = match objects(config) {
+        Ok(objects) => objects,
+        Err(error) => return tracing::error!(error = format!("{error:#}"), "objects of the cluster"),
+    };
     let task = task.clone();
     let within = task.clone();
     task.spawn("cluster objects", async move {
@@ -61,7 +64,7 @@ async fn ensure(client: &Client, object: &Value) -> Result<()> {
     .with_context(|| format!("install {kind} {name}"))
 }
 
-fn objects(config: &Config) -> Vec<Value> {
+fn objects(config: &Config) -> Result<Vec<Value>> {
     let mut objects = vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         bind("madang:edge", "system:auth-delegator", user("system:madang:edge")),
@@ -76,7 +79,13 @@ fn objects(config: &Config) -> Vec<Value> {
     if config.with("console") {
         objects.extend(console(config));
     }
-    objects
+    if config.with("pipeline") {
+        objects.extend(pipeline::repositories::kind::installed("system:madang:edge")?);
+        if config.with("console") && !config.node_ip.is_loopback() {
+            objects.extend(service(config, "git", &[("https", 443)], config.port("console")));
+        }
+    }
+    Ok(objects)
 }
 
 /// The account of whoever runs `madang console`: root of this machine, who may do everything anyway.

@@ -1,4 +1,4 @@
-//! The role `edge`: what faces users, in one unprivileged process. Now: the registry, metrics and the console.
+//! The role `edge`: what faces users, in one unprivileged process. Now: the registry, metrics, the console and Git.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use metrics::{
     discover::{Cluster, kubernetes::caches::Caches},
     scrape::Scraper,
 };
+use pipeline::repositories::Repositories;
 use registry::{
     Registry,
     auth::{Door, Guard},
@@ -48,7 +49,10 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
     let gate = Gate::new(client.clone());
     if config.with("console") {
-        start_console(task, config, &mut sockets, gate.clone(), &authority)?;
+        let repositories = config
+            .with("pipeline")
+            .then(|| Repositories::start(task, config.data_dir.join("git"), client.clone(), gate.clone()));
+        start_console(task, config, &mut sockets, gate.clone(), &authority, repositories)?;
     }
     if config.with("metrics") {
         let caches = Caches::new(task, client.clone());
@@ -95,7 +99,14 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
 }
 
 /// Starts the web interface on loopback, and with TLS on the node's address.
-fn start_console(task: &Task, config: &Config, sockets: &mut Sockets, gate: Gate, authority: &[u8]) -> Result<()> {
+fn start_console(
+    task: &Task,
+    config: &Config,
+    sockets: &mut Sockets,
+    gate: Gate,
+    authority: &[u8],
+    repositories: Option<Repositories>,
+) -> Result<()> {
     let files = pki::Files::of(config);
     let tls = serve::tls::client_config(authority, None, &["http/1.1"])?;
     let target = |host: String, port: u16, name: String| -> Result<Target> {
@@ -123,18 +134,38 @@ fn start_console(task: &Task, config: &Config, sockets: &mut Sockets, gate: Gate
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let console = Console::open(task, gate, settings)?;
-    listen_console(task, sockets.tcp("console")?, None, console.clone());
+    listen_console(task, sockets.tcp("console")?, None, console.clone(), repositories.clone());
     if sockets.has("console-tls") {
-        listen_console(task, sockets.tcp("console-tls")?, Some(server_tls(&files, authority)?), console);
+        listen_console(task, sockets.tcp("console-tls")?, Some(server_tls(&files, authority)?), console, repositories);
     }
     Ok(())
 }
 
-fn listen_console(task: &Task, listener: TcpListener, tls: Option<Arc<ServerConfig>>, console: Console) {
+/// The repository's path in a request for one: below `/git`, or of the host `git.…`.
+fn of_git<T>(request: &http::Request<T>) -> Option<String> {
+    let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default();
+    let path = request.uri().path();
+    let below = path.strip_prefix("/git").filter(|rest| rest.starts_with('/'));
+    below.or_else(|| host.starts_with("git.madang").then_some(path)).map(str::to_owned)
+}
+
+fn listen_console(
+    task: &Task,
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    console: Console,
+    repositories: Option<Repositories>,
+) {
     let entrance = Entrance { local_only: tls.is_none(), secure: tls.is_some() };
     let handler = move |request: http::Request<Body>| {
-        let console = console.clone();
-        async move { console.answer(entrance, request).await }
+        let (console, repositories) = (console.clone(), repositories.clone());
+        async move {
+            match (repositories, of_git(&request)) {
+                (Some(repositories), Some(path)) => repositories.answer(&path, request).await,
+                _ => console.answer(entrance, request).await,
+            }
+        }
     };
     let listening = task.child("console listener");
     task.spawn("listener", serve::http::serve(listening, listener, tls, Limits::default(), handler));

@@ -7,6 +7,7 @@ mod buildx;
 mod collect;
 mod docker;
 mod etcd;
+mod git;
 mod kubectl;
 mod machine;
 mod network;
