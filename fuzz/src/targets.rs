@@ -36,7 +36,28 @@ pub const TARGETS: &[Target] = &[
         read: gitmodules,
         words: &["[submodule \"", "\"]\n", "path = ", "url = ", "../", "\\", "#"],
     },
+    Target { name: "fetch", read: fetch, words: FETCH },
     Target { name: "packets", read: packets, words: &["0000", "0001", "0002", "0004", "0005", "ffff", "fff0", "ERR "] },
+];
+
+const FETCH: &[&str] = &[
+    "0000",
+    "0001",
+    "0014command=ls-refs\n",
+    "0012command=fetch\n",
+    "0009peel\n",
+    "000csymrefs\n",
+    "000bunborn\n",
+    "ref-prefix refs/",
+    "want ",
+    "have ",
+    "0009done\n",
+    "deepen ",
+    "deepen-since ",
+    "deepen-not ",
+    "shallow ",
+    "filter combine:blob:none+tree:1",
+    "1111111111111111111111111111111111111111",
 ];
 
 const DOCKERFILE: &[&str] = &[
@@ -334,6 +355,31 @@ fn gitmodules(input: &[u8]) -> String {
     let addresses =
         modules.iter().filter(|module| git::modules::address("https://h/a/b.git", &module.url).is_ok()).count();
     format!("{} {}", about(modules.len()), about(addresses))
+}
+
+/// Either version, asked of a repository that has nothing.
+fn fetch(input: &[u8]) -> String {
+    use git::{Limits, id::Format, repository::Repository, upload};
+    static EMPTY: std::sync::LazyLock<(tempfile::TempDir, Repository)> = std::sync::LazyLock::new(|| {
+        let place = tempfile::tempdir().expect("a directory");
+        Repository::create(place.path(), "main", Format::Sha1).expect("a repository");
+        let repository = Repository::open(place.path(), Limits::default()).expect("a repository");
+        (place, repository)
+    });
+    let (first, rest) = input.split_first().unwrap_or((&b'2', b""));
+    let mut sent = 0;
+    let mut sink = |piece: bytes::Bytes| {
+        sent += piece.len();
+        Ok(())
+    };
+    let done = match first {
+        b'0' => upload::answer_first_version(&EMPTY.1, rest, &mut sink),
+        _ => upload::answer(&EMPTY.1, rest, &mut sink),
+    };
+    match done {
+        Ok(()) => about(sent).to_string(),
+        Err(error) => format!("error {}", kind(&error.to_string())),
+    }
 }
 
 fn packets(input: &[u8]) -> String {
