@@ -39,6 +39,7 @@ const LAYERS: &[&[&str]] = &[
         "git",
         "tsdb",
         "promql",
+        "groovy",
     ],
     &["api"],
     &["apiserver", "client", "access"],
