@@ -15,3 +15,10 @@ pub fn user(der: &[u8]) -> Option<User> {
     groups.push("system:authenticated".into());
     Some(User { name, groups, ..User::default() })
 }
+
+/// The common name of who issued a certificate that TLS has verified.
+pub fn issuer(der: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let name = certificate.issuer().iter_common_name().find_map(|name| name.as_str().ok());
+    name.map(str::to_owned)
+}

@@ -67,6 +67,11 @@ pub fn shown(peer: &Peer) -> Option<User> {
     peer.certificates.first().and_then(|der| certificate::user(der))
 }
 
+/// Whether the certificate shown, which TLS has verified, comes from the authority of this name.
+pub fn is_from(peer: &Peer, authority: &str) -> bool {
+    peer.certificates.first().and_then(|der| certificate::issuer(der)).is_some_and(|issuer| issuer == authority)
+}
+
 /// The gate of one listener.
 #[derive(Clone)]
 pub struct Gate {

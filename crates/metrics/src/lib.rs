@@ -22,6 +22,7 @@
 //! - [`proto`]: protocol buffers on the wire
 //! - [`remote`]: samples from and to others
 //! - [`web`]: the HTTP API
+//! - [`adapter`]: Kubernetes' metrics APIs
 //! - [`rule`]: rules that record and alert
 //! - [`alertmanager`]: groups alerts and tells receivers of them
 //! - [`notify`]: alerts of rules to Alertmanagers
@@ -56,6 +57,8 @@ pub mod proto;
 pub mod remote;
 
 pub mod web;
+
+pub mod adapter;
 
 pub mod rule;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use task::Task;
@@ -30,6 +30,7 @@ pub fn install(task: &Task, client: Client, config: &Config) {
     };
     let task = task.clone();
     let within = task.clone();
+    let config = config.clone();
     task.spawn("cluster objects", async move {
         for object in objects {
             while let Err(error) = ensure(&client, &object).await {
@@ -39,7 +40,32 @@ pub fn install(task: &Task, client: Client, config: &Config) {
                 }
             }
         }
+        if let Err(error) = withdraw(&client, &config).await {
+            tracing::warn!(error = format!("{error:#}"), "withdraw APIs that this server does not answer");
+        }
     });
+}
+
+/// An API that nobody answers any more keeps namespaces from being deleted.
+async fn withdraw(client: &Client, config: &Config) -> Result<()> {
+    if config.with("metrics") {
+        return Ok(());
+    }
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService"));
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    for object in ::metrics::adapter::objects(NAMESPACE, 0, &[]) {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if object["kind"] != "APIService" {
+            continue;
+        }
+        let Some(there) = api.get_opt(name).await? else { continue };
+        // Somebody may have put another server in its place.
+        let service = &there.data["spec"]["service"];
+        if service["namespace"] == NAMESPACE && service["name"] == "metrics" {
+            api.delete(name, &DeleteParams::default()).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn ensure(client: &Client, object: &Value) -> Result<()> {
@@ -49,7 +75,7 @@ async fn ensure(client: &Client, object: &Value) -> Result<()> {
         Some((group, version)) => (group.to_owned(), version.to_owned()),
         None => (String::new(), text(&object["apiVersion"])),
     };
-    let resource = ApiResource::from_gvk(&kube::api::GroupVersionKind { group, version, kind: kind.clone() });
+    let resource = ApiResource::from_gvk(&GroupVersionKind { group, version, kind: kind.clone() });
     let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
@@ -73,7 +99,7 @@ fn objects(config: &Config) -> Result<Vec<Value>> {
         objects.extend(registry(config));
     }
     if config.with("metrics") {
-        objects.extend(metrics(config));
+        objects.extend(metrics(config)?);
         objects.extend(::metrics::builtin::objects("system:madang:edge"));
     }
     if config.with("console") {
@@ -140,7 +166,7 @@ fn service(config: &Config, name: &str, ports: &[(&str, u16)], port: u16) -> [Va
     ]
 }
 
-fn metrics(config: &Config) -> Vec<Value> {
+fn metrics(config: &Config) -> Result<Vec<Value>> {
     let samples = (metrics::web::door::GROUP, "samples");
     let mut objects = vec![
         aggregated("madang:metrics:read", samples, &["get"], "view"),
@@ -149,8 +175,10 @@ fn metrics(config: &Config) -> Vec<Value> {
     ];
     if !config.node_ip.is_loopback() {
         objects.extend(service(config, "metrics", &[("https", 9090)], config.port("prometheus")));
+        let authority = crate::pki::Files::of(config).read("ca.crt")?;
+        objects.extend(::metrics::adapter::objects(NAMESPACE, 9090, &authority));
     }
-    objects
+    Ok(objects)
 }
 
 fn registry(config: &Config) -> Vec<Value> {

@@ -15,6 +15,7 @@ use image::{
 };
 use metrics::{
     Metrics,
+    adapter::Adapter,
     alerting::Alerts,
     builtin,
     discover::{Cluster, kubernetes::caches::Caches},
@@ -64,11 +65,13 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         let own = (!config.loopback_auth).then(|| listener.local_addr()).transpose()?;
         listen_metrics(task, listener, None, metrics.clone(), local);
         metrics::alerting::follow::start(task, client.clone(), alerts);
+        let adapter = Adapter::new(metrics.clone(), client.clone());
         collect(task, &files, client, scraper, own)?;
         if sockets.has("prometheus-tls") {
-            let tls = server_tls(&files, &authority)?;
+            // The API server shows the certificate of its front proxy when it hands a request on.
+            let tls = server_tls(&files, &[authority.as_slice(), &files.read("front-proxy-ca.crt")?].concat())?;
             let outside = metrics::web::door::Door { gate: Some(gate.clone()), open: false, local_only: false };
-            listen_metrics(task, sockets.tcp("prometheus-tls")?, Some(tls), metrics, outside);
+            listen_metrics(task, sockets.tcp("prometheus-tls")?, Some((tls, adapter)), metrics, outside);
         }
     }
     if config.with("registry") {
@@ -214,13 +217,19 @@ fn collect(
 fn listen_metrics(
     task: &Task,
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    outside: Option<(Arc<ServerConfig>, Adapter)>,
     metrics: Metrics,
     door: metrics::web::door::Door,
 ) {
+    let (tls, adapter) = outside.unzip();
     let handler = move |request: http::Request<Body>| {
-        let (metrics, door) = (metrics.clone(), door.clone());
-        async move { metrics.answer(&door, request).await }
+        let (metrics, door, adapter) = (metrics.clone(), door.clone(), adapter.clone());
+        async move {
+            match adapter.filter(|_| request.uri().path().starts_with("/apis/")) {
+                Some(adapter) => adapter.answer(request).await,
+                None => metrics.answer(&door, request).await,
+            }
+        }
     };
     let listening = task.child("metrics listener");
     task.spawn("listener", serve::http::serve(listening, listener, tls, Limits::default(), handler));

@@ -62,3 +62,45 @@ fn nodes_and_the_api_server_are_scraped_without_configuration() {
     until("count(apiserver_request_total) > bool 0", "\"1\"");
     until("up{job=\"prometheus\"}", "\"1\"");
 }
+
+#[test]
+fn usage_is_shown_and_a_metric_of_its_pods_scales_a_deployment() {
+    let Some(kubectl) = space("scaled") else { return };
+    let pod: serde_json::Value = serde_saphyr::from_str(&exposes("web", "")).unwrap();
+    let mut spec = pod["spec"].clone();
+    spec["containers"][0]["resources"] = serde_json::json!({"requests": {"cpu": "10m"}});
+    let deployment = serde_json::json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": spec},
+        },
+    });
+    kubectl.apply(&deployment.to_string());
+    kubectl.apply("{apiVersion: v1, kind: Service, metadata: {name: web, labels: {team: b}}, spec: {selector: {app: web}, ports: [{name: metrics, port: 9100}]}}");
+    kubectl.until(&["get", "crd", "servicemonitors.monitoring.coreos.com"], |out| out.contains("servicemonitors"));
+    kubectl.apply("{apiVersion: monitoring.coreos.com/v1, kind: ServiceMonitor, metadata: {name: web}, spec: {selector: {matchLabels: {team: b}}, fallbackScrapeProtocol: PrometheusText0.0.4, endpoints: [{port: metrics, interval: 1s, scrapeTimeout: 1s}]}}");
+    // 42 a pod where 20 are wanted: as many as are allowed.
+    kubectl.apply("{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: web}, spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, maxReplicas: 2, metrics: [{type: Pods, pods: {metric: {name: e2e_answers}, target: {type: AverageValue, averageValue: '20'}}}]}}");
+    kubectl.until(&["get", "apiservice", "v1beta1.metrics.k8s.io", "v1beta2.custom.metrics.k8s.io"], |out| {
+        out.matches("True").count() == 2
+    });
+    kubectl.until(&["get", "deployment", "web", "-o", "jsonpath={.spec.replicas}"], |out| out == "2");
+    let top = kubectl.until(&["top", "pods", "--containers", "--no-headers"], |out| out.lines().count() == 2);
+    assert!(top.lines().all(|line| line.contains("main") && line.contains("Mi")), "{top}");
+    kubectl.until(&["top", "nodes", "--no-headers"], |out| out.contains("node-1") && out.contains('%'));
+    let one = kubectl.run(&["top", "pods", "--selector=app=none"]).good();
+    assert!(one.trim().is_empty() || one.contains("No resources"), "{one}");
+    // Nobody but the API server may ask.
+    let cluster = cluster().unwrap();
+    let ports = std::fs::read_to_string(cluster.run_dir().join("ports.json")).unwrap();
+    let ports: serde_json::Value = serde_json::from_str(&ports).unwrap();
+    let address = kubectl.run(&["get", "node", "node-1", "-o", "jsonpath={.status.addresses[0].address}"]).good();
+    let url = format!("https://{address}:{}/apis/metrics.k8s.io/v1beta1/nodes", ports["prometheus"]);
+    let pki = cluster.data_dir().join("pki");
+    let mut curl = cluster.place.command("curl");
+    curl.args(["--silent", "--max-time", "5", "--insecure", "--write-out", "%{http_code}", "--output", "/dev/null"]);
+    curl.args(["--header", "X-Remote-User: admin", "--header", "X-Remote-Group: system:masters"]);
+    curl.arg("--cert").arg(pki.join("admin.crt")).arg("--key").arg(pki.join("admin.key")).arg(url);
+    assert_eq!(String::from_utf8_lossy(&curl.output().unwrap().stdout), "401");
+}
