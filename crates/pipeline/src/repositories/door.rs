@@ -66,6 +66,10 @@ impl Repositories {
     pub async fn answer(&self, path: &str, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let answer = match smart::route(&parts.method, path, parts.uri.query()) {
+            // A browser adds a password that it knows to what any page asks for.
+            _ if parts.headers.contains_key(header::ORIGIN) || parts.headers.contains_key("sec-fetch-site") => {
+                Err(No(StatusCode::FORBIDDEN, "pages are shown no repositories: git clone this address".to_owned()))
+            }
             Some((repository, service)) => match named(repository) {
                 Some(key) => self.0.serve(&key, service, &parts, body).await,
                 None => {
