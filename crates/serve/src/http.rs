@@ -6,7 +6,15 @@
 //!
 //! Every bound that a hostile client could stretch stands in [`Limits`].
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ::http::{Request, Response};
 use http_body_util::BodyExt;
@@ -47,7 +55,7 @@ pub struct Limits {
     pub connections: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake: Duration,
-    /// From a request's first byte to the end of its headers.
+    /// From a request's first byte to the end of its headers, and from a connection's begin to those of its first.
     pub headers: Duration,
     /// Bytes of a request's headers.
     pub header_bytes: usize,
@@ -142,6 +150,14 @@ where
     }
 }
 
+/// Resolves if no request has come after that time.
+async fn silence(patience: Duration, begun: &AtomicBool) {
+    tokio::time::sleep(patience).await;
+    if begun.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
 async fn requests<S, H, F>(task: &Task, stream: S, peer: Peer, outlet: Option<Outlet>, limits: Limits, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -161,7 +177,10 @@ where
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024);
+    let begun = Arc::new(AtomicBool::new(false));
+    let first = begun.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        first.store(true, Ordering::Relaxed);
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(peer.clone());
         if let Some(outlet) = &outlet {
@@ -174,6 +193,8 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        // hyper's own bound begins once it is known which version is spoken: before it, silence has no end.
+        () = silence(limits.headers, &begun) => return,
         () = task.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
