@@ -7,7 +7,7 @@
 //!
 //! `facts.go` reflects over the Go types, because only their tags tell all that decides the encodings (`omitempty`,
 //! inlining, pointers); the OpenAPI definitions tell the rest. Definitions of the Prometheus operator's kinds go to crate
-//! `metrics` (see `kinds`). The result holds facts only and is committed, so that
+//! `metrics`, those of Gateway API's to crate `gateway` (see `kinds`). The result holds facts only and is committed, so that
 //! building needs no Go. The layout is described in `api::schema`, which reads it in place.
 
 mod kinds;
@@ -39,7 +39,10 @@ pub struct Arguments {
     /// Where the definitions of the Prometheus operator's kinds go.
     #[arg(long, default_value = "crates/metrics/src/kinds/operator.json.gz")]
     operator: PathBuf,
-    /// Derive only those definitions.
+    /// Where the definitions of Gateway API's kinds go.
+    #[arg(long, default_value = "crates/gateway/src/kinds/gateway.json.gz")]
+    gateway: PathBuf,
+    /// Derive only definitions of others' kinds.
     #[arg(long)]
     only_kinds: bool,
     /// Also print the facts of the type of this name.
@@ -51,7 +54,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/schema");
     std::fs::create_dir_all(&dir)?;
-    kinds::derive(&module_dir(&dir, kinds::OPERATOR)?, &arguments.operator)?;
+    kinds::derive(&module_dir(&dir, kinds::OPERATOR)?, &kinds::OPERATORS, &arguments.operator)?;
+    kinds::derive(&module_dir(&dir, kinds::GATEWAY)?, &kinds::GATEWAYS, &arguments.gateway)?;
     if arguments.only_kinds {
         return Ok(());
     }

@@ -43,7 +43,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["api"],
     &["apiserver", "client", "access"],
-    &["scheduler", "controllers", "node", "registry", "engine", "metrics", "pipeline", "console"],
+    &["scheduler", "controllers", "node", "registry", "engine", "metrics", "pipeline", "console", "gateway", "release"],
     &["madang"],
 ];
 
@@ -84,6 +84,10 @@ const FORBIDDEN_EDGES: &[(&str, &str)] = &[
     ("console", "apiserver"),
     ("pipeline", "store"),
     ("pipeline", "apiserver"),
+    ("release", "store"),
+    ("release", "apiserver"),
+    ("gateway", "store"),
+    ("gateway", "apiserver"),
 ];
 
 const LINES: usize = 800;

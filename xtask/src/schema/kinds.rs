@@ -11,15 +11,44 @@ use serde_json::Value;
 /// The Prometheus operator.
 pub const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator@v0.88.0";
 
-/// Its kinds that are served here.
-const KINDS: [&str; 6] =
-    ["alertmanagerconfigs", "podmonitors", "probes", "prometheusrules", "scrapeconfigs", "servicemonitors"];
+/// Gateway API.
+pub const GATEWAY: &str = "sigs.k8s.io/gateway-api@v1.6.3";
+
+/// Kinds of one project that are served here.
+pub struct Kinds {
+    /// Where the files are in the module, with what their names begin with.
+    prefix: &'static str,
+    plurals: &'static [&'static str],
+}
+
+/// Those of the Prometheus operator.
+pub const OPERATORS: Kinds = Kinds {
+    prefix: "example/prometheus-operator-crd/monitoring.coreos.com_",
+    plurals: &["alertmanagerconfigs", "podmonitors", "probes", "prometheusrules", "scrapeconfigs", "servicemonitors"],
+};
+
+/// The standard channel of Gateway API.
+pub const GATEWAYS: Kinds = Kinds {
+    prefix: "config/crd/standard/gateway.networking.k8s.io_",
+    plurals: &[
+        "backendtlspolicies",
+        "gatewayclasses",
+        "gateways",
+        "grpcroutes",
+        "httproutes",
+        "listenersets",
+        "referencegrants",
+        "tcproutes",
+        "tlsroutes",
+        "udproutes",
+    ],
+};
 
 /// Reads the definitions in the module at `dir`, and writes them to `out`.
-pub fn derive(dir: &Path, out: &Path) -> Result<()> {
+pub fn derive(dir: &Path, kinds: &Kinds, out: &Path) -> Result<()> {
     let mut lines = Vec::new();
-    for kind in KINDS {
-        let file = dir.join(format!("example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"));
+    for kind in kinds.plurals {
+        let file = dir.join(format!("{}{kind}.yaml", kinds.prefix));
         let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         let mut definition: Value =
             serde_saphyr::from_str(&text).with_context(|| format!("parse {}", file.display()))?;
