@@ -10,6 +10,7 @@
 //! Specification: <https://git-scm.com/docs/gitformat-pack>.
 
 pub(crate) mod delta;
+pub(crate) mod header;
 mod index;
 mod read;
 
@@ -108,12 +109,12 @@ impl Pack {
         let (mut standing, mut crcs) = (Vec::new(), HashMap::with_capacity(taken.objects.len()));
         for object in taken.objects {
             let base = match object.base {
-                read::Base::None(kind) => Base::None(kind),
-                read::Base::At(offset) => {
+                header::Base::None(kind) => Base::None(kind),
+                header::Base::At(offset) => {
                     waiting.at.entry(offset).or_default().push(object.offset);
                     Base::At(offset)
                 }
-                read::Base::Named(id) => {
+                header::Base::Named(id) => {
                     waiting.of.entry(id).or_default().push(object.offset);
                     Base::At(u64::MAX)
                 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, io::Write};
 
 use flate2::{Compression, write::ZlibEncoder};
 
-use super::stored::Base;
+use super::header::Base;
 use crate::{
     Error,
     id::{Hasher, Id},

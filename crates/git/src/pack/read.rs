@@ -4,6 +4,7 @@ use std::{fs::File, os::unix::fs::FileExt};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::header::{self, Base};
 use crate::{
     Error, Limits,
     id::{Format, Hasher, Id},
@@ -22,12 +23,6 @@ pub(super) struct Object {
     pub id: Option<Id>,
     /// Of its bytes in the file.
     pub crc: u32,
-}
-
-pub(super) enum Base {
-    None(Kind),
-    At(u64),
-    Named(Id),
 }
 
 /// All objects of a pack.
@@ -129,37 +124,7 @@ pub(super) fn all(file: &File, format: Format, limits: &Limits) -> Result<Taken,
 fn object(input: &mut Input<'_>, format: Format, limits: &Limits, unpacked: &mut u64) -> Result<Object, Error> {
     let offset = input.offset();
     input.crc = crc32fast::Hasher::new();
-    let first = input.byte()?;
-    let (mut size, mut shift, mut byte) = (u64::from(first & 0xf), 4, first);
-    while byte & 0x80 != 0 {
-        byte = input.byte()?;
-        if shift > 56 {
-            return Err(Error::invalid("an object with an impossible size"));
-        }
-        size |= u64::from(byte & 0x7f) << shift;
-        shift += 7;
-    }
-    let base = match first >> 4 & 7 {
-        1 => Base::None(Kind::Commit),
-        2 => Base::None(Kind::Tree),
-        3 => Base::None(Kind::Blob),
-        4 => Base::None(Kind::Tag),
-        6 => {
-            let mut byte = input.byte()?;
-            let mut back = u64::from(byte & 0x7f);
-            while byte & 0x80 != 0 {
-                byte = input.byte()?;
-                if back > 1 << 50 {
-                    return Err(Error::invalid("an object is built from what is no object"));
-                }
-                back = (back + 1) << 7 | u64::from(byte & 0x7f);
-            }
-            let base = offset.checked_sub(back).filter(|base| *base < offset);
-            Base::At(base.ok_or_else(|| Error::invalid("an object is built from what is no object"))?)
-        }
-        7 => Base::Named(Id::new(&input.array(format.length())?).ok_or_else(ends)?),
-        kind => return Err(Error::invalid(format!("an object of unknown kind {kind}"))),
-    };
+    let (size, base) = header::read(offset, format, || input.byte())?;
     // Only files that stand alone may be larger than what is held in memory.
     if !matches!(base, Base::None(Kind::Blob)) && size > limits.object {
         return Err(Error::TooLarge { what: "an object", limit: limits.object });

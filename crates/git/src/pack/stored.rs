@@ -6,11 +6,13 @@
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
-use super::read;
+use super::{
+    header::{self, Base},
+    read,
+};
 use crate::{
     Error,
     id::{Format, Id},
-    object::Kind,
 };
 
 /// Where the ids begin in an index: magic, version and 256 counts stand before them.
@@ -39,17 +41,6 @@ pub(crate) struct Standing {
     pub size: u64,
     /// What it is built from.
     pub base: Base,
-}
-
-/// What an object is built from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Base {
-    /// Nothing.
-    None(Kind),
-    /// The object at this offset.
-    At(u64),
-    /// The object with this id.
-    Named(Id),
 }
 
 fn broken(what: &str) -> Error {
@@ -178,39 +169,12 @@ impl Stored {
         let have = self.pack.read_at(&mut head, offset)?;
         let mut rest = &head[..have];
         let damaged = || Error::invalid(format!("a damaged object in a pack, at {offset}"));
-        let mut next = || {
-            let (first, after) = rest.split_first()?;
+        let next = || {
+            let (first, after) = rest.split_first().ok_or_else(damaged)?;
             rest = after;
-            Some(*first)
+            Ok(*first)
         };
-        let first = next().ok_or_else(damaged)?;
-        let (mut size, mut shift, mut byte) = (u64::from(first & 0xf), 4, first);
-        while byte & 0x80 != 0 {
-            byte = next().filter(|_| shift <= 56).ok_or_else(damaged)?;
-            size |= u64::from(byte & 0x7f) << shift;
-            shift += 7;
-        }
-        let base = match first >> 4 & 7 {
-            1 => Base::None(Kind::Commit),
-            2 => Base::None(Kind::Tree),
-            3 => Base::None(Kind::Blob),
-            4 => Base::None(Kind::Tag),
-            6 => {
-                let mut byte = next().ok_or_else(damaged)?;
-                let mut back = u64::from(byte & 0x7f);
-                while byte & 0x80 != 0 {
-                    byte = next().filter(|_| back < 1 << 50).ok_or_else(damaged)?;
-                    back = (back + 1) << 7 | u64::from(byte & 0x7f);
-                }
-                Base::At(offset.checked_sub(back).filter(|base| *base < offset).ok_or_else(damaged)?)
-            }
-            7 => {
-                let id = rest.get(..self.format.length()).and_then(Id::new).ok_or_else(damaged)?;
-                rest = &rest[self.format.length()..];
-                Base::Named(id)
-            }
-            _ => return Err(damaged()),
-        };
+        let (size, base) = header::read(offset, self.format, next)?;
         Ok(Standing { content: offset + (have - rest.len()) as u64, size, base })
     }
 

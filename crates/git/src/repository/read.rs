@@ -9,7 +9,8 @@ use crate::{
     object::{self, Commit, Kind},
     pack::{
         DEEPEST, Pack, delta,
-        stored::{Base, Standing, Stored},
+        header::Base,
+        stored::{Standing, Stored},
     },
 };
 
