@@ -367,3 +367,65 @@ fn repositories_of_the_longer_hash_are_served_too() {
     assert_eq!(work.git("two", &["rev-parse", "HEAD"]).len(), 64);
     sound(&work);
 }
+
+/// Not a test of its own: the server that [`nothing_that_was_acknowledged_is_lost_when_the_server_is_killed`] kills.
+#[test]
+#[ignore = "started by another test"]
+fn serves_until_it_is_killed() {
+    let Some(path) = std::env::var_os("MADANG_TEST_SERVED") else { return };
+    let door = Door::open(Path::new(&path), Format::Sha1, Limits::default());
+    fs::write(Path::new(&path).join("url.new"), &door.url).unwrap();
+    fs::rename(Path::new(&path).join("url.new"), Path::new(&path).join("url")).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_when_the_server_is_killed() {
+    let Some(work) = Work::new() else { return };
+    let served = work.path("served");
+    fs::create_dir_all(&served).unwrap();
+    work.repository("one", &[("a", "0\n")]);
+    let (mut last, mut lost) = (String::new(), 0);
+    for round in 0..25_u64 {
+        let _gone = fs::remove_file(served.join("url"));
+        let mut server = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "served::serves_until_it_is_killed", "--ignored"])
+            .env("MADANG_TEST_SERVED", &served)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let url = loop {
+            if let Ok(url) = fs::read_to_string(served.join("url")) {
+                break url;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        work.write("one/a", &format!("{round}\n{}", "line\n".repeat(2000)));
+        work.git("one", &["commit", "--quiet", "--all", &format!("--message={round}")]);
+        let mut push = std::process::Command::new("git")
+            .current_dir(work.path("one"))
+            .args(["push", "--quiet", &url, "main"])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // From before its first request to after its answer.
+        std::thread::sleep(std::time::Duration::from_millis(round * 4));
+        server.kill().unwrap();
+        server.wait().unwrap();
+        let acknowledged = push.wait().unwrap().success();
+        let kept = Repository::open(&served, Limits::default()).unwrap();
+        let head = kept.references().get("refs/heads/main").map(|target| target.id.to_string()).unwrap_or_default();
+        let pushed = work.git("one", &["rev-parse", "HEAD"]);
+        assert!(!acknowledged || head == pushed, "round {round}: acknowledged, and not there");
+        // What was not acknowledged is there as a whole or not at all.
+        assert!(head == last || head == pushed, "round {round}: {head} is neither the old nor the new commit");
+        lost += u32::from(head != pushed);
+        last = head;
+        if !last.is_empty() {
+            sound(&work);
+        }
+    }
+    assert!(lost > 0, "no push was interrupted");
+}
