@@ -26,6 +26,7 @@ export const SECTIONS: readonly Section[] = [
   { path: "/workloads", label: "nav.workloads", key: "w", icon: "M9 1.5 16 5v8l-7 3.5L2 13V5zM2 5l7 3.5L16 5M9 8.5v8" },
   { path: "/images", label: "nav.images", key: "i", icon: "M2 6l7-4 7 4-7 4zM2 9.5l7 4 7-4M2 13l7 4 7-4" },
   { path: "/alerts", label: "nav.alerts", key: "a", icon: "M4 13V8a5 5 0 0 1 10 0v5l1.5 1.5h-13zM7.5 16.5h3", part: "metrics" },
+  { path: "/dashboards", label: "nav.dashboards", key: "d", icon: "M2 2h6v8H2zM10 2h6v4h-6zM10 8h6v8h-6zM2 12h6v4H2z", part: "metrics" },
   { path: "/explore", label: "nav.explore", key: "e", icon: "M2 14l4-5 3 3 6-8M2 16.5h14", part: "metrics" },
 ];
 const RANGES: readonly [string, "minutes" | "hours" | "days", number][] = [
@@ -55,7 +56,7 @@ function RangePicker() {
       <form class="stack" onSubmit={(event) => { event.preventDefault(); setRange(from(), to()); }}>
         <label class="stack" style={{ gap: "2px" }}><span class="small soft">{t("range.from")}</span><input class="field" value={from()} onInput={(event) => setFrom(event.currentTarget.value)} /></label>
         <label class="stack" style={{ gap: "2px" }}><span class="small soft">{t("range.to")}</span><input class="field" value={to()} onInput={(event) => setTo(event.currentTarget.value)} /></label>
-        <button class="button main" type="submit">{t("range.apply")}</button>
+        <button class="button primary" type="submit">{t("range.apply")}</button>
       </form>
     </Popup>
   );
@@ -133,7 +134,7 @@ export function Frame() {
   const press = (event: KeyboardEvent) => {
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") { event.preventDefault(); setFinding(true); return; }
     const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, [contenteditable=true], .terminal, .editor, dialog")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, [contenteditable=true], .shell, .editor, dialog")) return;
     if (event.key === "/") { const filter = document.querySelector<HTMLElement>("[data-filter]"); if (filter) { event.preventDefault(); filter.focus(); } }
     else if (event.key === "?") setKeys(true);
     else if (event.key === "g") afterG = Date.now();
@@ -158,7 +159,7 @@ export function Frame() {
         <Namespaces />
         <Show when={has("metrics")}><RangePicker /></Show>
         <span class="grow" />
-        <button class="button" onClick={() => setFinding(true)} aria-label={t("bar.search")}><svg width="13" height="13" viewBox="0 0 14 14" fill="none" stroke="currentColor" stroke-width="1.6" aria-hidden="true" style={{ "vertical-align": "-2px" }}><circle cx="6" cy="6" r="4.300" /><path d="m9.200 9.200 4 4" /></svg><span class="wide-only soft"> {t("bar.search")} <kbd class="small">Ctrl K</kbd></span></button>
+        <button class="button" onClick={() => setFinding(true)} title={t("bar.search")}><span class="hidden">{t("bar.search")}</span><svg width="13" height="13" viewBox="0 0 14 14" fill="none" stroke="currentColor" stroke-width="1.6" aria-hidden="true" style={{ "vertical-align": "-2px" }}><circle cx="6" cy="6" r="4.300" /><path d="m9.200 9.200 4 4" /></svg><span class="wide-only soft" aria-hidden="true"> {t("bar.search")} <kbd class="small">Ctrl K</kbd></span></button>
         <Person />
       </header>
       <main class="main" id="main" tabindex="-1" data-path={path()}><Page /></main>

@@ -27,7 +27,7 @@ function scaled(value: number, base: number, names: readonly string[], digits = 
 const IEC = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] as const;
 export const bytes = (value: number) => scaled(value, 1024, IEC);
 /// CPU: cores, or thousandths below one.
-export const cores = (value: number) => (Math.abs(value) < 1 ? `${short(value * 1000)}m` : short(value));
+export const cores = (value: number) => (value === 0 ? "0" : Math.abs(value) < 1 ? `${short(value * 1000)}m` : short(value));
 export const percent = (ratio: number) => `${short(ratio * 100)}%`;
 export const count = (value: number) => scaled(value, 1000, ["", "K", "M", "G", "T"]);
 

@@ -119,7 +119,11 @@ impl Console {
         if path.starts_with("/api/") {
             return inner.grafana.answer(&inner.task, &inner.upstream, &parts, body, &token).await;
         }
-        inner.upstream.forward(&inner.task, Request::from_parts(parts, body), &token).await
+        let request = Request::from_parts(parts, body);
+        if upstream::is_stream(&request) {
+            return inner.upstream.stream(&inner.task, request, &token).await;
+        }
+        inner.upstream.forward(&inner.task, request, &token).await
     }
 
     /// A program's token goes before a browser's cookie.

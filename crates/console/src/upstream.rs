@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use serve::{
     Body, body,
+    stream::websocket,
     tunnel::{self, Target},
 };
 use task::Task;
@@ -83,6 +84,24 @@ impl Upstream {
         Ok(response)
     }
 
+    /// Passes what a watch or a log sends on as messages of a WebSocket: API servers need not offer that, and a browser keeps
+    /// few other connections open. Whatever is refused is refused before the handshake.
+    pub async fn stream(
+        &self,
+        task: &Task,
+        mut request: Request<Body>,
+        token: &str,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut asked = Request::new(body::empty());
+        *asked.uri_mut() = request.uri().clone();
+        let answer = self.forward(task, asked, token).await?;
+        if answer.status() != StatusCode::OK {
+            return Ok(answer);
+        }
+        let streamed = websocket::body_as_messages(task, &mut request, answer.into_body(), false);
+        streamed.map_err(|error| Refusal::Invalid(error.to_string()))
+    }
+
     /// Asks one thing as the person with `token`; `path` is as in [`Upstream::forward`]. The answer is read whole, at most
     /// `limit` bytes of it.
     pub async fn ask(
@@ -110,6 +129,12 @@ impl Upstream {
         }
         Ok((status, bytes))
     }
+}
+
+/// Whether a request asks for a WebSocket to be read from, rather than for a session with a process.
+pub fn is_stream<T>(request: &Request<T>) -> bool {
+    let last = request.uri().path().rsplit('/').next().unwrap_or_default();
+    websocket::is_websocket(request.headers()) && !matches!(last, "exec" | "attach" | "portforward")
 }
 
 /// Whether a path of the API server leads to pages of a pod, Service or node.

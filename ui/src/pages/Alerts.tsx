@@ -6,37 +6,18 @@ import { Age, Confirm, Note, Wrong } from "../parts/Small";
 import { State } from "../parts/State";
 import type { Kind } from "../kube/status";
 import { repeated, type Labels } from "../prometheus";
+import { matches, parseMatchers, writeMatcher, type Matcher } from "../matchers";
 import { href, parts, query, setQuery } from "../router";
 import { person } from "../session";
 import { t, tn } from "../words";
 
 interface Alert { fingerprint: string; labels: Labels; annotations: Labels; startsAt: string; status: { state: string; silencedBy: string[]; inhibitedBy: string[] }; generatorURL?: string }
 interface Rule { name: string; query: string; duration: number; state: string; health: string; lastError?: string; labels: Labels; annotations: Labels; alerts: { state: string; labels: Labels; activeAt?: string; value: string }[]; type: string }
-export interface Matcher { name: string; value: string; isRegex: boolean; isEqual: boolean }
 interface Silence { id: string; matchers: Matcher[]; startsAt: string; endsAt: string; createdBy: string; comment: string; status: { state: string } }
 
 const kindOf = (severity: string | undefined): Kind => (severity === "critical" || severity === "page" ? "bad" : severity === "warning" ? "warn" : "idle");
 const RANK: Record<Kind, number> = { bad: 0, warn: 1, new: 2, idle: 3, good: 4 };
 const words = (labels: Labels, without: string[] = []) => Object.entries(labels).filter(([name]) => !without.includes(name));
-
-/// Matchers as Alertmanager writes them, one a line; undefined if one cannot be read.
-export function parseMatchers(text: string): Matcher[] | undefined {
-  const found: Matcher[] = [];
-  for (const line of text.split("\n").map((one) => one.trim()).filter(Boolean)) {
-    const parts = /^([A-Za-z_][\w.]*)\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|([^"]*))$/.exec(line);
-    if (!parts) return undefined;
-    const value = parts[3] !== undefined ? parts[3].replace(/\\(.)/g, (_whole, c: string) => (c === "n" ? "\n" : c)) : parts[4]!.trim();
-    found.push({ name: parts[1]!, value, isRegex: parts[2]!.endsWith("~"), isEqual: !parts[2]!.startsWith("!") });
-  }
-  return found.length ? found : undefined;
-}
-export const writeMatcher = (one: Matcher) => `${one.name}${one.isEqual ? (one.isRegex ? "=~" : "=") : one.isRegex ? "!~" : "!="}"${one.value.replace(/["\\]/g, "\\$&")}"`;
-export const matches = (all: Matcher[], labels: Labels) => all.every((one) => {
-  const value = labels[one.name] ?? "";
-  let same: boolean;
-  try { same = one.isRegex ? new RegExp(`^(?:${one.value})$`).test(value) : value === one.value; } catch { same = false; }
-  return same === one.isEqual;
-});
 
 export default function Alerts() {
   const tab = () => parts()[1] ?? "firing";

@@ -2,7 +2,8 @@
 import { createMemo, For, lazy, onCleanup, Show, Suspense } from "solid-js";
 import { coloursOf } from "../colours";
 import { short } from "../format";
-import { default as Plot, withGaps } from "../parts/Plot";
+import Plot from "../parts/Plot";
+import { withGaps } from "../plot-data";
 import { Note, Wrong } from "../parts/Small";
 import { queryInstant, queryRange, repeated, type Labels } from "../prometheus";
 import { isLive, range, refresh, step } from "../range";
@@ -54,7 +55,7 @@ export default function Explore() {
             <Show when={queries().length > 1}><button class="button" aria-label={t("explore.remove")} title={t("explore.remove")} onClick={() => setQuery({ expr: queries().filter((_, place) => place !== at) }, false)}>×</button></Show>
           </div>)}</For>
         <div class="row">
-          <button class="button main" onClick={() => { refresh(); answer.again(); }}>{t("action.run")}</button>
+          <button class="button primary" onClick={() => { refresh(); answer.again(); }}>{t("action.run")}</button>
           <button class="button" onClick={() => setQuery({ expr: [...queries(), "vector(1)"] }, false)}>{t("explore.add")}</button>
           <span class="grow" />
           <Show when={answer.value() && asked()}><span class="soft small" role="status">{tn("explore.series", table() ? answer.value()!.samples.length : answer.value()!.series.length)} · {t("explore.took", { time: `${short(answer.value()!.took)} ms` })}</span></Show>

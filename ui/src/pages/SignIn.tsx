@@ -40,7 +40,7 @@ export function SignIn() {
           <label><span>{t("signIn.token")}</span>
             <input class="field mono" type="password" autocomplete="current-password" required value={token()} onInput={(event) => setToken(event.currentTarget.value)} /></label>
           <Show when={error()}><p class="wrong" role="alert">{t("signIn.failed")}: {error()}</p></Show>
-          <button class="button main" type="submit" disabled={busy()}>{busy() ? t("signIn.busy") : t("signIn.go")}</button>
+          <button class="button primary" type="submit" disabled={busy()}>{busy() ? t("signIn.busy") : t("signIn.go")}</button>
         </form>
       </div>
     </main>

@@ -1,6 +1,7 @@
 /// The yard: nodes as bays, pods as boxes; beside it what is wrong, what changed, what is under pressure; below it four plots.
 import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
-import { alpha, default as Plot, withGaps } from "../parts/Plot";
+import { alpha, default as Plot } from "../parts/Plot";
+import { withGaps } from "../plot-data";
 import { coloursOf, dark, token } from "../colours";
 import { bytes, cores, percent, quantity, short } from "../format";
 import { pageOf } from "../kube/kinds";
@@ -78,6 +79,7 @@ export function Yard() {
               <Ground boxes={boxes()} nodes={nodes.items()} filter={filter()} />
             </Show>
           </Show>
+          <Show when={metrics}><Golden /></Show>
         </div>
         <aside class="stack">
           <WrongNow bad={bad()} nodes={nodes.items()} deployments={deployments.items()} />
@@ -85,7 +87,6 @@ export function Yard() {
           <Pressure />
         </aside>
       </div>
-      <Show when={metrics}><Golden /></Show>
     </div>
   );
 }
@@ -347,7 +348,7 @@ function WrongNow(props: { bad: Box[]; nodes: readonly Node[]; deployments: read
 }
 
 /// Reasons of events that tell of a change somebody made.
-const CHANGES = new Set(["ScalingReplicaSet", "SuccessfulRescale", "SuccessfulCreate", "SuccessfulDelete", "Killing", "Completed", "NodeReady", "NodeNotReady", "Provisioned"]);
+const CHANGES = new Set(["ScalingReplicaSet", "SuccessfulRescale", "SuccessfulDelete", "Completed", "NodeReady", "NodeNotReady", "Provisioned"]);
 
 function Changed(props: { events: readonly Event[]; deployments: readonly Workload[] }) {
   const rows = createMemo(() => {

@@ -4,6 +4,7 @@
 import type uPlot from "uplot";
 import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
 import { CALCS } from "../calcs";
+import { aligned } from "../plot-data";
 import { dark, token } from "../colours";
 import { short } from "../format";
 import { setRange, type Range } from "../range";
@@ -18,37 +19,11 @@ export interface Line {
 export interface Band { from: number; colour: string; line: boolean; area: boolean }
 export interface PlotProps {
   name: string; lines: Line[]; range: Range; height?: number; format?: (value: number) => string; min?: number; max?: number;
-  softMin?: number; softMax?: number; log?: number; legend?: boolean | "table"; columns?: string[]; marks?: { time: number; words: string }[]; bands?: Band[]; zoom?: boolean;
+  softMin?: number; softMax?: number; log?: number; legend?: boolean | "table" | "list"; legendHeight?: number; columns?: string[]; marks?: { time: number; words: string }[]; bands?: Band[]; zoom?: boolean;
 }
 
-/// All lines on one time axis; uPlot wants each at every time.
-export function aligned(lines: Line[]): { times: number[]; values: (number | null | undefined)[][] } {
-  const first = lines[0]?.times;
-  if (first && lines.every((line) => line.times === first || (line.times.length === first.length && line.times.every((time, at) => time === first[at]))))
-    return { times: first, values: lines.map((line) => line.values) };
-  const times = [...new Set(lines.flatMap((line) => line.times))].sort((a, b) => a - b);
-  const places = new Map(times.map((time, at) => [time, at]));
-  const values = lines.map((line) => {
-    const row: (number | null | undefined)[] = new Array(times.length).fill(undefined);
-    line.times.forEach((time, at) => { row[places.get(time)!] = line.values[at]; });
-    return row;
-  });
-  return { times, values };
-}
-
-/// Times without a sample for more than two steps become gaps, rather than lines drawn across.
-export function withGaps(line: { times: number[]; values: (number | null)[] }, step: number): { times: number[]; values: (number | null)[] } {
-  if (!line.times.some((time, at) => at > 0 && time - line.times[at - 1]! > step * 1.5)) return line;
-  const times: number[] = [], values: (number | null)[] = [];
-  line.times.forEach((time, at) => {
-    const before = line.times[at - 1];
-    if (before !== undefined && time - before > step * 1.5) { times.push(before + step); values.push(null); }
-    times.push(time);
-    values.push(line.values[at]!);
-  });
-  return { times, values };
-}
-
+/// Distances of ticks for bytes.
+const BINARY = Array.from({ length: 64 }, (_, at) => 2 ** (at - 4));
 const CALC_WORDS: Record<string, () => string> = {
   last: () => t("plot.last"), lastNotNull: () => t("plot.last"), max: () => t("plot.max"), min: () => t("plot.min"), mean: () => t("plot.mean"), sum: () => t("plot.total"), total: () => t("plot.total"),
 };
@@ -108,14 +83,17 @@ export default function Plot(props: PlotProps) {
         return [from, to <= from ? from + 1 : to];
       },
     });
+    // Ticks of bytes lie on powers of two.
+    const binary = format()(1024).includes("Ki") ? { incrs: BINARY } : {};
     const bars = Library.paths.bars!({ size: [0.8, 40] }), steps = Library.paths.stepped!({ align: 1 }), straight = Library.paths.linear!();
     return {
       width: Math.max(60, inside.clientWidth), height: Math.max(40, props.height ?? 160), legend: { show: false },
       cursor: { y: false, sync: { key: "all" }, drag: { x: props.zoom !== false, y: false, setScale: false }, points: { size: 5 }, focus: { prox: 24 } },
+      padding: [8, 10, 0, 0],
       scales: { x: { time: true, range: () => [props.range.from / 1000, props.range.to / 1000] }, y: scale(false), ...(right ? { r: scale(true) } : {}) },
       axes: [
-        { ...axis, size: 26, space: 70, values: (_self, splits, _a, _s, increment) => splits.map((at) => timeLabel(at, increment)) },
-        { ...axis, size: wide, space: 28, values: (_self, splits) => splits.map((value) => (value === null ? "" : format()(value))) },
+        { ...axis, size: 24, gap: 4, space: 56, values: (_self, splits, _a, _s, increment) => splits.map((at) => timeLabel(at, increment)) },
+        { ...axis, ...binary, size: wide, gap: 6, space: 26, values: (_self, splits) => splits.map((value) => (value === null ? "" : format()(value))) },
         ...(right ? [{ ...axis, scale: "r", side: 1 as const, size: wide, grid: { show: false }, values: (_self: uPlot, splits: number[]) => splits.map((value) => (shown().find((line) => line.right)?.format ?? format())(value)) }] : []),
       ],
       series: [{}, ...shown().map((line): uPlot.Series => ({
@@ -235,7 +213,8 @@ export default function Plot(props: PlotProps) {
         </div>
       </Show>
       <Show when={props.legend}>
-        <div class="legend" tabindex="0" role="group" aria-label={t("plot.series")}>
+        <div class="legend" tabindex="0" role="group" aria-label={t("plot.series")} style={props.legendHeight ? { "max-height": `${props.legendHeight}px` } : {}}>
+          <Show when={props.legend !== "list"} fallback={<div class="row" style={{ gap: "0 12px", padding: "0 8px" }}><For each={legend()}>{(row) => <button aria-pressed={!off().has(row.line.name)} style={{ opacity: off().has(row.line.name) ? 0.6 : 1 }} onClick={(event) => toggle(row.line.name, event)}><i style={{ background: row.line.colour }} /><span class="cut">{row.line.name}</span></button>}</For></div>}>
           <table>
             <thead><tr>
               <th><button onClick={sorter("")}>{t("plot.series")}</button></th>
@@ -246,7 +225,7 @@ export default function Plot(props: PlotProps) {
                 <td><button aria-pressed={!off().has(row.line.name)} onClick={(event) => toggle(row.line.name, event)}><i style={{ background: row.line.colour }} /><span class="cut">{row.line.name}</span></button></td>
                 <For each={row.values}>{(value) => <td class="num">{value === null ? "-" : (row.line.format ?? format())(value)}</td>}</For>
               </tr>)}</For></tbody>
-          </table>
+          </table></Show>
         </div>
       </Show>
     </div>

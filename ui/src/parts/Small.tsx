@@ -87,7 +87,7 @@ export function Confirm(props: { title: string; what: string; command: string; n
         <Show when={error()}><p class="wrong" role="alert">{error()}</p></Show>
         <div class="row"><span class="grow" />
           <button type="button" class="button" onClick={props.onClose}>{t("action.cancel")}</button>
-          <button type="submit" class={`button ${props.danger ? "danger" : "main"}`} disabled={busy() || (props.name !== undefined && typed() !== props.name)}>{props.title}</button>
+          <button type="submit" class={`button ${props.danger ? "danger" : "primary"}`} disabled={busy() || (props.name !== undefined && typed() !== props.name)}>{props.title}</button>
         </div>
       </form>
     </Dialog>

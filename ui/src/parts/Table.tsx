@@ -1,7 +1,8 @@
 /// A list: one filter line, columns chosen by the person and kept, rows drawn only where they are seen, several chosen at once.
-import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Show, type JSX } from "solid-js";
+import { createEffect, createMemo, createSignal, For, on, onCleanup, Show, type JSX } from "solid-js";
 import { query, setQuery } from "../router";
 import { t, tn, type Key } from "../words";
+import { fitsFilter } from "../filter";
 import { Popup } from "./Small";
 
 export interface Column<T> {
@@ -10,19 +11,6 @@ export interface Column<T> {
 export interface TableProps<T> {
   id: string; rows: readonly T[]; columns: readonly Column<T>[]; key: (row: T) => string; name: (row: T) => string; actions?: (chosen: T[]) => JSX.Element; empty: JSX.Element; label: string; loading?: boolean;
   labels?: (row: T) => Record<string, string> | undefined; extra?: JSX.Element;
-}
-
-/// Whether words and `key:value` pairs all fit: keys are columns, or labels.
-export function fitsFilter<T>(row: T, filter: string, columns: readonly Column<T>[], name: string, labels?: Record<string, string>): boolean {
-  const text = (column: Column<T>) => String(column.text?.(row) ?? column.sort?.(row) ?? "").toLowerCase();
-  return filter.toLowerCase().split(/\s+/).filter(Boolean).every((word) => {
-    const at = word.indexOf(":");
-    if (at <= 0) return name.toLowerCase().includes(word) || columns.some((column) => text(column).includes(word));
-    const [key, value] = [word.slice(0, at), word.slice(at + 1)];
-    const column = columns.find((one) => one.id === key || (key === "ns" && one.id === "namespace"));
-    if (column) return text(column).includes(value);
-    return Object.entries(labels ?? {}).some(([label, own]) => label.toLowerCase() === key && own.toLowerCase().includes(value));
-  });
 }
 
 const ROW = 30;
@@ -51,23 +39,27 @@ export function Table<T>(props: TableProps<T>) {
     });
   });
   const picked = createMemo(() => props.rows.filter((row) => chosen().has(props.key(row))));
-  let box!: HTMLDivElement;
+  let box: HTMLDivElement | undefined;
   const [view, setView] = createSignal<[number, number]>([0, 60]);
   const look = () => {
+    if (!box) return;
     const main = box.closest<HTMLElement>(".main");
     const top = Math.max(0, box.scrollTop);
     const high = Math.min(box.clientHeight, main?.clientHeight ?? 900) || 600;
     setView([Math.max(0, Math.floor(top / ROW) - AROUND), Math.ceil((top + high) / ROW) + AROUND]);
   };
-  onMount(() => {
-    const observer = new ResizeObserver(look);
-    observer.observe(box);
-    onCleanup(() => observer.disconnect());
-  });
+  // The box comes and goes with the rows.
+  const observer = new ResizeObserver(look);
+  onCleanup(() => observer.disconnect());
+  const boxed = (element: HTMLDivElement) => {
+    box = element;
+    observer.disconnect();
+    observer.observe(element);
+  };
   const window_ = createMemo(() => ({ before: Math.min(view()[0], rows().length), shown: rows().slice(view()[0], view()[1]), after: Math.max(0, rows().length - view()[1]) }));
   const toggle = (key: string) => setChosen((old) => { const next = new Set(old); if (!next.delete(key)) next.add(key); return next; });
   const press = (event: KeyboardEvent) => {
-    const links = [...box.querySelectorAll<HTMLElement>("tbody a[data-row]")];
+    const links = [...(box?.querySelectorAll<HTMLElement>("tbody a[data-row]") ?? [])];
     const at = links.indexOf(document.activeElement as HTMLElement);
     if (event.key === "ArrowDown" || event.key === "ArrowUp" || event.key === "j" || event.key === "k") {
       event.preventDefault();
@@ -81,7 +73,7 @@ export function Table<T>(props: TableProps<T>) {
     <div class="stack" style={{ flex: "1 1 auto", gap: "8px" }}>
       <div class="row">
         <input class="field grow" style={{ "max-width": "360px", "min-width": "160px" }} type="search" data-filter aria-label={t("list.filter")} placeholder={t("list.filter")} value={filter()}
-          onInput={(event) => setFilter(event.currentTarget.value)} onKeyDown={(event) => { if (event.key === "Escape") setFilter(""); if (event.key === "ArrowDown") box.querySelector<HTMLElement>("a[data-row]")?.focus(); }} />
+          onInput={(event) => setFilter(event.currentTarget.value)} onKeyDown={(event) => { if (event.key === "Escape") setFilter(""); if (event.key === "ArrowDown") box?.querySelector<HTMLElement>("a[data-row]")?.focus(); }} />
         <span class="soft small" role="status">{tn("list.count", rows().length)}</span>
         <span class="grow" />
         {props.extra}
@@ -95,7 +87,7 @@ export function Table<T>(props: TableProps<T>) {
       </Show>
       <Show when={!props.loading} fallback={<div class="shape" style={{ height: "240px" }} />}>
         <Show when={props.rows.length > 0} fallback={<div class="card">{props.empty}</div>}>
-          <div class="table fill" ref={box} onScroll={look} onKeyDown={press} tabindex="0" role="group" aria-label={props.label}>
+          <div class="table fill" ref={boxed} onScroll={look} onKeyDown={press} tabindex="0" role="group" aria-label={props.label}>
             <table aria-rowcount={rows().length + 1}>
               <thead><tr>
                 <Show when={props.actions}><th style={{ width: "32px" }}><input type="checkbox" aria-label={t("list.selectAll")} checked={picked().length > 0 && picked().length === rows().length} onChange={(event) => setChosen(event.currentTarget.checked ? new Set(rows().map(props.key)) : new Set<string>())} /></th></Show>

@@ -70,9 +70,9 @@ export default function Terminal(props: { pod: Pod }) {
         <label class="row" style={{ gap: "4px" }}><span class="soft">{t("pod.container")}</span>
           <select class="field" onChange={(event) => setQuery({ container: event.currentTarget.value })}><For each={containers}>{(one) => <option value={one} selected={one === container()}>{one}</option>}</For></select></label>
         <span class="soft small" role="status">{ended() ?? ""}</span><span class="grow" />
-        <Show when={ended()}><button class="button main" onClick={() => setTurn(turn() + 1)}>{t("term.connect")}</button></Show>
+        <Show when={ended()}><button class="button primary" onClick={() => setTurn(turn() + 1)}>{t("term.connect")}</button></Show>
       </div>
-      <div class="terminal" ref={box} />
+      <div class="shell" ref={box} />
     </div>
   );
 }

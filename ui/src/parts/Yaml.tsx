@@ -54,7 +54,7 @@ export default function Yaml(props: { path: string; name: string; version: strin
       <div class="row">
         <span class="soft small" role="status">{said() ?? (changed() && props.version !== read() ? t("yaml.changed") : changed() ? "" : t("yaml.unchanged"))}</span><span class="grow" />
         <button class="button" onClick={() => void load()}>{changed() ? t("action.discard") : t("action.reload")}</button>
-        <button class="button main" disabled={!changed()} onClick={() => void save()}>{t("action.save")}</button>
+        <button class="button primary" disabled={!changed()} onClick={() => void save()}>{t("action.save")}</button>
       </div>
       <Wrong error={error()} />
       <div class="editor tall" ref={box} />

@@ -41,7 +41,7 @@ export function editor(parent: HTMLElement, options: Options): Editor {
       extensions: [
         history(), closeBrackets(), bracketMatching(), autocompletion({ icons: false }), syntaxHighlighting(colours), look,
         keymap.of([...(options.keys ?? []), ...closeBracketsKeymap, ...completionKeymap, ...defaultKeymap, ...historyKeymap]),
-        EditorView.contentAttributes.of({ "aria-label": options.label }), EditorView.lineWrapping,
+        EditorView.contentAttributes.of({ "aria-label": options.label, tabindex: "0" }), EditorView.lineWrapping,
         EditorView.updateListener.of((update) => { if (update.docChanged) options.onChange(update.state.doc.toString()); }),
         ...(options.lines ? [lineNumbers()] : []), ...(options.placeholder ? [placeholder(options.placeholder)] : []),
         language.of(options.extensions),

@@ -1,0 +1,32 @@
+/// Points of plots: on one time axis, with gaps as gaps. Pure, and tested.
+
+export interface Points { times: number[]; values: (number | null)[] }
+
+/// All lines on one time axis; uPlot wants each at every time.
+export function aligned(lines: readonly Points[]): { times: number[]; values: (number | null | undefined)[][] } {
+  const first = lines[0]?.times;
+  if (first && lines.every((line) => line.times === first || (line.times.length === first.length && line.times.every((time, at) => time === first[at]))))
+    return { times: first, values: lines.map((line) => line.values) };
+  const times = [...new Set(lines.flatMap((line) => line.times))].sort((a, b) => a - b);
+  const places = new Map(times.map((time, at) => [time, at]));
+  const values = lines.map((line) => {
+    const row: (number | null | undefined)[] = new Array(times.length).fill(undefined);
+    line.times.forEach((time, at) => { row[places.get(time)!] = line.values[at]; });
+    return row;
+  });
+  return { times, values };
+}
+
+/// Times without a sample for more than two steps become gaps, rather than lines drawn across.
+export function withGaps(line: { times: number[]; values: (number | null)[] }, step: number): { times: number[]; values: (number | null)[] } {
+  if (!line.times.some((time, at) => at > 0 && time - line.times[at - 1]! > step * 1.5)) return line;
+  const times: number[] = [], values: (number | null)[] = [];
+  line.times.forEach((time, at) => {
+    const before = line.times[at - 1];
+    if (before !== undefined && time - before > step * 1.5) { times.push(before + step); values.push(null); }
+    times.push(time);
+    values.push(line.values[at]!);
+  });
+  return { times, values };
+}
+

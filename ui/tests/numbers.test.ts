@@ -1,0 +1,38 @@
+/// Numbers, quantities, times, units.
+import { expect, test } from "vitest";
+import { format } from "../src/dashboard/units";
+import { bytes, cores, percent, quantity, short, span } from "../src/format";
+import { moment, step } from "../src/range";
+
+test("numbers have three significant digits and units that people use", () => {
+  expect([short(0), short(1234.5), short(0.012345), short(NaN), short(-Infinity)]).toEqual(["0", "1,235", "0.0123", "NaN", "-Inf"]);
+  expect([bytes(0), bytes(1536), bytes(3.25 * 2 ** 30)]).toEqual(["0 B", "1.5 KiB", "3.25 GiB"]);
+  expect([cores(0), cores(0.0175), cores(2.5), percent(0.1234)]).toEqual(["0", "17.5m", "2.5", "12.3%"]);
+  expect([span(5), span(65), span(3600), span(90061)]).toEqual(["5s", "1m5s", "1h", "1d1h"]);
+});
+
+test("quantities are read as Kubernetes writes them", () => {
+  expect(["100m", "1", "128Mi", "1G", "1e3", "5k", "nonsense", undefined].map(quantity)).toEqual([0.1, 1, 134217728, 1e9, 1000, 5000, 0, 0]);
+});
+
+test("units are Grafana's", () => {
+  const cases: [number, string | undefined, number | undefined, string][] = [
+    [1536, "bytes", undefined, "1.5 KiB"], [1500, "decbytes", undefined, "1.5 kB"], [1500, "Bps", undefined, "1.5 kB/s"], [0.5, "percentunit", undefined, "50%"], [12.345, "percent", 1, "12.3%"],
+    [0.0015, "s", undefined, "1.5 ms"], [90, "s", undefined, "1.5 min"], [1500, "short", undefined, "1.5 K"], [12, "reqps", undefined, "12 req/s"], [3, "suffix: pods", undefined, "3 pods"], [39180, "s", 1, "10.9 hours"], [5, "dtdurations", undefined, "5s"], [NaN, "bytes", undefined, "NaN"],
+    [1, "unheard", undefined, "1 unheard"],
+  ];
+  for (const [value, unit, decimals, expected] of cases) expect(format(value, unit, decimals).replace(/(\d)([KMBT])$/, "$1 $2"), `${value} ${unit}`).toBe(expected);
+});
+
+test("times are understood as Grafana writes them", () => {
+  const now = Date.UTC(2026, 10, 21, 13, 45, 10);
+  expect(moment("now", now)).toBe(now);
+  expect(moment("now-1h", now)).toBe(now - 3_600_000);
+  expect(moment("now-1d/d", now)).toBe(Date.UTC(2026, 10, 20));
+  expect(moment("now/h", now, true)).toBe(Date.UTC(2026, 10, 21, 14) - 1);
+  expect(moment("1700000000000", now)).toBe(1700000000000);
+  expect(moment("2026-11-21T00:00:00Z", now)).toBe(Date.UTC(2026, 10, 21));
+  expect(moment("sometime", now)).toBeUndefined();
+  expect(step({ from: 0, to: 3_600_000 }, 600)).toBe(15);
+  expect(step({ from: 0, to: 86_400_000 * 7 }, 600)).toBe(1200);
+});
