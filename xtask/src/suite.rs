@@ -34,6 +34,8 @@ const FULL: &[host::Package] = &[
     ("podman", "/usr/bin/podman"),
     ("conmon", "/usr/bin/conmon"),
     ("golang-github-containers-common", "/etc/containers/policy.json"),
+    ("chromium", "/usr/bin/chromium"),
+    ("fonts-noto-cjk", "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"),
 ];
 /// Why a test that measures is ignored.
 const MEASUREMENT: &str = "#[ignore = \"a measurement\"]";

@@ -73,7 +73,7 @@ export function TimeSeries(props: PanelProps) {
   const legend = () => props.panel.options?.legend ?? {};
   const hasLegend = () => legend().showLegend !== false && legend().displayMode !== "hidden" && props.height > 110;
   const columns = () => { const calcs = (legend().calcs ?? []) as string[]; return calcs.filter((name) => CALCS[name]).slice(0, props.width < 420 ? 2 : 5); };
-  const legendRoom = () => (hasLegend() ? Math.min(columns().length || legend().displayMode === "table" ? lines().length * 22 + 26 : Math.ceil(lines().reduce((sum, line) => sum + 34 + line.name.length * 6.2, 0) / Math.max(1, props.width)) * 22 + 4, Math.max(46, props.height * 0.34), 146) : 0);
+  const legendRoom = () => (hasLegend() ? Math.min(columns().length || legend().displayMode === "table" ? lines().length * 24 + 26 : Math.ceil(lines().reduce((sum, line) => sum + 34 + line.name.length * 6.2, 0) / Math.max(1, props.width)) * 22 + 4, Math.max(50, 26 + Math.floor((props.height * 0.36 - 26) / 24) * 24), 146) : 0);
   const unit = () => { const left = series().find(({ field }) => field.config.custom?.axisPlacement !== "right") ?? series()[0]; return left?.field.config; };
   const percent = () => series().some(({ field }) => (field.config.custom?.stacking as { mode?: string } | undefined)?.mode === "percent");
   return (
@@ -146,7 +146,7 @@ export function Stat(props: PanelProps) {
           const tint = () => row().value.colour ?? token("text");
           const named = () => options().textMode === "name" || options().textMode === "value_and_name" || ((options().textMode ?? "auto") === "auto" && rows().length > 1) || (options().textMode === "auto" && row().field.config.displayName !== undefined);
           const text = () => (options().textMode === "name" ? row().name : row().value.text || t("dash.noData"));
-          const size = () => Math.max(12, Math.min((props.width / columns()) / Math.max(4, text().length) * 1.55, (props.height / Math.ceil(rows().length / columns())) * (named() ? 0.42 : 0.6), 56));
+          const size = () => Math.max(12, Math.min((props.width / columns()) / Math.max(4, text().length) * 1.25, (props.height / Math.ceil(rows().length / columns())) * (named() ? 0.42 : 0.6), 56));
           const link = () => linkOf(row().field, row().name, row().value, props.replace);
           const drawn = () => (options().graphMode === "area" ? spark(row().history) : undefined);
           return (

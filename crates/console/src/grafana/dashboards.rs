@@ -160,7 +160,7 @@ impl Asked<'_> {
     async fn all(&self) -> Result<Vec<Dashboard>, Refusal> {
         let mut found = BTreeMap::new();
         let built_in = DASHBOARDS.iter().filter_map(|(_, text)| Dashboard::parse(Origin::BuiltIn, "Madang", text));
-        for dashboard in built_in.chain(from_files(self.files)).chain(self.from_maps().await?) {
+        for dashboard in built_in.chain(in_files(self.files)).chain(self.in_maps().await?) {
             found.insert(dashboard.text("uid").to_owned(), dashboard);
         }
         let mut all: Vec<Dashboard> = found.into_values().collect();
@@ -168,7 +168,7 @@ impl Asked<'_> {
         Ok(all)
     }
 
-    async fn from_maps(&self) -> Result<Vec<Dashboard>, Refusal> {
+    async fn in_maps(&self) -> Result<Vec<Dashboard>, Refusal> {
         let path = format!("/k8s/api/v1/configmaps?labelSelector={LABEL}");
         let (status, bytes) = self.upstream.ask(self.task, (Method::GET, &path), None, self.token, MAPS).await?;
         if status == StatusCode::FORBIDDEN {
@@ -333,7 +333,7 @@ fn understood(status: StatusCode, bytes: &[u8], doing: &str) -> Result<Value, Re
 }
 
 /// Dashboards in files `NAME.json` of a directory; what is no dashboard is told and left out.
-fn from_files(dir: &Path) -> Vec<Dashboard> {
+fn in_files(dir: &Path) -> Vec<Dashboard> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));

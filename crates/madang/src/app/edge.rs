@@ -127,7 +127,7 @@ fn start_console(
             Some(target(address.clone(), config.port("prometheus"), address)?)
         }
     };
-    let parts = ["registry", "engine", "metrics", "gateway", "pipeline", "release"];
+    let parts = ["registry", "engine", "metrics"];
     let settings = ConsoleSettings {
         place: Place::of(&config.data_dir),
         api: target(local.clone(), config.port("api"), local)?,

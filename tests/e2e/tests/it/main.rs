@@ -5,6 +5,7 @@ mod bad_input;
 mod batch;
 mod buildx;
 mod collect;
+mod console;
 mod docker;
 mod etcd;
 mod git;

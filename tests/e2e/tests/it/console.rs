@@ -1,0 +1,110 @@
+//! The web interface: its sign-in, what it passes on, and in a browser every page (see `docs/console.md`).
+
+use std::{path::Path, process::Command};
+
+use e2e::Cluster;
+
+use crate::shared::{self, IMAGE, cluster};
+
+/// Debian's browser.
+const BROWSER: &str = "/usr/bin/chromium";
+
+/// A link that signs in.
+fn link(cluster: &Cluster) -> String {
+    let output = cluster.madang("console").output().expect("run madang console");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// What the console answers: status and body.
+fn ask(cluster: &Cluster, arguments: &[&str]) -> (String, String) {
+    let mut curl = cluster.place.command("curl");
+    curl.args(["--silent", "--max-time", "20", "--write-out", "\n%{http_code}"]).args(arguments);
+    let output = curl.output().expect("run curl");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, code) = text.rsplit_once('\n').expect("a status");
+    (code.to_owned(), body.to_owned())
+}
+
+#[test]
+fn the_console_signs_in_once_by_link_and_passes_on_what_the_person_may_do() {
+    let Some(cluster) = cluster() else { return };
+    let link = link(cluster);
+    let (base, code) = link.split_once("/sign-in#").expect("a link with a code");
+    let url = |path: &str| format!("{base}{path}");
+    let jar = tempfile::NamedTempFile::new().expect("make a file");
+    let jar = jar.path().to_str().expect("a plain path");
+    let origin = format!("Origin: {base}");
+    let posted = format!("{{\"code\": \"{code}\"}}");
+    assert_eq!(ask(cluster, &[&url("/session")]).0, "401");
+    assert_eq!(ask(cluster, &[&url("/k8s/api/v1/pods")]).0, "401");
+    let sign_in = ["--cookie-jar", jar, "--header", &origin, "--data", &posted, &url("/session")];
+    let (status, body) = ask(cluster, &sign_in);
+    assert!(status == "200" && body.contains("madang-system:console-login"), "{status} {body}");
+    assert_eq!(ask(cluster, &sign_in[2..]).0, "403", "the link works once");
+    let get = |path: &str| ask(cluster, &["--cookie", jar, &url(path)]);
+    assert!(get("/k8s/api/v1/namespaces/default").1.contains("\"Namespace\""));
+    assert!(get("/prometheus/api/v1/query?query=vector(1)").1.contains("success"));
+    assert!(get("/alertmanager/api/v2/status").1.contains("original"));
+    assert!(get("/api/search").1.contains("madang-cluster"), "built-in dashboards are found");
+    assert_eq!(get("/k8s/api/v1/namespaces/default/services/kubernetes/proxy/").0, "403", "pages of others");
+    // What changes something needs the console's own origin, and any request its host.
+    let change = ["--cookie", jar, "--request", "DELETE", &url("/k8s/api/v1/namespaces/default/pods/none")];
+    assert_eq!(ask(cluster, &change).0, "403");
+    assert_eq!(ask(cluster, &[&change[..], &["--header", "Origin: http://127.0.0.1:1"]].concat()).0, "403");
+    assert_eq!(ask(cluster, &[&change[..], &["--header", &origin]].concat()).0, "404", "as the person");
+    assert_eq!(ask(cluster, &["--cookie", jar, "--header", "Host: evil.example", &url("/session")]).0, "403");
+    let (_, page) = get("/workloads/pods");
+    assert!(page.contains("<title>Madang</title>"), "{page}");
+}
+
+#[test]
+#[ignore = "needs Chromium, and walks through every page for minutes"]
+fn every_page_does_in_a_browser_what_its_row_says() {
+    let missing = (!Path::new(BROWSER).exists()).then_some("no /usr/bin/chromium: install chromium");
+    if shared::lacks(missing) {
+        return;
+    }
+    let Some(cluster) = cluster() else { return };
+    let kubectl = cluster.kubectl("walk");
+    kubectl.run(&["create", "namespace", "walk"]).good();
+    kubectl.until(&["get", "serviceaccount", "default", "--ignore-not-found", "--output=name"], |out| !out.is_empty());
+    kubectl.apply(&format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: {IMAGE}
+        command: [sh, -c, 'i=0; while true; do i=$((i+1)); echo "line $i"; sleep 0.5; done']
+        resources: {{requests: {{cpu: 20m, memory: 64Mi}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: broken}}
+spec:
+  containers:
+  - {{name: main, image: {IMAGE}, command: [sh, -c, 'echo no; exit 3']}}
+"#
+    ));
+    kubectl.run(&["rollout", "status", "deployment/web", "--timeout=120s"]).good();
+    kubectl.until(&["get", "pod", "broken", "--output=jsonpath={.status.containerStatuses[0].restartCount}"], |out| {
+        out.parse::<u32>().is_ok_and(|restarts| restarts > 1)
+    });
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the project's root");
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
+    let mut node: Command = cluster.place.command("node");
+    node.current_dir(root.join("ui")).arg("e2e/pages.mjs").arg(link(cluster)).arg(&pictures);
+    let output = node.output().expect("run node");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
