@@ -171,6 +171,7 @@ await step("dashboards are listed, kept, drawn and removed", async () => {
 });
 await step("anything is found by name, and keys lead to pages", async () => {
   await page.goto("/");
+  await seen("Wrong now");
   await page.keyboard.press("Control+k");
   await page.getByRole("dialog").getByRole("combobox").fill("walk/web");
   await page.getByRole("dialog").getByRole("option").first().waitFor();

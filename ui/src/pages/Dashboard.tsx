@@ -210,7 +210,7 @@ function PanelView(props: { panel: Panel; scope: Scope }) {
   const given = () => ({ panel: props.panel, frames: result()!.frames, step: ran()!.step, range: ran()!.range, width: size()[0], height: size()[1], replace });
   const link = () => { const first = props.panel.links?.[0]; const url = first?.url ? safe(replace(first.url)) : undefined; return url ? { url, title: replace(first!.title ?? "") } : undefined; };
   return (
-    <section class="panel" classList={{ clear: props.panel.transparent === true || (props.panel.type === "text" && !props.panel.title) }} style={position(props.panel)} ref={box} aria-label={title() || props.panel.type} data-panel={props.panel.type} data-state={error() ? "error" : !asks || result() ? "done" : "waiting"}>
+    <section class="panel" classList={{ small: (props.panel.gridPos?.w ?? 24) <= 6, clear: props.panel.transparent === true || (props.panel.type === "text" && !props.panel.title) }} style={position(props.panel)} ref={box} aria-label={title() || props.panel.type} data-panel={props.panel.type} data-state={error() ? "error" : !asks || result() ? "done" : "waiting"}>
       <Show when={title() || props.panel.description}>
         <header><h2 class="cut" title={[title(), props.panel.description].filter(Boolean).join("\n")}><Show when={link()} fallback={title()}>{(to) => <a href={to().url} title={to().title}>{title()}</a>}</Show></h2>
           <Show when={result()?.unknown.length}><span class="tag" title={result()!.unknown.join(", ")}>?</span></Show>

@@ -415,7 +415,7 @@ function Golden() {
         });
         const last = () => lines()[0]?.values.at(-1);
         return (
-          <section class="card"><header><h2>{t(plot.key)}</h2><span class="end num" style={{ "font-size": "15px" }}>{last() == null ? "-" : plot.format(last()!)}</span></header>
+          <section class="card"><header><h2 class="cut">{t(plot.key)}</h2><span class="end num">{last() == null ? "-" : plot.format(last()!)}</span></header>
             <div class="body"><Wrong error={answer.error()} /><Plot name={t(plot.key)} lines={lines()} range={range()} height={110} min={0} format={plot.format} /></div></section>
         );
       }}</For>

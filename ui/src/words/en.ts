@@ -33,7 +33,7 @@ export const en = {
   "yard.canvas": "Pods by node. Arrow keys walk, Enter opens.", "yard.wrong": "Wrong now", "yard.wrong.none": "Nothing is wrong.",
   "yard.changed": "Changed lately", "yard.changed.none": "Nothing changed in this time.", "yard.pressure": "Under pressure",
   "yard.pressure.none": "Nothing is close to its limit.", "yard.requests": "API requests", "yard.errors": "API errors",
-  "yard.latency": "API latency, 99%", "yard.saturation": "CPU in use", "yard.unplaced": "On no node yet",
+  "yard.latency": "API latency p99", "yard.saturation": "CPU in use", "yard.unplaced": "On no node yet",
   "yard.cpu": "CPU", "yard.memory": "Memory", "yard.of": "{used} of {all}", "yard.request": "{used}, asked for {all}",
   "yard.empty": "No pods yet. This starts one:", "yard.legend": "Fill: CPU of its request. Size: memory request.",
   "yard.more.one": "and {n} more", "yard.more.other": "and {n} more", "yard.restarts.one": "{n} restart", "yard.restarts.other": "{n} restarts",

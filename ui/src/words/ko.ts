@@ -35,7 +35,7 @@ export const ko: Record<Key, string> = {
   "yard.canvas": "노드별 파드. 화살표 키로 이동하고 Enter로 엽니다.", "yard.wrong": "지금 문제", "yard.wrong.none": "문제가 없습니다.",
   "yard.changed": "최근 변경", "yard.changed.none": "이 시간 동안 변경이 없습니다.", "yard.pressure": "여유 부족",
   "yard.pressure.none": "한계에 가까운 것이 없습니다.", "yard.requests": "API 요청", "yard.errors": "API 오류",
-  "yard.latency": "API 지연 시간, 99%", "yard.saturation": "CPU 사용률", "yard.unplaced": "노드 미배정",
+  "yard.latency": "API 지연 p99", "yard.saturation": "CPU 사용률", "yard.unplaced": "노드 미배정",
   "yard.cpu": "CPU", "yard.memory": "메모리", "yard.of": "{all} 중 {used}", "yard.request": "{used}, 요청 {all}",
   "yard.empty": "아직 파드가 없습니다. 다음 명령으로 시작하세요.", "yard.legend": "채움: 요청 대비 CPU. 크기: 메모리 요청.",
   "yard.more.one": "외 {n}개", "yard.more.other": "외 {n}개", "yard.restarts.one": "재시작 {n}회", "yard.restarts.other": "재시작 {n}회",
