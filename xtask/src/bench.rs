@@ -5,6 +5,7 @@
 mod builds;
 mod images;
 mod memory;
+mod metrics;
 mod peers;
 mod report;
 mod start;
@@ -24,6 +25,15 @@ pub struct Arguments {
     /// Only rows whose names contain this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only these rows, by their short names: cpu,memory,bytes,blocks,restart,queries,many,start,idle (area metrics)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    rows: Vec<String>,
+    /// Milliseconds between scrapes, where only the number of samples counts (area metrics)
+    #[arg(long, value_name = "MS")]
+    interval: Option<u64>,
+    /// Samples to store instead of 47 million (area metrics)
+    #[arg(long, value_name = "N")]
+    samples: Option<u64>,
     /// Idle for one minute instead of ten, and load for shorter
     #[arg(long)]
     quick: bool,
@@ -45,11 +55,14 @@ enum Area {
     Start,
     /// The registry and builds
     Images,
+    /// Scraping, storing and querying samples, beside Prometheus
+    Metrics,
 }
 
 impl Arguments {
     fn wants(&self, row: &str) -> bool {
-        self.only.as_ref().is_none_or(|text| row.contains(text.as_str()))
+        let named = self.rows.is_empty() || self.rows.iter().any(|name| name == row);
+        named && self.only.as_ref().is_none_or(|text| row.contains(text.as_str()))
     }
 }
 
@@ -69,6 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match arguments.area {
         Area::Start => start::run(arguments, &madang, &load, &output),
         Area::Images => images::run(arguments, &madang, &load, &output),
+        Area::Metrics => metrics::run(arguments, &madang, &load, &output),
     }
 }
 

@@ -17,6 +17,8 @@ const STAGING: &str = "v0.37.1";
 const ETCD: &str = "v3.7.3";
 const BUILDX: &str = "v0.38.2";
 const ALERTMANAGER: &str = "v0.34.2";
+/// Prometheus 3.15.0 as a module.
+const PROMETHEUS: &str = "v0.315.0";
 /// kubectl of this minor version or newer does.
 const KUBECTL_MINOR: u32 = 36;
 
@@ -136,6 +138,36 @@ pub fn amtool() -> Result<PathBuf> {
     let mut build = Command::new("go");
     build.current_dir(&dir).env("CGO_ENABLED", "0").args(["build", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
     host::run(build.arg(&built).arg(PACKAGE))?;
+    Ok(built)
+}
+
+/// Prometheus, beside which metrics are measured, without its web pages.
+pub fn prometheus() -> Result<PathBuf> {
+    of_prometheus("prometheus")
+}
+
+/// promtool, which opens what is exported.
+pub fn promtool() -> Result<PathBuf> {
+    of_prometheus("promtool")
+}
+
+fn of_prometheus(name: &str) -> Result<PathBuf> {
+    let built = binaries()?.join(name);
+    if built.exists() {
+        return Ok(built);
+    }
+    require_go()?;
+    eprintln!("building {name} of Prometheus {PROMETHEUS} from its Go module (minutes the first time)");
+    let dir = host::cache()?.join("go/prometheus");
+    fs::create_dir_all(&dir)?;
+    if !dir.join("go.mod").exists() {
+        host::run(Command::new("go").current_dir(&dir).args(["mod", "init", "peers/prometheus"]))?;
+    }
+    let package = format!("github.com/prometheus/prometheus/cmd/{name}");
+    host::run(Command::new("go").current_dir(&dir).args(["get", &format!("{package}@{PROMETHEUS}")]))?;
+    let mut build = Command::new("go");
+    build.current_dir(&dir).env("CGO_ENABLED", "0").args(["build", "-mod=mod", "-buildvcs=false", "-ldflags=-s -w"]);
+    host::run(build.arg("-o").arg(&built).arg(&package))?;
     Ok(built)
 }
 

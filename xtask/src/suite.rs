@@ -85,6 +85,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         variables.push(("MADANG_SYSTEMD_ROOT", machine::systemd()?.into()));
         variables.push(("MADANG_BUILDX", go::buildx()?.into()));
         variables.push(("MADANG_AMTOOL", go::amtool()?.into()));
+        variables.push(("MADANG_PROMETHEUS", go::prometheus()?.into()));
+        variables.push(("MADANG_PROMTOOL", go::promtool()?.into()));
     }
     let cargo = || {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

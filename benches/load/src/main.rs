@@ -1,4 +1,4 @@
-//! Load on a Kubernetes API server, on etcd, on a registry and on a disk, measured from the client's side.
+//! Load on a Kubernetes API server, on etcd, on a registry, on a disk and on whoever scrapes, measured from the client's side.
 //!
 //! Each command does one thing, checks every answer, and prints one JSON object on standard output: `cargo xtask bench`
 //! makes tables of them. The client is made to cost little, since it shares the machine with what it measures: one
@@ -14,12 +14,14 @@
 //! load push       an image to a registry                            seconds, bytes
 //! load pull       the same from it, by N clients                    seconds, bytes
 //! load sync       append and fdatasync                              p50, p99
+//! load expose     a target of Prometheus with many series           nothing: it answers until it is ended
 //! ```
 
 mod api;
 mod connection;
 mod disk;
 mod etcd;
+mod expose;
 mod kubeconfig;
 mod pods;
 mod registry;
@@ -146,6 +148,12 @@ enum Command {
         #[arg(long, default_value_t = 500)]
         times: usize,
     },
+    /// Expose series on a port of the loopback address
+    Expose {
+        port: u16,
+        #[arg(long, default_value_t = 100_000)]
+        series: usize,
+    },
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -170,6 +178,7 @@ async fn main() -> Result<()> {
         }
         Command::Pull { registry, clients } => registry::pull(&registry.place(), &registry.name, clients).await?,
         Command::Sync { dir, times } => disk::sync(&dir, times)?,
+        Command::Expose { port, series } => expose::serve(port, series)?,
     };
     println!("{measured}");
     Ok(())

@@ -16,6 +16,16 @@ use crate::{
 /// Starts all parts. They end with the task of `metrics`. Gives rules and alerts, to which objects of a cluster may add, and
 /// what scrapes, to which they may too; `cluster` is the one that this runs in, if there is one.
 pub async fn start(metrics: &Metrics, cluster: Option<Cluster>) -> Result<(Alerts, Arc<Scraper>)> {
+    let (storage, started) = (metrics.storage().clone(), metrics.settings().storage.clone());
+    metrics.show(|parts| {
+        parts.apply.push((
+            "storage",
+            Arc::new(move |config| {
+                storage.db().set_bounds(config.storage.bounds(&started));
+                Box::pin(async { Ok(()) })
+            }),
+        ));
+    });
     let scraper = scraper::start(metrics, cluster);
     let configured = scraper.clone();
     metrics.show(|parts| {

@@ -32,7 +32,7 @@ use crate::{
     labels::Labels,
     log::{self, Growing, Syncer},
     matcher::{self, Matcher},
-    options::Options,
+    options::{Bounds, Options},
     record::{self, kind},
     recover::{self, Dirs, Report},
     sample::Exemplar,
@@ -50,6 +50,7 @@ const CROWDED: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub options: Options,
+    pub bounds: RwLock<Bounds>,
     pub root: PathBuf,
     pub dirs: Dirs,
     pub writer: Mutex<Writer>,
@@ -113,6 +114,7 @@ impl Db {
         let (head, writer) = recover::recover(&dirs, options.exemplars, boundary, &mut report)?;
         let compact_at = upkeep::compact_at(&head, &options);
         let shared = Arc::new(Shared {
+            bounds: RwLock::new(options.bounds()),
             options,
             root: root.to_owned(),
             dirs,
@@ -193,7 +195,7 @@ impl Db {
             shared.rotate_list(&mut writer)?;
             writer.broken = false;
         }
-        let window = crate::options::millis(shared.options.out_of_order);
+        let window = crate::options::millis(shared.bounds().out_of_order);
         let (mut outcome, commit) = {
             let head = shared.head();
             let outcome = writer.admit(batch, &head, window)?;
@@ -222,6 +224,26 @@ impl Db {
             shared.syncer.wait(last)?;
         }
         Ok(outcome)
+    }
+
+    /// What is kept, and how late samples may come.
+    pub fn bounds(&self) -> Bounds {
+        self.shared.bounds()
+    }
+
+    /// Changes what is kept, and how late samples may come. What is not kept any longer goes in the background.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        let former = {
+            let mut held = self.shared.bounds.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *held, bounds)
+        };
+        if former.exemplars != bounds.exemplars {
+            self.shared.head_mut().exemplars.resize(bounds.exemplars);
+        }
+        let kept = |bounds: Bounds| (bounds.retention, bounds.retention_bytes, bounds.retention_percentage);
+        if kept(former) != kept(bounds) {
+            self.shared.wake();
+        }
     }
 
     /// Waits until everything that was committed is on disk.
@@ -410,6 +432,10 @@ impl Shared {
 
     pub fn head_mut(&self) -> RwLockWriteGuard<'_, Head> {
         self.head.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn bounds(&self) -> Bounds {
+        *self.bounds.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn blocks(&self) -> Arc<Vec<Arc<Block>>> {

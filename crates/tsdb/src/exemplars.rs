@@ -41,6 +41,24 @@ impl Exemplars {
         Self { room, order: VecDeque::new(), series: HashMap::default() }
     }
 
+    /// Makes room for so many; the oldest ones that have none any more are forgotten.
+    pub fn resize(&mut self, room: usize) {
+        self.room = room;
+        while self.order.len() > room {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.order.pop_front() else { return };
+        if let Some(series) = self.series.get_mut(&oldest) {
+            series.pop_front();
+            if series.is_empty() {
+                self.series.remove(&oldest);
+            }
+        }
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.order.len()
@@ -71,13 +89,7 @@ impl Exemplars {
             return;
         }
         while self.order.len() >= self.room {
-            let Some(oldest) = self.order.pop_front() else { break };
-            if let Some(series) = self.series.get_mut(&oldest) {
-                series.pop_front();
-                if series.is_empty() {
-                    self.series.remove(&oldest);
-                }
-            }
+            self.drop_oldest();
         }
         self.order.push_back(slot);
         self.series.entry(slot).or_default().push_back(exemplar);

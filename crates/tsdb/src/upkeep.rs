@@ -398,8 +398,9 @@ fn retain(shared: &Shared) -> Result<()> {
     let blocks = shared.blocks();
     let extents: Vec<Extent> = blocks.iter().map(|block| Extent::of(block)).collect();
     let beside = head_bytes(shared);
-    let options = &shared.options;
-    let gone = compact::expired(&extents, millis(options.retention), options.retention_bytes, beside);
+    let bounds = shared.bounds();
+    let bytes = bounds.bytes(|| disk_size(&shared.root));
+    let gone = compact::expired(&extents, millis(bounds.retention), bytes, beside);
     let gone: Vec<Arc<Block>> = gone.into_iter().map(|place| blocks[place].clone()).collect();
     publish(shared, Vec::new(), &gone);
     for block in gone {
@@ -407,6 +408,17 @@ fn retain(shared: &Shared) -> Result<()> {
         block.remove()?;
     }
     Ok(())
+}
+
+/// Bytes of the disk that a directory is on; 0 where that is not told.
+fn disk_size(dir: &Path) -> u64 {
+    match rustix::fs::statvfs(dir) {
+        Ok(disk) => disk.f_blocks.saturating_mul(disk.f_frsize),
+        Err(error) => {
+            tracing::warn!("how large the disk of {} is: {error}; its share is no bound", dir.display());
+            0
+        }
+    }
 }
 
 /// Bytes on disk that are not of blocks.

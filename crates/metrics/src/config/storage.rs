@@ -138,6 +138,23 @@ impl Record for Storage {
 }
 
 impl Storage {
+    /// What holds of the data base: what is configured, else what it was started with.
+    pub fn bounds(&self, started: &tsdb::options::Options) -> tsdb::options::Bounds {
+        let mut bounds = started.bounds();
+        if let Some(tsdb) = &self.tsdb {
+            bounds.out_of_order = tsdb.out_of_order_time_window.0;
+            if let Some(retention) = tsdb.retention.as_ref().filter(|given| **given != Retention::default()) {
+                bounds.retention = retention.time.0;
+                bounds.retention_bytes = u64::try_from(retention.size.0).unwrap_or(0);
+                bounds.retention_percentage = retention.percentage;
+            }
+        }
+        if let Some(exemplars) = &self.exemplars {
+            bounds.exemplars = usize::try_from(exemplars.max_exemplars).unwrap_or(0);
+        }
+        bounds
+    }
+
     pub(super) fn complete(&mut self) {
         self.tsdb.get_or_insert_with(|| Tsdb { retention: Some(Retention::default()), ..Tsdb::default() });
     }

@@ -350,6 +350,18 @@ storage: {tsdb: {out_of_order_time_window: 30m, retention: {time: 1d}}}
 }
 
 #[test]
+fn what_is_kept_is_what_is_configured_else_what_it_was_started_with() {
+    let started = tsdb::options::Options { retention_bytes: 5, exemplars: 7, ..tsdb::options::Options::default() };
+    let bounds = |text: &str| load(text).unwrap().storage.bounds(&started);
+    assert_eq!(bounds("{}"), started.bounds());
+    let window = bounds("storage: {tsdb: {out_of_order_time_window: 30m}}");
+    assert_eq!((window.out_of_order.as_secs(), window.retention_bytes), (1800, 5));
+    let given = bounds("storage: {tsdb: {retention: {time: 1d, percentage: 12.5}}, exemplars: {max_exemplars: 3}}");
+    assert_eq!((given.retention.as_secs(), given.retention_bytes, given.exemplars), (86_400, 0, 3));
+    assert_eq!(given.retention_percentage, 12.5);
+}
+
+#[test]
 fn relative_names_are_below_the_directory_of_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().to_string_lossy().into_owned();

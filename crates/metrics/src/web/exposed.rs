@@ -69,7 +69,7 @@ pub fn text(metrics: &Metrics) -> String {
     let loaded = metrics.loaded();
     let at = loaded.at.map_or(0, jiff::Timestamp::as_second);
     let sizes = metrics.storage().db().sizes();
-    let exemplars = metrics.settings().storage.exemplars;
+    let exemplars = metrics.storage().db().bounds().exemplars;
     let singles: [(&str, &str, &str, f64); 14] = [
         ("prometheus_ready", "gauge", "Whether queries are answered.", 1.0),
         (

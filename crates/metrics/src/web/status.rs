@@ -50,14 +50,17 @@ pub fn version() -> serde_json::Value {
 /// `/api/v1/status/runtimeinfo`
 pub fn runtime(asked: &Asked<'_>) -> Answer {
     let metrics = asked.metrics;
-    let options = &metrics.settings().storage;
+    let bounds = metrics.storage().db().bounds();
     let loaded = metrics.loaded();
     let mut retention = Vec::new();
-    if !options.retention.is_zero() {
-        retention.push(promql::duration::print(millis(options.retention)));
+    if !bounds.retention.is_zero() {
+        retention.push(promql::duration::print(millis(bounds.retention)));
     }
-    if options.retention_bytes > 0 {
-        retention.push(bytes(options.retention_bytes));
+    if bounds.retention_bytes > 0 {
+        retention.push(bytes(bounds.retention_bytes));
+    }
+    if bounds.retention_percentage > 0.0 {
+        retention.push(format!("{}%", bounds.retention_percentage));
     }
     let host = rustix::system::uname();
     let here = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();

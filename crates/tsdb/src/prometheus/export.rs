@@ -23,6 +23,8 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = [0x85, 0xBD, 0x40, 0xDD, 1, 0, 0, 0];
+/// How the file of deletions begins.
+const TOMBSTONES: [u8; 5] = [0x01, 0x30, 0xBA, 0x30, 1];
 /// Bytes of a file of chunks, about.
 const FILE: u64 = 512 << 20;
 
@@ -111,6 +113,9 @@ fn write(dir: &Path, selection: &Selection, range: (i64, i64)) -> Result<Option<
         return Ok(None);
     }
     file::replace(&unfinished.join("index"), &index.finish())?;
+    // Nothing is deleted, but Prometheus cannot make a snapshot of a block without this file.
+    let none = [&TOMBSTONES[..], &checksum(&[]).to_be_bytes()].concat();
+    file::replace(&unfinished.join("tombstones"), &none)?;
     let meta = json!({
         "ulid": ulid,
         "minTime": range.0,

@@ -8,7 +8,7 @@ use tsdb::{
     exemplars::Refused,
     histogram::{Buckets, Histogram, ResetHint, Span},
     matcher::{Matcher, Op},
-    options::Options,
+    options::{Bounds, Options},
     record::Metadata,
     sample::{Exemplar, STALE_NAN, is_stale},
 };
@@ -172,6 +172,38 @@ fn exemplars_are_kept_up_to_their_number() {
         world.db().flush().expect("the flush succeeds");
     }
     assert_eq!(world.db().exemplars(&[&matchers], 3000, 3000)[0].1, [exemplar(3.0)]);
+}
+
+#[test]
+fn what_is_kept_and_how_late_samples_may_come_changes_while_it_is_open() {
+    let world = World::new(Options { exemplars: 3, ..small() });
+    let x = world.series(&[("x", "a")]);
+    for second in 0..100 {
+        world.put(x, second * 1000, 1.0);
+    }
+    let (mut batch, shown) = (Batch::default(), [Matcher::equal("x", "a")]);
+    for value in [1.0, 2.0, 3.0] {
+        batch.exemplar(x, Exemplar { labels: labels(&[]), value, timestamp: Some(value as i64) });
+    }
+    assert_eq!(world.commit(&batch).exemplars, []);
+    world.db().compact().expect("compaction succeeds");
+    assert_eq!(world.put(x, 99_500, 2.0).stored, 1);
+    assert_eq!(world.put(x, 98_500, 2.0).rejected, [(Of::Float(0), Reject::OutOfOrder)]);
+
+    let bounds = Bounds {
+        out_of_order: Duration::from_secs(2),
+        exemplars: 1,
+        retention: Duration::from_secs(30),
+        ..world.db().bounds()
+    };
+    world.db().set_bounds(bounds);
+    assert_eq!(world.db().bounds(), bounds);
+    assert_eq!(world.put(x, 98_500, 2.0).late, 1);
+    let left = world.db().exemplars(&[&shown], 0, i64::MAX);
+    assert_eq!(left[0].1.iter().map(|exemplar| exemplar.value).collect::<Vec<_>>(), [3.0]);
+    world.db().compact().expect("compaction succeeds");
+    let first = world.floats()[0].0;
+    assert!((40_000..70_000).contains(&first), "{first}");
 }
 
 #[test]
