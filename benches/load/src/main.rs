@@ -53,9 +53,9 @@ pub enum Filling {
 struct Registry {
     /// Its address, HOST:PORT
     host: String,
-    /// Over TLS, whatever certificate it shows
-    #[arg(long)]
-    tls: bool,
+    /// Over TLS, with a certificate for localhost of this authority
+    #[arg(long, value_name = "FILE")]
+    authority: Option<PathBuf>,
     /// USER:PASSWORD in base64
     #[arg(long)]
     basic: Option<String>,
@@ -66,7 +66,7 @@ struct Registry {
 
 impl Registry {
     fn place(&self) -> registry::Registry {
-        registry::Registry { host: self.host.clone(), tls: self.tls, basic: self.basic.clone() }
+        registry::Registry { host: self.host.clone(), authority: self.authority.clone(), basic: self.basic.clone() }
     }
 }
 

@@ -3,15 +3,19 @@
 //! Layers are made up before the clock runs: files of a megabyte, of which half is noise, in a tar that is compressed, as what
 //! people push is. Each goes over a connection of its own. What is pulled is counted and thrown away.
 
-use std::{fmt::Write as _, io::Write as _, sync::Arc, time::Instant};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail};
 use ring::digest::{SHA256, digest};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -33,8 +37,8 @@ const PIECE: usize = 256 << 10;
 pub struct Registry {
     /// Its address, `HOST:PORT`.
     pub host: String,
-    /// Over TLS, whatever certificate it shows: it is a measurement's own.
-    pub tls: bool,
+    /// Over TLS, with a certificate for `localhost` that this authority has signed.
+    pub authority: Option<PathBuf>,
     /// `USER:PASSWORD` in base64, as the header has it.
     pub basic: Option<String>,
 }
@@ -58,9 +62,9 @@ impl Connection {
         let socket =
             TcpStream::connect(&registry.host).await.with_context(|| format!("connect to {}", registry.host))?;
         socket.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = if registry.tls {
+        let stream: Box<dyn Stream> = if let Some(authority) = &registry.authority {
             let name = ServerName::try_from("localhost")?;
-            Box::new(TlsConnector::from(trusting()?).connect(name, socket).await.context("shake hands")?)
+            Box::new(TlsConnector::from(trusting(authority)?).connect(name, socket).await.context("shake hands")?)
         } else {
             Box::new(socket)
         };
@@ -264,48 +268,12 @@ fn name_of(content: &[u8]) -> String {
     name
 }
 
-/// Takes any certificate.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+fn trusting(authority: &Path) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authority)? {
+        roots.add(certificate?)?;
     }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-fn trusting() -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)));
-    Ok(Arc::new(config.with_no_client_auth()))
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }

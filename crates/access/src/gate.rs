@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, StatusCode, header};
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
 };
 use kube::{Api, Client, api::PostParams};
 use serve::Peer;
@@ -149,14 +149,36 @@ impl Gate {
             resource: text(&attributes.resource),
             subresource: text(&attributes.subresource),
         };
+        let spec =
+            SubjectAccessReviewSpec { resource_attributes: Some(attributes), ..SubjectAccessReviewSpec::default() };
+        self.review(user, spec, refusal).await
+    }
+
+    /// Whether `user` may get the page at `path`, which is no object.
+    pub async fn may_get(&self, user: &User, path: &str) -> Result<(), Refusal> {
+        if user.groups.iter().any(|group| group == MASTERS) {
+            return Ok(());
+        }
+        let attributes = NonResourceAttributes { path: Some(path.to_owned()), verb: Some("get".to_owned()) };
+        let refusal = Refusal::Forbidden {
+            user: user.name.clone(),
+            verb: "get".to_owned(),
+            resource: path.to_owned(),
+            subresource: String::new(),
+        };
+        let spec =
+            SubjectAccessReviewSpec { non_resource_attributes: Some(attributes), ..SubjectAccessReviewSpec::default() };
+        self.review(user, spec, refusal).await
+    }
+
+    async fn review(&self, user: &User, spec: SubjectAccessReviewSpec, refusal: Refusal) -> Result<(), Refusal> {
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
-                resource_attributes: Some(attributes),
                 user: Some(user.name.clone()),
                 uid: user.uid.clone(),
                 groups: Some(user.groups.clone()),
                 extra: Some(user.extra.clone()).filter(|extra| !extra.is_empty()),
-                ..SubjectAccessReviewSpec::default()
+                ..spec
             },
             ..SubjectAccessReview::default()
         };

@@ -16,7 +16,10 @@ use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, SystemTime},
@@ -27,8 +30,9 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use oci::{Digest, digest::Algorithm};
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::net::TcpStream;
 
-use upload::Upload;
+use upload::{Upload, Waiting};
 
 mod upload;
 
@@ -38,8 +42,6 @@ mod tests;
 const BLOBS: &str = "blobs";
 const UPLOADS: &str = "uploads";
 const TEMPORARY: &str = "tmp";
-/// Bytes gathered before they are hashed and written.
-const PIECE: usize = 512 << 10;
 /// How long a second request for the same upload waits for the first.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -135,6 +137,17 @@ struct Inner {
     uploads: Mutex<HashMap<String, Arc<Slot>>>,
     /// Locked as long as the store is open.
     _lock: File,
+}
+
+/// Bytes of a client, of which only the first were read.
+#[derive(Debug)]
+pub struct Rest {
+    /// The first.
+    pub before: Vec<Bytes>,
+    /// Where the others come from: it does not block, and nobody else reads from it meanwhile.
+    pub socket: OwnedFd,
+    /// How many they are.
+    pub left: u64,
 }
 
 /// One upload, and whose turn it is.
@@ -246,12 +259,18 @@ impl Content {
         if from.is_some_and(|from| from != here) {
             return Err(Error::Offset { here });
         }
-        let (mut broken, mut ended) = (None, false);
+        let (mut broken, mut ended, mut rest) = (None, false, Bytes::new());
         while !ended {
+            let room = slot.upload()?.room();
             let (mut pieces, mut bytes) = (Vec::new(), 0);
-            while bytes < PIECE && !ended {
-                match tokio::time::timeout(self.0.options.stall, body.next()).await {
-                    Ok(Some(Ok(piece))) => {
+            while bytes < room && !ended {
+                let next = match rest.is_empty() {
+                    true => tokio::time::timeout(self.0.options.stall, body.next()).await,
+                    false => Ok(Some(Ok(std::mem::take(&mut rest)))),
+                };
+                match next {
+                    Ok(Some(Ok(mut piece))) => {
+                        rest = piece.split_off(piece.len().min(room - bytes));
                         bytes += piece.len();
                         pieces.push(piece);
                     }
@@ -260,32 +279,75 @@ impl Content {
                     Err(_) => (ended, broken) = (true, Some("nothing came for too long".to_owned())),
                 }
             }
-            let limit = self.0.options.blob_bytes;
-            if here + bytes as u64 > limit {
-                self.forget(id, &slot).await;
-                return Err(Error::TooLarge { limit });
-            }
-            let writer = slot.clone();
-            let written = away(move || {
-                let mut upload = writer.upload()?;
-                for piece in &pieces {
-                    upload.write(piece)?;
-                }
-                Ok(upload.received())
-            });
-            here = match written.await {
-                Ok(here) => here,
-                Err(Error::Full) => {
-                    self.forget(id, &slot).await;
-                    return Err(Error::Full);
-                }
-                Err(other) => return Err(other),
-            };
+            here = self.write(id, &slot, here, pieces).await?;
         }
         match broken {
             Some(reason) => Err(Error::Broken(reason)),
             None => Ok(here),
         }
+    }
+
+    /// The same for what is still on a client's connection. What was read of it is known only if all of it was.
+    pub async fn append_from(&self, id: &str, from: Option<u64>, rest: Rest) -> Result<u64, Error> {
+        let Rest { before, socket, mut left } = rest;
+        let slot = self.slot(id).await?;
+        let _turn = slot.turn().await?;
+        let mut here = slot.upload()?.received();
+        if from.is_some_and(|from| from != here) {
+            return Err(Error::Offset { here });
+        }
+        let known: u64 = before.iter().map(|piece| piece.len() as u64).sum();
+        self.bound(id, &slot, here.saturating_add(known).saturating_add(left)).await?;
+        here = self.write(id, &slot, here, before).await?;
+        let socket = Arc::new(socket);
+        while left > 0 {
+            let (reader, from) = (slot.clone(), socket.clone());
+            let turn = away(move || Ok(reader.upload()?.take(from.as_fd(), left)?)).await;
+            let turn = self.or_forget(id, &slot, turn).await?;
+            (here, left) = (here + turn.taken, left - turn.taken);
+            match turn.state {
+                Waiting::Ended if left > 0 => return Err(Error::Broken("the connection ended".to_owned())),
+                Waiting::Idle if left > 0 => {
+                    // Registered only while nothing comes: the event loop need not hear of each packet.
+                    let waiting = TcpStream::from_std(socket.try_clone()?.into())?;
+                    let more = tokio::time::timeout(self.0.options.stall, waiting.readable()).await;
+                    more.map_err(|_| Error::Broken("nothing came for too long".to_owned()))??;
+                }
+                _ => {}
+            }
+        }
+        Ok(here)
+    }
+
+    /// Writes pieces; returns how many bytes the upload has then.
+    async fn write(&self, id: &str, slot: &Arc<Slot>, here: u64, pieces: Vec<Bytes>) -> Result<u64, Error> {
+        let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        self.bound(id, slot, here.saturating_add(bytes)).await?;
+        let writer = slot.clone();
+        let written = away(move || {
+            let mut upload = writer.upload()?;
+            upload.write(&pieces)?;
+            Ok(upload.received())
+        });
+        self.or_forget(id, slot, written.await).await
+    }
+
+    /// Ends an upload that would be larger than blobs may be.
+    async fn bound(&self, id: &str, slot: &Arc<Slot>, size: u64) -> Result<(), Error> {
+        let limit = self.0.options.blob_bytes;
+        if size <= limit {
+            return Ok(());
+        }
+        self.forget(id, slot).await;
+        Err(Error::TooLarge { limit })
+    }
+
+    /// Ends an upload for which there is no space.
+    async fn or_forget<T>(&self, id: &str, slot: &Arc<Slot>, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Full) = outcome {
+            self.forget(id, slot).await;
+        }
+        outcome
     }
 
     /// Makes an upload a blob: on the disk and under its name when this returns. Returns its size. An upload with another

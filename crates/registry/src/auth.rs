@@ -232,6 +232,15 @@ impl Door {
         }
     }
 
+    /// Lets a request in for a page that is no part of the protocol: whoever may get it, or anybody where pulling is open.
+    pub(crate) async fn admit_page(&self, parts: &Parts, path: &str) -> Result<(), Refusal> {
+        let Some(guard) = self.guard.as_ref().filter(|_| !self.anonymous_pull) else { return Ok(()) };
+        match guard.shown(parts).await? {
+            Shown::User(user) => Ok(guard.0.gate.may_get(&user, path).await?),
+            Shown::Granted(_) | Shown::Nothing => Err(gate::Refusal::Unauthorized.into()),
+        }
+    }
+
     fn is_open(&self, scope: &Scope) -> bool {
         self.anonymous_pull && matches!(scope.action, Action::Pull | Action::List)
     }

@@ -6,15 +6,28 @@
 //!            └─────────────────────── reads ───────────────────────────────────────────────────┘
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use futures::Stream;
-use image::content::{self, Content, Error};
+use http::request::Parts;
+use http_body_util::BodyExt;
+use image::content::{self, Content, Error, Rest};
 use oci::{Digest, digest::Algorithm};
+use serve::{
+    Body,
+    inlet::{self, Attempt},
+};
 
 pub mod door;
 mod remote;
+
+/// Bodies of at least this many bytes are left in the client's socket.
+const HELD: u64 = 1 << 20;
 
 /// Who writes content.
 #[derive(Clone, Debug)]
@@ -41,12 +54,28 @@ impl Node {
 }
 
 impl Blobs {
-    /// Where a blob is or would be.
-    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
-        match self {
+    /// A blob that is here, and its size in bytes.
+    pub(crate) async fn open(&self, digest: &Digest) -> io::Result<(File, u64)> {
+        let path = match self {
             Self::Own(content) => content.path(digest),
             Self::Node(node) => content::path(&node.dir, digest),
-        }
+        };
+        let opened = tokio::task::spawn_blocking(move || {
+            let file = File::open(path)?;
+            let size = file.metadata()?.len();
+            Ok((file, size))
+        });
+        opened.await.map_err(io::Error::other)?
+    }
+
+    /// The bytes of a manifest or another document.
+    pub(crate) async fn read(&self, digest: &Digest) -> io::Result<Bytes> {
+        let path = match self {
+            Self::Own(content) => content.path(digest),
+            Self::Node(node) => content::path(&node.dir, digest),
+        };
+        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+        Ok(read.map_err(io::Error::other)??.into())
     }
 
     pub(crate) async fn begin(&self, algorithm: Algorithm) -> Result<String, Error> {
@@ -72,6 +101,24 @@ impl Blobs {
             Self::Own(content) => content.append(id, from, body).await,
             Self::Node(node) => node.client.append(id, from, body).await,
         }
+    }
+
+    /// Appends the body of a request with these properties. What a client sends over plain HTTP goes from its socket to whoever
+    /// writes content, and not through this process.
+    pub(crate) async fn receive(&self, request: &Parts, id: &str, from: Option<u64>, body: Body) -> Result<u64, Error> {
+        let broken = |error: serve::body::Error| Error::Broken(error.to_string());
+        let mut held = match inlet::hold(request, body, HELD).await.map_err(broken)? {
+            Attempt::Whole(body) => return self.append(id, from, body.into_data_stream()).await,
+            Attempt::Held(held) => held,
+        };
+        let before = std::mem::take(&mut held.before);
+        let rest = Rest { before, socket: held.socket.try_clone()?, left: held.left };
+        let received = match self {
+            Self::Own(content) => content.append_from(id, from, rest).await?,
+            Self::Node(node) => node.client.append_from(id, from, rest).await?,
+        };
+        held.release().await.map_err(broken)?;
+        Ok(received)
     }
 
     pub(crate) async fn finish(&self, id: &str, digest: &Digest) -> Result<u64, Error> {

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::{
     Registry,
     answer::Refusal,
+    counted,
     index::{Change, Manifest},
     manifest::{Entry, Parsed},
     registry::Asked,
@@ -96,10 +97,11 @@ pub(crate) async fn refresh(registry: &Registry, origin: &Origin, name: &str, ta
     };
     let pull = &inner.cache.pull;
     match target {
-        Target::Digest(digest) => match has(digest) {
-            true => Ok(()),
-            false => fetch(registry, origin, name, digest.as_str(), None).await,
-        },
+        Target::Digest(digest) => {
+            let here = has(digest);
+            counted::copy(&inner.counts, "manifest", here);
+            if here { Ok(()) } else { fetch(registry, origin, name, digest.as_str(), None).await }
+        }
         Target::Tag(tag) => {
             let key = format!("{name}:{tag}");
             let kept = inner.index.state().repositories.get(name).and_then(|there| there.tags.get(tag).cloned());
@@ -112,6 +114,7 @@ pub(crate) async fn refresh(registry: &Registry, origin: &Origin, name: &str, ta
                 let current = pull::upstream::digest(&reference, pull)
                     .await
                     .map_err(|error| refused(error, codes::MANIFEST_UNKNOWN))?;
+                counted::copy(&inner.counts, "manifest", current.as_ref().is_some_and(has));
                 match current {
                     Some(digest) if kept.as_ref() == Some(&digest) => Ok(()),
                     Some(digest) if has(&digest) => {

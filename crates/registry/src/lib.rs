@@ -30,6 +30,8 @@ mod leases;
 
 mod collect;
 
+mod counted;
+
 pub mod cache;
 
 pub use registry::Registry;

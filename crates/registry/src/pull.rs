@@ -2,8 +2,6 @@
 //!
 //! Blobs go out as `serve::file` sends files: a slow client costs no memory.
 
-use std::fs::File;
-
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use oci::{Digest, distribution as codes};
@@ -11,6 +9,7 @@ use serve::{Body, body, file};
 
 use crate::{
     answer::{Answer, CONTENT_DIGEST, Refusal, respond},
+    counted,
     registry::{Asked, without_body},
     route::Target,
 };
@@ -71,6 +70,9 @@ pub(crate) async fn blob(asked: &Asked<'_>, name: &str, digest: &Digest) -> Answ
             Some(repository) => repository.blobs.contains_key(digest),
         }
     };
+    if inner.cache.origin(name).is_some() {
+        counted::copy(&inner.counts, "blob", here);
+    }
     if !here {
         let unknown = || Refusal::missing(codes::BLOB_UNKNOWN, format!("{name} has no such blob"));
         let origin = inner.cache.origin(name).ok_or_else(unknown)?;
@@ -78,13 +80,7 @@ pub(crate) async fn blob(asked: &Asked<'_>, name: &str, digest: &Digest) -> Answ
             return Ok(response);
         }
     }
-    let path = inner.blobs.path(digest);
-    let opened = tokio::task::spawn_blocking(move || {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
-        Ok::<_, std::io::Error>((file, size))
-    });
-    let opened = opened.await.map_err(std::io::Error::other).and_then(|opened| opened);
+    let opened = inner.blobs.open(digest).await;
     let (file, size) = opened.map_err(|error| Refusal::internal("open a blob", &error))?;
     let mut headers = vec![
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),

@@ -10,9 +10,7 @@
 //! Content is on the disk before the index says so, and the index is on the disk before the client hears 201.
 
 use anyhow::Context;
-use futures::StreamExt;
 use http::{HeaderName, StatusCode, header};
-use http_body_util::BodyExt;
 use oci::{Digest, digest::Algorithm, distribution as codes, reference::is_tag};
 use serve::{Body, body};
 
@@ -47,7 +45,7 @@ pub(crate) async fn begin(asked: &Asked<'_>, name: &str, body: Body) -> Answer {
         let digest = route::digest(digest)?;
         let held = inner.leases.hold(vec![digest.clone()]).await;
         let id = inner.blobs.begin(digest.algorithm()).await?;
-        if let Err(error) = inner.blobs.append(&id, Some(0), pieces(body)).await {
+        if let Err(error) = inner.blobs.receive(asked.parts, &id, Some(0), body).await {
             // Nobody knows this upload, so nobody can go on with it.
             let _ = inner.blobs.cancel(&id).await;
             return Err(error.into());
@@ -74,7 +72,7 @@ pub(crate) async fn status(asked: &Asked<'_>, name: &str, id: &str) -> Answer {
 /// `PATCH /v2/NAME/blobs/uploads/ID`.
 pub(crate) async fn append(asked: &Asked<'_>, name: &str, id: &str, body: Body) -> Answer {
     let from = chunk(asked)?;
-    match asked.inner().blobs.append(id, from, pieces(body)).await {
+    match asked.inner().blobs.receive(asked.parts, id, from, body).await {
         Ok(received) => Ok(progress(asked, StatusCode::ACCEPTED, name, id, received)),
         Err(error) => Err(gap(asked, name, id, error)),
     }
@@ -87,7 +85,7 @@ pub(crate) async fn finish(asked: &Asked<'_>, name: &str, id: &str, body: Body) 
     let digest = route::digest(text.ok_or_else(|| Refusal::invalid(codes::DIGEST_INVALID, "there is no digest"))?)?;
     let from = chunk(asked)?;
     let held = inner.leases.hold(vec![digest.clone()]).await;
-    if let Err(error) = inner.blobs.append(id, from, pieces(body)).await {
+    if let Err(error) = inner.blobs.receive(asked.parts, id, from, body).await {
         return Err(gap(asked, name, id, error));
     }
     let answer = publish(asked, name, id, &digest).await;
@@ -216,11 +214,6 @@ fn chunk(asked: &Asked<'_>) -> Result<Option<u64>, Refusal> {
         return Err(Refusal::invalid(codes::SIZE_INVALID, reason));
     }
     Ok(Some(first))
-}
-
-/// The pieces of a body.
-fn pieces(body: Body) -> impl futures::Stream<Item = Result<bytes::Bytes, body::Error>> + Send + Unpin {
-    body.into_data_stream().map(|piece| piece)
 }
 
 /// `PUT /v2/NAME/manifests/REFERENCE`.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use counts::counter::Counts;
 use http::{Method, Request, Response, StatusCode, header, request::Parts};
 use oci::{Digest, distribution as codes};
 use serve::{Body, body};
@@ -19,6 +20,7 @@ use crate::{
     blobs::Blobs,
     cache::Cache,
     collect,
+    counted::{self, Counted},
     index::Index,
     leases::Leases,
     list, pull, push,
@@ -70,6 +72,7 @@ pub(crate) struct Inner {
     pub changes: tokio::sync::Mutex<()>,
     /// When each tag of a cached repository was last compared with its origin.
     pub compared: Mutex<std::collections::HashMap<String, std::time::Instant>>,
+    pub counts: Counts,
 }
 
 impl std::fmt::Debug for Registry {
@@ -92,6 +95,7 @@ impl Registry {
             loosened: Notify::new(),
             changes: tokio::sync::Mutex::default(),
             compared: Mutex::default(),
+            counts: Counts::default(),
         }));
         // What a crash left is found once.
         registry.0.loosened.notify_one();
@@ -108,10 +112,12 @@ impl Registry {
     /// Answers a request that came in by `door`.
     pub async fn answer(&self, door: &Door, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        let counted = Counted::begin(&self.0.counts, &parts);
         let mut response = match self.handle(door, &parts, body).await {
             Ok(response) => response,
             Err(refusal) => refusal.response(),
         };
+        counted.answered(&response);
         let headers = response.headers_mut();
         headers.insert("docker-distribution-api-version", http::HeaderValue::from_static("registry/2.0"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
@@ -130,6 +136,10 @@ impl Registry {
             Route::Root if read => {
                 door.admit(parts, None).await?;
                 Ok(respond(StatusCode::OK, &[(header::CONTENT_TYPE, "application/json".into())], "{}"))
+            }
+            Route::Metrics if read => {
+                door.admit_page(parts, "/metrics").await?;
+                Ok(counted::page(self))
             }
             Route::Catalog if read => {
                 door.admit(parts, Some(Scope::catalog())).await?;
@@ -210,9 +220,7 @@ impl Registry {
 
     /// The bytes of a manifest or other small blob.
     pub(crate) async fn read(&self, digest: &Digest) -> std::io::Result<bytes::Bytes> {
-        let path = self.0.blobs.path(digest);
-        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-        Ok(read.map_err(std::io::Error::other)??.into())
+        self.0.blobs.read(digest).await
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Route {
     Root,
     /// `/token`: credentials for a token.
     Token,
+    /// `/metrics`: what is counted.
+    Metrics,
     /// `/v2/_catalog`.
     Catalog,
     /// `/v2/NAME/tags/list`.
@@ -44,6 +46,9 @@ impl Route {
     pub fn parse(path: &str) -> Result<Self, Refusal> {
         if path == "/token" {
             return Ok(Self::Token);
+        }
+        if path == "/metrics" {
+            return Ok(Self::Metrics);
         }
         let nowhere = || Refusal::missing(codes::NAME_UNKNOWN, "no such path");
         let rest = path.strip_prefix("/v2").ok_or_else(nowhere)?;

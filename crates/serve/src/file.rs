@@ -20,17 +20,22 @@ use std::{
 };
 
 use ::http::{Version, request::Parts};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
-use crate::body::{self, Body};
+use crate::{
+    body::{self, Body},
+    inlet::{Inlet, Read, Socket},
+};
 
-/// Bytes read at a time where they pass through this process.
-const PIECE: usize = 128 << 10;
+/// Bytes read at a time where they pass through this process: as many as TLS encrypts before it writes.
+const PIECE: usize = 64 << 10;
+/// Buffers that a body keeps for its next pieces.
+const SPARE: usize = 2;
 /// Bytes that the kernel is asked to send at a time.
 const SENT: usize = 1 << 20;
 /// What holds the place of a file's bytes; never sent.
@@ -60,14 +65,15 @@ pub fn part(request: &Parts, file: File, from: u64, end: u64) -> Body {
 
 /// The file's bytes by way of this process.
 fn read(file: Arc<File>, from: u64, end: u64) -> Body {
+    let spare = Spare::default();
     let pieces = futures::stream::try_unfold(from, move |at| {
-        let file = file.clone();
+        let (file, spare) = (file.clone(), spare.clone());
         async move {
             if at >= end {
                 return Ok(None);
             }
             let wanted = PIECE.min(usize::try_from(end - at).unwrap_or(PIECE));
-            let piece = cached_or_not(&file, at, wanted).await?;
+            let piece = cached_or_not(&file, at, wanted, spare).await?;
             if piece.is_empty() {
                 return Err("the file is shorter than it was".into());
             }
@@ -89,10 +95,10 @@ fn sent(outlet: Outlet, file: Arc<File>, from: u64, end: u64) -> Body {
             let left = SENT.min(usize::try_from(end - at).unwrap_or(SENT));
             // The kernel reads ahead: where the last byte is in its cache, what is before it is too.
             let last = at + left as u64 - 1;
-            match pread(&file, last, 1, ReadWriteFlags::NOWAIT) {
+            match pread(&file, last, &mut [0], ReadWriteFlags::NOWAIT) {
                 Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => warm(&file, at, left).await?,
                 Err(error) => return Err(body::Error::from(io::Error::from(error))),
-                Ok(byte) if byte.is_empty() => return Err("the file is shorter than it was".into()),
+                Ok(0) => return Err("the file is shorter than it was".into()),
                 Ok(_) => {}
             }
             outlet.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Part { file, at, left });
@@ -108,62 +114,104 @@ async fn warm(file: &Arc<File>, at: u64, length: usize) -> io::Result<()> {
     let reading = move || {
         let end = at + length as u64;
         let mut at = at;
+        let mut buffer = vec![0; PIECE];
         while at < end {
-            let piece = pread(&file, at, PIECE.min((end - at) as usize), ReadWriteFlags::empty())?;
-            if piece.is_empty() {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            let wanted = PIECE.min((end - at) as usize);
+            match pread(&file, at, &mut buffer[..wanted], ReadWriteFlags::empty())? {
+                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                read => at += read as u64,
             }
-            at += piece.len() as u64;
         }
         Ok(())
     };
     tokio::task::spawn_blocking(reading).await.map_err(io::Error::other)?
 }
 
-async fn cached_or_not(file: &Arc<File>, at: u64, wanted: usize) -> io::Result<Bytes> {
-    match pread(file, at, wanted, ReadWriteFlags::NOWAIT) {
+async fn cached_or_not(file: &Arc<File>, at: u64, wanted: usize, spare: Spare) -> io::Result<Bytes> {
+    let mut buffer = spare.take();
+    match pread(file, at, &mut buffer[..wanted], ReadWriteFlags::NOWAIT) {
         Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => {
             let file = file.clone();
-            let reading = move || pread(&file, at, wanted, ReadWriteFlags::empty());
-            Ok(tokio::task::spawn_blocking(reading).await.map_err(io::Error::other)??)
+            let reading = move || {
+                let read = pread(&file, at, &mut buffer[..wanted], ReadWriteFlags::empty())?;
+                Ok(spare.lend(buffer, read))
+            };
+            tokio::task::spawn_blocking(reading).await.map_err(io::Error::other)?
         }
-        read => Ok(read?),
+        read => Ok(spare.lend(buffer, read?)),
     }
 }
 
-fn pread(file: &File, at: u64, wanted: usize, how: ReadWriteFlags) -> Result<Bytes, Errno> {
-    let mut piece = BytesMut::zeroed(wanted);
-    let length = preadv2(file.as_fd(), &mut [IoSliceMut::new(&mut piece)], at, how)?;
-    piece.truncate(length);
-    Ok(piece.freeze())
+fn pread(file: &File, at: u64, into: &mut [u8], how: ReadWriteFlags) -> Result<usize, Errno> {
+    preadv2(file.as_fd(), &mut [IoSliceMut::new(into)], at, how)
 }
 
-/// A connection without TLS, which sends parts of files where their places come.
+/// Buffers of a body that were sent and are to be filled again.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Box<[u8]>>>>);
+
+impl Spare {
+    /// A buffer of [`PIECE`] bytes.
+    fn take(&self) -> Box<[u8]> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| vec![0; PIECE].into())
+    }
+
+    /// The first `length` bytes of a buffer, which comes back when nobody needs them any more.
+    fn lend(&self, buffer: Box<[u8]>, length: usize) -> Bytes {
+        Bytes::from_owner(Lent { buffer, home: self.clone() }).slice(..length)
+    }
+}
+
+struct Lent {
+    buffer: Box<[u8]>,
+    home: Spare,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < SPARE {
+            kept.push(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+/// A connection without TLS, which sends parts of files where their places come, and lets others read from it.
 #[derive(Debug)]
 pub(crate) struct Plain {
-    socket: TcpStream,
+    socket: Socket,
     outlet: Outlet,
+    inlet: Inlet,
 }
 
 impl Plain {
     /// The connection, and what its requests carry.
-    pub(crate) fn new(socket: TcpStream) -> (Self, Outlet) {
-        let outlet = Outlet::default();
-        (Self { socket, outlet: outlet.clone() }, outlet)
+    pub(crate) fn new(socket: TcpStream) -> (Self, Outlet, Inlet) {
+        let (outlet, inlet) = (Outlet::default(), Inlet::default());
+        let plain = Self { socket: Socket::Attached(socket), outlet: outlet.clone(), inlet: inlet.clone() };
+        (plain, outlet, inlet)
     }
 
     /// Has the kernel send what stands at a place of `length` bytes.
-    fn poll_send(&self, context: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+    fn poll_send(&mut self, context: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        let socket = self.socket.attached()?;
         loop {
-            ready!(self.socket.poll_write_ready(context))?;
+            ready!(socket.poll_write_ready(context))?;
             let mut parts = self.outlet.0.lock().unwrap_or_else(PoisonError::into_inner);
             // The place is there, so that its part was left before; anything else would send the client nonsense.
             let Some(part) = parts.front_mut() else {
                 return Poll::Ready(Err(io::Error::other("a place without a part of a file")));
             };
             let wanted = length.min(part.left);
-            let sent = self.socket.try_io(Interest::WRITABLE, || {
-                Ok(rustix::fs::sendfile(&self.socket, &*part.file, Some(&mut part.at), wanted)?)
+            let sent = socket.try_io(Interest::WRITABLE, || {
+                Ok(rustix::fs::sendfile(&*socket, &*part.file, Some(&mut part.at), wanted)?)
             });
             match sent {
                 Ok(0) => return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof))),
@@ -188,16 +236,21 @@ fn is_place(bytes: &[u8]) -> bool {
 
 impl AsyncRead for Plain {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_read(context, into)
+        let plain = self.get_mut();
+        match plain.inlet.poll_read(&mut plain.socket, context, into) {
+            Read::Done(outcome) => outcome,
+            Read::Socket => Pin::new(plain.socket.attached()?).poll_read(context, into),
+        }
     }
 }
 
 impl AsyncWrite for Plain {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if is_place(bytes) {
-            return self.poll_send(context, bytes.len());
+        let plain = self.get_mut();
+        match is_place(bytes) {
+            true => plain.poll_send(context, bytes.len()),
+            false => Pin::new(plain.socket.attached()?).poll_write(context, bytes),
         }
-        Pin::new(&mut self.get_mut().socket).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -205,12 +258,13 @@ impl AsyncWrite for Plain {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let plain = self.get_mut();
         let pieces = &pieces[pieces.iter().take_while(|piece| piece.is_empty()).count()..];
         match pieces.iter().position(|piece| is_place(piece)) {
-            Some(0) => self.poll_send(context, pieces[0].len()),
+            Some(0) => plain.poll_send(context, pieces[0].len()),
             place => {
                 let before = &pieces[..place.unwrap_or(pieces.len())];
-                Pin::new(&mut self.get_mut().socket).poll_write_vectored(context, before)
+                Pin::new(plain.socket.attached()?).poll_write_vectored(context, before)
             }
         }
     }
@@ -219,12 +273,13 @@ impl AsyncWrite for Plain {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What was written is the kernel's.
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+        Pin::new(self.get_mut().socket.attached()?).poll_shutdown(context)
     }
 }
 

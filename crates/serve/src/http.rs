@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use ::http::{Request, Response};
+use ::http::{Extensions, Request, Response};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -27,15 +27,12 @@ use rustls::{ServerConfig, pki_types::CertificateDer};
 use task::Task;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    body::Body,
-    file::{Outlet, Plain},
-};
+use crate::{body::Body, file::Plain, handed::Taking};
 
 /// Who is at the other end of the connection: in the extensions of every request.
 #[derive(Clone, Debug)]
@@ -109,8 +106,12 @@ where
                 certificates: certificates.into(),
             };
             let Some(acceptor) = acceptor else {
-                let (socket, outlet) = Plain::new(socket);
-                return requests(&connection, socket, peer(Vec::new()), Some(outlet), limits, handler).await;
+                let (socket, outlet, inlet) = Plain::new(socket);
+                let carried = move |extensions: &mut Extensions| {
+                    extensions.insert(outlet.clone());
+                    extensions.insert(inlet.clone());
+                };
+                return requests(&connection, socket, peer(Vec::new()), carried, limits, handler).await;
             };
             match tokio::time::timeout(limits.handshake, acceptor.accept(socket)).await {
                 Err(_) => tracing::debug!(%address, "tls handshake took too long"),
@@ -118,7 +119,7 @@ where
                 Ok(Ok(stream)) => {
                     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let shown = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
-                    requests(&connection, stream, peer(shown), None, limits, handler).await;
+                    requests(&connection, stream, peer(shown), |_| {}, limits, handler).await;
                 }
             }
         });
@@ -140,12 +141,41 @@ where
     H: Fn(Request<Body>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    unix(task, listener, limits, handler, |socket| (socket, |_: &mut Extensions| {})).await;
+}
+
+/// The same for clients that hand over descriptors: a request finds its own with [`handed::take`](crate::handed::take).
+pub async fn serve_handed<H, F>(task: Task, listener: UnixListener, limits: Limits, handler: H)
+where
+    H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let wrap = |socket| {
+        let (socket, handed) = Taking::new(socket);
+        (socket, move |extensions: &mut Extensions| drop(extensions.insert(handed.clone())))
+    };
+    unix(task, listener, limits, handler, wrap).await;
+}
+
+async fn unix<S, C, H, F>(
+    task: Task,
+    listener: UnixListener,
+    limits: Limits,
+    handler: H,
+    wrap: impl Fn(UnixStream) -> (S, C),
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    C: Fn(&mut Extensions) + Send + 'static,
+    H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     while let Some(accepted) = task.until_cancelled(listener.accept()).await {
         let Ok((socket, _)) = accepted else { continue };
         let (handler, connection) = (handler.clone(), task.clone());
+        let (socket, carried) = wrap(socket);
         task.spawn("connection", async move {
             let peer = Peer { address: None, local: None, certificates: Arc::from([]) };
-            requests(&connection, socket, peer, None, limits, handler).await;
+            requests(&connection, socket, peer, carried, limits, handler).await;
         });
     }
 }
@@ -158,8 +188,10 @@ async fn silence(patience: Duration, begun: &AtomicBool) {
     }
 }
 
-async fn requests<S, H, F>(task: &Task, stream: S, peer: Peer, outlet: Option<Outlet>, limits: Limits, handler: H)
+/// Requests of a connection; `carried` puts what belongs to the connection into each.
+async fn requests<S, C, H, F>(task: &Task, stream: S, peer: Peer, carried: C, limits: Limits, handler: H)
 where
+    C: Fn(&mut Extensions),
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Body>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -183,9 +215,7 @@ where
         first.store(true, Ordering::Relaxed);
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(peer.clone());
-        if let Some(outlet) = &outlet {
-            parts.extensions.insert(outlet.clone());
-        }
+        carried(&mut parts.extensions);
         let answer = handler(Request::from_parts(parts, body.map_err(Into::into).boxed_unsync()));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });

@@ -10,7 +10,9 @@
 
 pub mod body;
 pub mod file;
+pub mod handed;
 pub mod http;
+pub mod inlet;
 pub mod stream;
 pub mod tls;
 pub mod trust;

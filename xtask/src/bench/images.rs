@@ -42,7 +42,7 @@ struct Bench<'a> {
 struct Side<'a> {
     host: String,
     flags: Vec<String>,
-    processes: &'a dyn Fn() -> Vec<Process>,
+    processes: Box<dyn Fn() -> Vec<Process> + 'a>,
 }
 
 /// What one load took.
@@ -95,6 +95,21 @@ impl Bench<'_> {
         Ok(STANDARD.encode(format!("bench:{}", token.trim())))
     }
 
+    /// This registry and another one; with `authority`, over TLS.
+    fn sides<'a>(&self, docker: &'a DockerRegistry, authority: Option<&Path>) -> Result<[Side<'a>; 2]> {
+        let pid = self.pid;
+        let address = if authority.is_some() { self.server.address().to_owned() } else { "127.0.0.1".to_owned() };
+        let tls: Vec<String> =
+            authority.map(|file| vec!["--authority".to_owned(), file.display().to_string()]).unwrap_or_default();
+        let ours = Side {
+            host: format!("{address}:{PORT}"),
+            flags: [tls.clone(), vec!["--basic".to_owned(), self.login()?]].concat(),
+            processes: Box::new(move || memory::family(pid)),
+        };
+        let theirs = Side { host: docker.host.clone(), flags: tls, processes: Box::new(move || docker.processes()) };
+        Ok([ours, theirs])
+    }
+
     fn take(&self, side: &Side<'_>, command: &str, arguments: &[&str]) -> Result<Taken> {
         let before = memory::time(&(side.processes)());
         let mut all = vec![side.host.as_str()];
@@ -108,13 +123,9 @@ impl Bench<'_> {
     }
 
     fn push(&mut self) -> Result<()> {
-        let (login, pid, size) = (self.login()?, self.pid, self.size());
+        let size = self.size();
         let docker = DockerRegistry::start(&self.server, 5001, None)?;
-        let (ours, theirs) = (|| memory::family(pid), || docker.processes());
-        let sides = [
-            Side { host: format!("127.0.0.1:{PORT}"), flags: vec!["--basic".into(), login], processes: &ours },
-            Side { host: docker.host.clone(), flags: Vec::new(), processes: &theirs },
-        ];
+        let sides = self.sides(&docker, None)?;
         let mut taken = [Vec::new(), Vec::new()];
         for turn in 1..=TURNS {
             for (side, taken) in sides.iter().zip(&mut taken) {
@@ -142,28 +153,19 @@ impl Bench<'_> {
     }
 
     fn pull_plain(&mut self) -> Result<()> {
-        let (login, pid, size) = (self.login()?, self.pid, self.size());
+        let size = self.size();
         let docker = DockerRegistry::start(&self.server, 5001, None)?;
-        let (ours, theirs) = (|| memory::family(pid), || docker.processes());
-        let sides = [
-            Side { host: format!("127.0.0.1:{PORT}"), flags: vec!["--basic".into(), login], processes: &ours },
-            Side { host: docker.host.clone(), flags: Vec::new(), processes: &theirs },
-        ];
+        let sides = self.sides(&docker, None)?;
         let names = ["pull by 1 client, plain", "pull by 16 clients, plain"];
         self.pull(&sides, &size, 0.5, names)
     }
 
     fn pull_tls(&mut self) -> Result<()> {
-        let (login, pid, size) = (self.login()?, self.pid, self.size());
-        let pki = self.server.data_dir().join("pki/edge");
-        let certificate = (pki.join("server.crt"), pki.join("server.key"));
+        let size = self.size();
+        let pki = self.server.data_dir().join("pki");
+        let certificate = (pki.join("edge/server.crt"), pki.join("edge/server.key"));
         let docker = DockerRegistry::start(&self.server, 5002, Some((&certificate.0, &certificate.1)))?;
-        let (ours, theirs) = (|| memory::family(pid), || docker.processes());
-        let flags = vec!["--tls".into(), "--basic".into(), login];
-        let sides = [
-            Side { host: format!("{}:{PORT}", self.server.address()), flags, processes: &ours },
-            Side { host: docker.host.clone(), flags: vec!["--tls".into()], processes: &theirs },
-        ];
+        let sides = self.sides(&docker, Some(&pki.join("ca.crt")))?;
         let names = ["pull by 1 client, TLS", "pull by 16 clients, TLS"];
         self.pull(&sides, &size, 0.7, names)
     }
@@ -243,13 +245,9 @@ impl Bench<'_> {
     }
 
     fn memory(&mut self) -> Result<()> {
-        let (login, pid, size) = (self.login()?, self.pid, self.size());
+        let size = self.size();
         let docker = DockerRegistry::start(&self.server, 5001, None)?;
-        let (ours, theirs) = (|| memory::family(pid), || docker.processes());
-        let sides = [
-            Side { host: format!("127.0.0.1:{PORT}"), flags: vec!["--basic".into(), login], processes: &ours },
-            Side { host: docker.host.clone(), flags: Vec::new(), processes: &theirs },
-        ];
+        let sides = self.sides(&docker, None)?;
         let mut grown = Vec::new();
         for side in &sides {
             self.take(side, "push", &["--size", &size, "--seed", "78"])?;

@@ -114,3 +114,42 @@ async fn two_processes_do_not_share_a_store() {
     let _content = open(dir.path()).await;
     assert!(Content::open(dir.path(), Options::default()).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_socket_holds_becomes_a_blob_and_what_it_does_not_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let content =
+        Content::open(dir.path(), Options { stall: Duration::from_secs(1), ..Options::default() }).await.unwrap();
+    let bytes: Vec<u8> = (0..2_500_000_u32).map(|at| (at / 7) as u8).collect();
+    let (mut theirs, ours) = std::os::unix::net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let sent = bytes.clone();
+    let sending = std::thread::spawn(move || {
+        // Part of what is before is the upload's, and what follows is somebody else's.
+        theirs.write_all(&sent[1000..]).unwrap();
+        theirs.write_all(b"after").unwrap();
+        theirs
+    });
+    let id = content.begin(Algorithm::Sha256).await.unwrap();
+    let before = vec![Bytes::copy_from_slice(&bytes[..1000])];
+    let left = bytes.len() as u64 - 1000;
+    let rest = |before, left| Rest { before, socket: ours.try_clone().unwrap().into(), left };
+    let here = content.append_from(&id, Some(0), rest(before, left)).await.unwrap();
+    assert_eq!(here, bytes.len() as u64);
+    let theirs = sending.join().unwrap();
+    let mut after = [0; 5];
+    io::Read::read_exact(&mut &ours, &mut after).unwrap();
+    assert_eq!(&after, b"after");
+    let digest = Digest::sha256(&bytes);
+    content.finish(&id, &digest).await.unwrap();
+    assert!(std::fs::read(content.path(&digest)).unwrap() == bytes);
+    // Nothing comes; nothing will come; not at that place; larger than it may be.
+    let id = content.begin(Algorithm::Sha256).await.unwrap();
+    let from = |at| content.append_from(&id, at, rest(Vec::new(), 10));
+    assert!(matches!(from(None).await, Err(Error::Broken(reason)) if reason.contains("too long")));
+    drop(theirs);
+    assert!(matches!(from(None).await, Err(Error::Broken(reason)) if reason.contains("ended")));
+    assert!(matches!(from(Some(7)).await, Err(Error::Offset { here: 0 })));
+    let endless = content.append_from(&id, None, rest(Vec::new(), u64::MAX)).await;
+    assert!(matches!(endless, Err(Error::TooLarge { .. })));
+}

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! $DOCKER_CONFIG/config.json, else ~/.docker/config.json      auths, credHelpers, credsStore
-//! $REGISTRY_AUTH_FILE, else $XDG_RUNTIME_DIR/containers/auth.json
+//! $REGISTRY_AUTH_FILE, else $XDG_RUNTIME_DIR/containers/auth.json, without it /run/containers/UID/auth.json,
+//!                      then $XDG_CONFIG_HOME/containers/auth.json, without it ~/.config/containers/auth.json
 //! ```
 //!
 //! <https://docs.docker.com/reference/cli/docker/login/#credential-stores>,
@@ -77,8 +78,18 @@ pub fn credentials(
 fn files(variable: &impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let docker = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")));
-    let podman = set("REGISTRY_AUTH_FILE").or_else(|| Some(set("XDG_RUNTIME_DIR")?.join("containers/auth.json")));
-    docker.map(|directory| directory.join("config.json")).into_iter().chain(podman).collect()
+    let mut all: Vec<PathBuf> = docker.map(|directory| directory.join("config.json")).into_iter().collect();
+    if let Some(file) = set("REGISTRY_AUTH_FILE") {
+        all.push(file);
+        return all;
+    }
+    let runtime = set("XDG_RUNTIME_DIR").map(|directory| directory.join("containers"));
+    let runtime =
+        runtime.unwrap_or_else(|| PathBuf::from(format!("/run/containers/{}", rustix::process::getuid().as_raw())));
+    let configuration = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+    all.push(runtime.join("auth.json"));
+    all.extend(configuration.map(|directory| directory.join("containers/auth.json")));
+    all
 }
 
 /// Asks a helper program: <https://github.com/docker/docker-credential-helpers#development>.
@@ -146,6 +157,25 @@ mod tests {
         assert!(credentials(&reference, variable).is_err());
         std::fs::write(at("docker/config.json"), "{").unwrap();
         assert!(credentials(&reference, variable).is_err());
+    }
+
+    #[test]
+    fn podmans_files_are_where_podman_and_login_write_them() {
+        let listed = |set: &[(&str, &str)]| -> Vec<String> {
+            let variable = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            files(&variable).iter().map(|path| path.display().to_string()).collect()
+        };
+        let uid = rustix::process::getuid().as_raw();
+        let home = listed(&[("HOME", "/h")]);
+        let expected =
+            ["/h/.docker/config.json", &format!("/run/containers/{uid}/auth.json"), "/h/.config/containers/auth.json"];
+        assert_eq!(home, expected);
+        let named = listed(&[("HOME", "/h"), ("REGISTRY_AUTH_FILE", "/f"), ("XDG_RUNTIME_DIR", "/r")]);
+        assert_eq!(named, ["/h/.docker/config.json", "/f"]);
+        assert_eq!(
+            listed(&[("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c")]),
+            ["/r/containers/auth.json", "/c/containers/auth.json"]
+        );
     }
 
     #[test]

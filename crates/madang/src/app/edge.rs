@@ -63,10 +63,12 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
             metrics::web::door::Door { gate: Some(gate.clone()), open: !config.loopback_auth, local_only: true };
         let listener = sockets.tcp("prometheus")?;
         let own = (!config.loopback_auth).then(|| listener.local_addr()).transpose()?;
+        let mut parts: Vec<builtin::Part> = own.iter().map(|own| part("prometheus", own.to_string(), false)).collect();
+        parts.extend(registry_part(config, &sockets));
         listen_metrics(task, listener, None, metrics.clone(), local);
         metrics::alerting::follow::start(task, client.clone(), alerts);
         let adapter = Adapter::new(metrics.clone(), client.clone());
-        collect(task, &files, client, scraper, own)?;
+        collect(task, &files, client, scraper, &parts)?;
         if sockets.has("prometheus-tls") {
             // The API server shows the certificate of its front proxy when it hands a request on.
             let tls = server_tls(&files, &[authority.as_slice(), &files.read("front-proxy-ca.crt")?].concat())?;
@@ -174,6 +176,21 @@ fn listen_console(
     task.spawn("listener", serve::http::serve(listening, listener, tls, Limits::default(), handler));
 }
 
+fn part(job: &str, address: String, tls: bool) -> builtin::Part {
+    builtin::Part { job: job.to_owned(), address, tls }
+}
+
+/// Where the registry's figures are: on loopback where that is open, else with a certificate on the node's address.
+fn registry_part(config: &Config, sockets: &Sockets) -> Option<builtin::Part> {
+    let port = config.port("registry");
+    match () {
+        () if !config.with("registry") => None,
+        () if !config.loopback_auth => Some(part("registry", format!("127.0.0.1:{port}"), false)),
+        () if sockets.has("registry-tls") => Some(part("registry", format!("{}:{port}", config.node_ip), true)),
+        () => None,
+    }
+}
+
 fn server_tls(files: &pki::Files, authority: &[u8]) -> Result<Arc<ServerConfig>> {
     let (certificate, key) = (files.read("edge/server.crt")?, files.read("edge/server.key")?);
     Ok(serve::tls::server_config(&certificate, &key, Some(authority))?)
@@ -196,20 +213,14 @@ fn collect(
     files: &pki::Files,
     client: kube::Client,
     scraper: Arc<Scraper>,
-    own: Option<std::net::SocketAddr>,
+    parts: &[builtin::Part],
 ) -> Result<()> {
     let identity = builtin::Identity {
         authority: files.path("ca.crt"),
         certificate: files.path("edge/client.crt"),
         key: files.path("edge/client.key"),
     };
-    let part = |address: std::net::SocketAddr| builtin::Part {
-        job: "prometheus".to_owned(),
-        address: address.to_string(),
-        tls: false,
-    };
-    let parts: Vec<builtin::Part> = own.map(part).into_iter().collect();
-    scraper.apply("standard", builtin::jobs(&identity, &parts).map_err(anyhow::Error::msg)?);
+    scraper.apply("standard", builtin::jobs(&identity, parts).map_err(anyhow::Error::msg)?);
     metrics::operator::start(task, client, scraper);
     Ok(())
 }

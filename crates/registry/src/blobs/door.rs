@@ -4,6 +4,7 @@
 //! POST   /uploads?algorithm=sha256         ─► id
 //! GET    /uploads/ID                       ─► bytes received
 //! PATCH  /uploads/ID?from=N     content    ─► bytes received
+//!                    &left=M    the beginning, and a socket that the other M bytes come from
 //! PUT    /uploads/ID?digest=D              ─► size
 //! DELETE /uploads/ID
 //! PUT    /blobs?digest=D        document
@@ -12,15 +13,16 @@
 //! POST   /expire
 //! ```
 //!
-//! HTTP over a unix socket whose mode lets nobody else in. What went wrong comes back as [`Trouble`].
+//! HTTP over a unix socket whose mode lets nobody else in. What went wrong comes back as [`Trouble`]; how much was read from a
+//! socket then, nobody says.
 
 use futures::StreamExt;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use image::content::{Content, Error};
+use image::content::{Content, Error, Rest};
 use oci::{Digest, digest::Algorithm};
 use serde::{Deserialize, Serialize};
-use serve::{Body, body, http::Limits};
+use serve::{Body, body, handed, http::Limits};
 use task::Task;
 use tokio::net::UnixListener;
 
@@ -92,7 +94,7 @@ pub async fn serve(task: Task, listener: UnixListener, content: Content) {
             }
         }
     };
-    serve::http::serve_unix(task, listener, Limits::default(), handler).await;
+    serve::http::serve_handed(task, listener, Limits::default(), handler).await;
 }
 
 async fn answer(content: &Content, request: Request<Body>) -> Result<String, Error> {
@@ -120,7 +122,16 @@ async fn answer(content: &Content, request: Request<Body>) -> Result<String, Err
         (&Method::DELETE, "/blobs") => content.remove(&digest()?).await.map(|()| String::new()),
         (&Method::GET, _) => content.received(id).await.map(|received| received.to_string()),
         (&Method::PATCH, _) => {
-            let from = parameter(&query, "from").and_then(|from| from.parse().ok());
+            let number = |name: &str| parameter(&query, name).and_then(|number| number.parse().ok());
+            let from = number("from");
+            if let Some(left) = number("left") {
+                let socket = handed::take(&parts).ok_or_else(|| Error::Broken("no socket came along".to_owned()))?;
+                let before = body::read(body, DOCUMENT).await.map_err(|error| Error::Broken(error.to_string()))?;
+                return Ok(content
+                    .append_from(id, from, Rest { before: vec![before], socket, left })
+                    .await?
+                    .to_string());
+            }
             let pieces = body.into_data_stream().map(|piece| piece.map_err(|error: body::Error| error.to_string()));
             content.append(id, from, pieces).await.map(|received| received.to_string())
         }

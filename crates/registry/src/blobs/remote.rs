@@ -1,6 +1,7 @@
 //! The registry's side of [`super::door`].
 
 use std::{
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -11,9 +12,12 @@ use futures::{Stream, StreamExt};
 use http::{Method, Request, StatusCode};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
-use image::content::Error;
+use image::content::{Error, Rest};
 use oci::{Digest, digest::Algorithm};
-use serve::{Body, body};
+use serve::{
+    Body, body,
+    handed::{Handing, Slot},
+};
 use task::Task;
 use tokio::net::UnixStream;
 
@@ -31,7 +35,13 @@ pub(super) struct Client(Arc<Inner>);
 struct Inner {
     socket: PathBuf,
     task: Task,
-    idle: Mutex<Vec<SendRequest<Body>>>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+struct Connection {
+    sender: SendRequest<Body>,
+    /// Where a descriptor for the next request is left.
+    next: Slot,
 }
 
 impl std::fmt::Debug for Client {
@@ -63,6 +73,13 @@ impl Client {
         number(self.ask(Method::PATCH, &format!("/uploads/{}{from}", plain(id)?), pieces).await?)
     }
 
+    pub async fn append_from(&self, id: &str, from: Option<u64>, rest: Rest) -> Result<u64, Error> {
+        let from = from.map(|from| format!("&from={from}")).unwrap_or_default();
+        let path = format!("/uploads/{}?left={}{from}", plain(id)?, rest.left);
+        let before = body::full(rest.before.concat());
+        number(self.ask_with(Method::PATCH, &path, before, Some(rest.socket)).await?)
+    }
+
     pub async fn finish(&self, id: &str, digest: &Digest) -> Result<u64, Error> {
         number(self.ask(Method::PUT, &format!("/uploads/{}?digest={digest}", plain(id)?), body::empty()).await?)
     }
@@ -89,10 +106,23 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &str, content: Body) -> Result<String, Error> {
+        self.ask_with(method, path, content, None).await
+    }
+
+    async fn ask_with(
+        &self,
+        method: Method,
+        path: &str,
+        content: Body,
+        socket: Option<OwnedFd>,
+    ) -> Result<String, Error> {
         let mut connection = self.connection().await?;
+        if let Some(socket) = socket {
+            connection.next.set(socket);
+        }
         let request = Request::builder().method(method).uri(path).header(http::header::HOST, "node").body(content);
         let request = request.map_err(|error| anyhow!("ask the node {path}: {error}"))?;
-        let answer = connection.send_request(request).await;
+        let answer = connection.sender.send_request(request).await;
         // A body that breaks off takes the connection with it; the node has kept what came.
         let answer = answer.map_err(|error| Error::Broken(reason(&error)))?;
         let (status, text) = whole(answer).await?;
@@ -110,15 +140,16 @@ impl Client {
         }
     }
 
-    async fn connection(&self) -> Result<SendRequest<Body>, Error> {
+    async fn connection(&self) -> Result<Connection, Error> {
         loop {
             let Some(mut kept) = self.0.idle.lock().expect("idle connections lock").pop() else { break };
-            if kept.ready().await.is_ok() {
+            if kept.sender.ready().await.is_ok() {
                 return Ok(kept);
             }
         }
         let named = || format!("connect to the node at {}", self.0.socket.display());
         let stream = UnixStream::connect(&self.0.socket).await.with_context(named)?;
+        let (stream, next) = Handing::new(stream);
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(named)?;
         self.0.task.spawn("connection", async move {
@@ -126,7 +157,7 @@ impl Client {
                 tracing::debug!(%error, "connection to the node");
             }
         });
-        Ok(sender)
+        Ok(Connection { sender, next })
     }
 }
 

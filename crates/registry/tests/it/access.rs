@@ -26,6 +26,10 @@ fn review(asked: &Value) -> Value {
             }
             _ => json!({"authenticated": false}),
         },
+        _ if !spec["nonResourceAttributes"].is_null() => {
+            assert_eq!(spec["nonResourceAttributes"], json!({"path": "/metrics", "verb": "get"}));
+            json!({"allowed": spec["user"] == "node"})
+        }
         _ => {
             let of = &spec["resourceAttributes"];
             assert_eq!((&of["group"], &of["resource"]), (&json!("registry.madang.dev"), &json!("repositories")));
@@ -123,10 +127,13 @@ async fn nothing_is_shown_to_nobody_where_the_door_is_shut() {
     let push = format!("/v2/team/app/blobs/uploads/?digest={digest}");
     assert_eq!(ask(&server, Method::POST, &push, &basic("jane-token"), "layer").await.status, StatusCode::CREATED);
     let blob = format!("/v2/team/app/blobs/{digest}");
-    for path in [&*blob, "/v2/", "/v2/_catalog", "/v2/team/app/tags/list", "/token"] {
+    for path in [&*blob, "/v2/", "/v2/_catalog", "/v2/team/app/tags/list", "/token", "/metrics"] {
         assert_eq!(ask(&server, Method::GET, path, "", "").await.status, StatusCode::UNAUTHORIZED, "{path}");
     }
     assert_eq!(ask(&server, Method::GET, &blob, &basic("node-token"), "").await.status, StatusCode::OK);
+    let figures = ask(&server, Method::GET, "/metrics", &basic("node-token"), "").await;
+    assert!(String::from_utf8_lossy(&figures.body).contains("registry_http_requests_total"));
+    assert_eq!(ask(&server, Method::GET, "/metrics", &basic("jane-token"), "").await.status, StatusCode::FORBIDDEN);
     // A blob is not mounted from where one may not look.
     let mount = format!("/v2/team/copy/blobs/uploads/?mount={digest}&from=team/app");
     assert_eq!(ask(&server, Method::POST, &mount, &basic("jane-token"), "").await.status, StatusCode::CREATED);

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
 use oci::Digest;
 use registry::{auth::Door, cache::Cache};
 use serde_json::json;
+use serve::body;
 
 use crate::server::{Server, bytes, descriptor, manifest};
 
@@ -231,5 +233,61 @@ async fn many_push_the_same_blob_at_once() {
     let uploads = std::fs::read_dir(dir.path().join("content/uploads")).unwrap().count();
     assert_eq!(uploads, 0);
     assert!(server.get(&format!("/v2/r3/blobs/{}", Digest::sha256(&content))).await.body == content);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_blobs_arrive_whole_and_their_connection_goes_on() {
+    for beside_node in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = match beside_node {
+            true => Server::beside_node(dir.path()).await,
+            false => Server::start(dir.path()).await,
+        };
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+        let task = task::Task::root("client");
+        task.spawn("connection", async move { drop(connection.await) });
+        for (seed, length) in [(1, 5_000_000), (2, 300), (3, 1 << 20), (4, (3 << 20) + 1)] {
+            let content = bytes(seed, length);
+            let digest = Digest::sha256(&content);
+            let path = format!("/v2/a/blobs/uploads/?digest={digest}");
+            let request = http::Request::post(path).header("host", "x").body(body::full(content.clone())).unwrap();
+            sender.ready().await.unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::CREATED, "beside node: {beside_node}, {length} bytes");
+            answer.into_body().collect().await.unwrap();
+            let reply = server.get(&format!("/v2/a/blobs/{digest}")).await;
+            assert!(reply.body == content, "beside node: {beside_node}, {length} bytes");
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_is_counted_by_what_it_is_and_not_by_what_clients_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    server.push_image("team/app", "v1", b"layer").await;
+    server.get("/v2/team/app/manifests/v1").await;
+    server.get("/v2/team/app/manifests/none").await;
+    server.ask(Method::from_bytes(b"BREW").unwrap(), "/v2/team/app/tags/list", &[], "").await;
+    let page = server.get("/metrics").await;
+    assert!(page.header("content-type").starts_with("text/plain; version=0.0.4"));
+    let text = String::from_utf8(page.body.to_vec()).unwrap();
+    for line in [
+        "registry_http_requests_total{code=\"200\",handler=\"manifest\",method=\"get\"} 1",
+        "registry_http_requests_total{code=\"404\",handler=\"manifest\",method=\"get\"} 1",
+        "registry_http_requests_total{code=\"201\",handler=\"blob_upload\",method=\"post\"} 2",
+        "registry_http_requests_total{code=\"405\",handler=\"tags\",method=\"other\"} 1",
+        "registry_http_in_flight_requests{handler=\"manifest\"} 0",
+        "registry_http_in_flight_requests{handler=\"metrics\"} 1",
+        "madang_registry_repositories 1",
+        "madang_registry_manifests 1",
+        "madang_registry_tags 1",
+    ] {
+        assert!(text.lines().any(|written| written == line), "{line}\n{text}");
+    }
     server.stop().await;
 }

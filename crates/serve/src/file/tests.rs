@@ -102,7 +102,7 @@ async fn a_file_that_is_too_short_ends_the_connection() {
 async fn a_place_without_a_part_is_an_error_and_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (mut plain, _outlet) = Plain::new(listener.accept().await.unwrap().0);
+    let (mut plain, _outlet, _inlet) = Plain::new(listener.accept().await.unwrap().0);
     assert!(plain.write(&super::STAND_IN[10..20]).await.is_err());
     drop(plain);
     let mut got = Vec::new();
