@@ -265,10 +265,10 @@ fn containers_of_a_network_find_one_another_by_name_and_others_do_not() {
     let mut fetch = docker.cluster.place.command("curl");
     let got = fetch.args(["-s", "--max-time", "10", &format!("http://127.0.0.1:{port}/")]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&got.stdout), "hello\n");
-    let outside = docker.any(&["run", "--rm", IMAGE, "wget", "-T", "2", "-qO-", "http://web:8000/"]);
+    let outside = docker.any(&["run", "--rm", IMAGE, "timeout", "3", "wget", "-qO-", "http://web:8000/"]);
     assert_ne!(outside.0, 0, "{outside:?}");
     let ip = docker.good(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &server]);
-    let across = docker.any(&["run", "--rm", IMAGE, "wget", "-T", "2", "-qO-", &format!("http://{ip}:8000/")]);
+    let across = docker.any(&["run", "--rm", IMAGE, "timeout", "3", "wget", "-qO-", &format!("http://{ip}:8000/")]);
     assert_ne!(across.0, 0, "networks are apart: {across:?}");
     let (code, text) = docker.any(&["network", "rm", &network]);
     assert!(code != 0 && text.contains("has active endpoints"), "{text}");
