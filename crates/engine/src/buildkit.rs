@@ -63,7 +63,7 @@ pub(crate) async fn answer(engine: &Engine, mut call: Call) -> Result<Response<B
             grpc::spawn(&below, "build session", async move {
                 match connection.await {
                     Ok(connection) => {
-                        engine.buildkit().sessions.hold(engine.task(), offer, connection).await;
+                        engine.buildkit().sessions.hold(engine.task(), offer, connection.into_inner()).await;
                     }
                     Err(error) => tracing::debug!(%error, "session of a build client"),
                 }

@@ -68,6 +68,12 @@ impl Call {
 
     /// Takes the body as a JSON document.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        // Who sends JSON must say so, as upstream has it: a page of the web cannot without being asked first.
+        let kind = self.header("content-type").unwrap_or_default();
+        if kind.split(';').next().is_none_or(|kind| kind.trim() != "application/json") {
+            let message = format!("unsupported Content-Type header ({kind}): must be 'application/json'");
+            return Err(Error::invalid(message));
+        }
         let bytes = self.bytes(DOCUMENT).await?;
         serde_json::from_slice(&bytes).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
     }

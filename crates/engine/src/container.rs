@@ -14,6 +14,7 @@
 
 pub mod archive;
 pub mod attach;
+pub mod commit;
 pub mod create;
 pub mod diff;
 pub mod exec;
@@ -30,6 +31,7 @@ pub mod restore;
 pub mod spec;
 pub mod start;
 pub mod stats;
+pub mod top;
 pub mod update;
 pub mod wait;
 

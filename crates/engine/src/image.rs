@@ -114,13 +114,30 @@ pub(crate) fn reference(name: &str) -> Result<Reference> {
 async fn tag(engine: &Engine, call: Call, name: &str) -> Result<Response<Body>> {
     let image = find(engine, name)?;
     let repository = call.query.get("repo").unwrap_or_default();
-    let tag = call.query.filled("tag").unwrap_or("latest");
-    if repository.contains('@') {
-        return Err(Error::invalid("refusing to create a tag with a digest reference"));
-    }
-    let reference = reference(&format!("{repository}:{tag}"))?;
-    engine.images().tag(image.id.as_str(), &reference).await?;
+    let name = tagged(repository, call.query.filled("tag"), "refusing to create a tag with a digest reference")?;
+    engine.images().tag(image.id.as_str(), &name).await?;
+    tell(engine, Some(&image), "tag", image.id.as_str(), &name.familiar());
     Ok(crate::answer::empty(StatusCode::CREATED))
+}
+
+/// A name that an image is to get, from a repository, which may bring a tag, and perhaps a tag beside it. `refusal` is said of
+/// digests.
+pub(crate) fn tagged(repository: &str, tag: Option<&str>, refusal: &str) -> Result<Reference> {
+    if repository.contains('@') {
+        return Err(Error::invalid(refusal));
+    }
+    let bare = reference(repository)?;
+    match tag {
+        Some(tag) => reference(&format!("{}:{tag}", bare.repository())),
+        None => Ok(bare),
+    }
+}
+
+/// Tells of what happened to an image. `actor` is its id or the name that was asked for, `name` what it is called.
+pub(crate) fn tell(engine: &Engine, image: Option<&Image>, action: &str, actor: &str, name: &str) {
+    let mut attributes = image.map(list::labels).unwrap_or_default();
+    attributes.insert("name".into(), name.to_owned());
+    engine.events().tell("image", action, actor, attributes);
 }
 
 /// Credentials that a request brings for the registry that it is about.
@@ -145,14 +162,19 @@ pub(crate) fn access(engine: &Engine, credentials: Vec<Credentials>) -> pull::Pu
     pull::Pull { credentials, registries: engine.registries().clone(), ..pull::Pull::default() }
 }
 
+/// A familiar name without its tag and digest.
+pub(crate) fn bare(familiar: &str) -> &str {
+    let repository = familiar.split('@').next().unwrap_or_default();
+    match repository.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => repository,
+    }
+}
+
 /// What a registry's refusal is to a client, in upstream's words where it has some.
 pub(crate) fn refused(error: &pull::Error, reference: &Reference) -> Error {
     let familiar = reference.familiar();
-    let repository = familiar.split('@').next().unwrap_or_default();
-    let repository = match repository.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => repository,
-    };
+    let repository = bare(&familiar);
     match error {
         pull::Error::NotFound(text) if text.contains("image for ") => Error::missing(format!(
             "no matching manifest for {} in the manifest list entries",

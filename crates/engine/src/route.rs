@@ -11,7 +11,8 @@ use crate::{
     call::Call,
     classic,
     container::{
-        Container, archive, attach, create, diff, exec, inspect, life, list, logs, remove, start, stats, update, wait,
+        Container, archive, attach, commit, create, diff, exec, inspect, life, list, logs, remove, start, stats, top,
+        update, wait,
     },
     disk,
     error::{Error, Result},
@@ -29,17 +30,34 @@ pub(crate) async fn answer(engine: &Engine, call: Call) -> Result<Response<Body>
         "grpc" | "session" => buildkit::answer(engine, call).await,
         "events" if call.method == Method::GET => events::answer(engine, &call),
         "containers" => containers(engine, call).await,
+        "commit" if call.method == Method::POST && call.path.len() == 1 => commit::answer(engine, call).await,
         "exec" => exec::answer(engine, call).await,
         "system" if call.method == Method::GET && call.path.get(1).is_some_and(|what| what == "df") => {
             usage::answer(engine, &call.query).await
         }
         "networks" => network::answer(engine, call).await,
         "volumes" => volume::answer(engine, call).await,
-        "plugins" if call.method == Method::GET => match call.path.get(1) {
-            None => answer::json(&json!([])),
-            Some(name) => Err(Error::missing(format!("plugin {name:?} not found"))),
-        },
+        "plugins" => plugins(&call),
         "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" => swarm::answer(&call),
+        _ => Err(unknown()),
+    }
+}
+
+/// Answers a request below `/plugins`: there are none, and none can be installed.
+fn plugins(call: &Call) -> Result<Response<Body>> {
+    let path: Vec<&str> = call.path.iter().skip(1).map(String::as_str).collect();
+    match (&call.method, path.as_slice()) {
+        (&Method::GET, []) => answer::json(&json!([])),
+        (&Method::GET, ["privileges"]) | (&Method::POST, ["pull" | "create"]) => {
+            Err(Error::unsupported("plugins cannot be installed: volumes, networks and logs have what is built in"))
+        }
+        (&Method::GET, [name @ .., "json"])
+        | (&Method::POST, [name @ .., "enable" | "disable" | "upgrade" | "push" | "set"])
+        | (&Method::DELETE, name)
+            if !name.is_empty() =>
+        {
+            Err(Error::missing(format!("plugin {:?} not found", name.join("/"))))
+        }
         _ => Err(unknown()),
     }
 }
@@ -60,6 +78,10 @@ async fn containers(engine: &Engine, mut call: Call) -> Result<Response<Body>> {
             let options = remove::Options { force: call.query.flag("force"), volumes: call.query.flag("v") };
             remove::remove(engine, &container, options).await?;
             Ok(answer::done())
+        }
+        (&Method::GET, [id, "attach", "ws"]) => {
+            let container = engine.containers().find(id)?;
+            attach::answer(engine, &container, call, true).await
         }
         (_, [id, action]) => {
             let container = engine.containers().find(id)?;
@@ -105,7 +127,7 @@ async fn one(engine: &Engine, container: &Arc<Container>, action: &str, mut call
             update::rename(engine, container, call.query.get("name").unwrap_or_default()).await?;
             Ok(answer::done())
         }
-        (&Method::GET, "top") => stats::top(engine, container, &call),
+        (&Method::GET, "top") => top::answer(engine, container, &call),
         (&Method::GET, "stats") => stats::answer(engine, container, &call.query).await,
         (&Method::GET, "changes") => {
             let snapshot = engine.images().find_snapshot(&Engine::snapshot_name(&container.id));
@@ -118,7 +140,7 @@ async fn one(engine: &Engine, container: &Arc<Container>, action: &str, mut call
         (&Method::PUT, "archive") => archive::put(engine, container, call).await,
         (&Method::GET, "export") => archive::export(engine, container).await,
         (&Method::POST, "wait") => wait::answer(engine, container, &call),
-        (&Method::POST, "attach") => attach::answer(engine, container, call).await,
+        (&Method::POST, "attach") => attach::answer(engine, container, call, false).await,
         (&Method::POST, "exec") => exec::create(engine, container, &mut call).await,
         (&Method::POST, "resize") => {
             let (rows, columns) = exec::size(&call)?;

@@ -12,10 +12,11 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use serve::{Body, body};
+use serve::{Body, body, stream::websocket};
 
 use crate::{
     call::Call,
+    container::attach::Both,
     error::{Error, Result},
 };
 
@@ -44,4 +45,23 @@ pub fn accept(
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     Ok((response, async move { Ok(TokioIo::new(upgrade.await?)) }))
+}
+
+/// Makes the connection a WebSocket.
+pub(crate) fn accept_web(
+    call: &mut Call,
+) -> Result<(Response<Body>, impl Future<Output = Option<Both>> + Send + 'static)> {
+    let refused = |error: serve::stream::Error| Error::invalid(format!("attach over a WebSocket: {error}"));
+    let upgrade = call.upgrade.take().ok_or_else(|| refused(serve::stream::Error::NotAnUpgrade))?;
+    let (response, connection) = websocket::accept_bytes(&call.headers, upgrade).map_err(refused)?;
+    let connection = async move {
+        match connection.await {
+            Ok(connection) => Some(Box::new(connection) as Both),
+            Err(error) => {
+                tracing::debug!(%error, "take a connection over");
+                None
+            }
+        }
+    };
+    Ok((response, connection))
 }

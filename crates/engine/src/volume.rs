@@ -26,7 +26,7 @@ use serve::Body;
 
 use crate::{
     Engine, answer,
-    call::{Call, Query},
+    call::{Call, Query, Version},
     disk,
     error::{Error, Result},
     filter::Filters,
@@ -249,7 +249,11 @@ pub(crate) async fn answer(engine: &Engine, mut call: Call) -> Result<Response<B
     match (&call.method, path.as_slice()) {
         (&Method::GET, []) => list(engine, &call),
         (&Method::POST, ["create"]) => create(engine, &mut call).await,
-        (&Method::POST, ["prune"]) => prune(engine, &call.query).await,
+        (&Method::POST, ["prune"]) => prune(engine, &call.query, call.version).await,
+        (&Method::PUT, [_]) => Err(Error::new(
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            "volume update only valid for cluster volumes, but swarm is unavailable",
+        )),
         (&Method::GET, [name]) => {
             let volume = engine.volumes().get(name).ok_or_else(|| missing(name))?;
             answer::json(&shown(engine, &volume))
@@ -336,9 +340,10 @@ fn list(engine: &Engine, call: &Call) -> Result<Response<Body>> {
     answer::json(&json!({"Volumes": found, "Warnings": null}))
 }
 
-async fn prune(engine: &Engine, query: &Query) -> Result<Response<Body>> {
+async fn prune(engine: &Engine, query: &Query, version: Version) -> Result<Response<Body>> {
     let filters = Filters::of(query, &["all", "label", "label!"])?;
-    let all = filters.flag("all")?.unwrap_or(false);
+    // Until 1.42 volumes with names were meant too.
+    let all = filters.flag("all")?.unwrap_or(version < 42);
     let (mut deleted, mut bytes) = (Vec::new(), 0);
     for volume in engine.volumes().list() {
         let anonymous = volume.labels.contains_key(ANONYMOUS);

@@ -13,8 +13,8 @@ use tonic::{Status, body::Body};
 use super::{
     bridge, export,
     frontend::{self, Asked},
-    grpc::{Answers, refuse, streamed, unary},
-    jobs,
+    grpc::{Answers, duplex, refuse, streamed, unary},
+    jobs, session,
     wire::{
         BridgeResult, BuildkitVersion, DiskUsageRequest, DiskUsageResponse, Empty, HistoryEvent, HistoryRequest,
         InfoResponse, ListWorkersResponse, Platform, PruneRequest, SolveRequest, SolveResponse, StatusRequest,
@@ -45,6 +45,18 @@ pub async fn answer(engine: Engine, request: Request<Incoming>) -> Response<Body
         Some("Status") => {
             streamed(request, |asked: tonic::Request<StatusRequest>| async move {
                 status(&engine, &asked.get_ref().reference).await
+            })
+            .await
+        }
+        Some("Session") => {
+            let offer = session::Offer::read(request.headers())
+                .and_then(|offer| engine.buildkit().sessions.admit(&offer).map(|()| offer));
+            let offer = match offer {
+                Ok(offer) => offer,
+                Err(error) => return refuse(&Status::invalid_argument(error.message)),
+            };
+            duplex(request, move |messages| async move {
+                Ok(engine.buildkit().sessions.inside(engine.task(), offer, messages))
             })
             .await
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /grpc      client's requests ──▶ serve ─▶ one handler a method
-//! /session   Channel ──requests──▶ services that the client offers
+//! /session   Channel ──requests──▶ services that the client offers; or inside a call of /grpc
 //! ```
 //!
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
@@ -23,7 +23,7 @@ use tonic::{
     Status, Streaming,
     body::Body,
     metadata::MetadataMap,
-    server::{ServerStreamingService, UnaryService},
+    server::{ServerStreamingService, StreamingService, UnaryService},
 };
 use tonic_prost::ProstCodec;
 
@@ -74,6 +74,17 @@ where
     F: Future<Output = Result<Answers<R>, Status>> + Send + 'static,
 {
     Box::pin(async move { server::<R, M>().server_streaming(Streamed(Some(handle)), request).await })
+}
+
+/// A method that streams both ways.
+pub fn duplex<M, R, H, F>(request: Request<Incoming>, handle: H) -> BoxFuture<'static, Response<Body>>
+where
+    M: Message + Default + Send + 'static,
+    R: Message + Send + 'static,
+    H: FnOnce(Streaming<M>) -> F + Send + 'static,
+    F: Future<Output = Result<Answers<R>, Status>> + Send + 'static,
+{
+    Box::pin(async move { server::<R, M>().streaming(Both(Some(handle)), request).await })
 }
 
 fn server<R, M>() -> tonic::server::Grpc<ProstCodec<R, M>>
@@ -134,16 +145,42 @@ where
     }
 }
 
+struct Both<H>(Option<H>);
+
+impl<M, R, H, F> StreamingService<M> for Both<H>
+where
+    R: Send + 'static,
+    H: FnOnce(Streaming<M>) -> F,
+    F: Future<Output = Result<Answers<R>, Status>> + Send + 'static,
+{
+    type Response = R;
+    type ResponseStream = Answers<R>;
+    type Future = BoxFuture<'static, Result<tonic::Response<Answers<R>>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<M>>) -> Self::Future {
+        let answer = self.0.take().map(|handle| handle(request.into_inner()));
+        Box::pin(async move {
+            match answer {
+                Some(answer) => Ok(tonic::Response::new(answer.await?)),
+                None => Err(Status::internal("a handler answers once")),
+            }
+        })
+    }
+}
+
 /// The client's end of a connection. Clones use the same connection.
 #[derive(Clone)]
 pub struct Channel(SendRequest<Body>);
 
 impl Channel {
     /// Speaks HTTP/2 on a connection, until it ends; the future resolves then.
-    pub async fn open(connection: Connection) -> hyper::Result<(Self, impl Future<Output = ()> + Send + 'static)> {
+    pub async fn open<I>(connection: I) -> hyper::Result<(Self, impl Future<Output = ()> + Send + 'static)>
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
         let mut http = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
         http.initial_stream_window_size(WINDOW).initial_connection_window_size(2 * WINDOW);
-        let (sender, connection) = http.handshake(connection.into_inner()).await?;
+        let (sender, connection) = http.handshake(connection).await?;
         let ended = async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "session of a build client");

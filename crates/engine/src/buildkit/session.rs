@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! docker ── POST /session, Upgrade: h2c ──▶ connection ── Channel ──▶ FileSync, FileSend, Auth, Secrets, SSH, Upload
+//!        └─ Control/Session on /grpc, whose messages are the connection's bytes ──┘
 //! ```
 //!
 //! The client is the gRPC server here. Its headers say which methods it has; a build names the session by its id, and may ask
@@ -19,25 +20,23 @@ use build::client::{Client, Duplex};
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
 use http::HeaderMap;
+use hyper_util::rt::TokioIo;
 use image::pull::Credentials;
 use task::Task;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     sync::{Notify, mpsc},
 };
-use tonic::{Code, Status, metadata::MetadataMap};
+use tonic::{Code, Status, Streaming, metadata::MetadataMap};
 
 use super::{
-    grpc::{self, Channel},
+    grpc::{self, Answers, Channel},
     wire::{
         BytesMessage, CheckAgentRequest, CredentialsRequest, CredentialsResponse, Empty, GetSecretRequest,
         GetSecretResponse,
     },
 };
-use crate::{
-    error::{Error, Result},
-    upgrade::Connection,
-};
+use crate::error::{Error, Result};
 
 /// How long a build waits for its session.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -45,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MOST: usize = 1000;
 /// Bytes of an agent's conversation that may wait.
 const AGENT: usize = 64 << 10;
+/// Bytes of a session inside a call that may wait.
+const CALL: usize = 64 << 10;
 /// Largest secret, as BuildKit has it.
 const SECRET: usize = 500 << 10;
 
@@ -119,7 +120,10 @@ impl Sessions {
     }
 
     /// Keeps a session until its connection ends.
-    pub async fn hold(&self, task: &Task, offer: Offer, connection: Connection) {
+    pub async fn hold<I>(&self, task: &Task, offer: Offer, connection: I)
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
         let (channel, ended) = match Channel::open(connection).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -133,6 +137,35 @@ impl Sessions {
         self.0.changed.notify_waiters();
         ended.await;
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Opens a session whose connection is inside a call: bytes come in its messages, and go in those of its answer.
+    pub fn inside(&self, task: &Task, offer: Offer, mut messages: Streaming<BytesMessage>) -> Answers<BytesMessage> {
+        let (ours, theirs) = tokio::io::duplex(CALL);
+        let (mut reader, mut writer) = tokio::io::split(theirs);
+        let (sessions, below) = (self.clone(), task.clone());
+        grpc::spawn(task, "build session", async move {
+            sessions.hold(&below, offer, TokioIo::new(ours)).await;
+        });
+        grpc::spawn(task, "build session, input", async move {
+            while let Ok(Some(message)) = messages.message().await {
+                if writer.write_all(&message.data).await.is_err() {
+                    break;
+                }
+            }
+            let _ = writer.shutdown().await;
+        });
+        let (sender, receiver) = mpsc::channel(4);
+        grpc::spawn(task, "build session, output", async move {
+            let mut buffer = vec![0; CALL / 2];
+            while let Ok(length @ 1..) = reader.read(&mut buffer).await {
+                let data = Bytes::copy_from_slice(&buffer[..length]);
+                if sender.send(Ok(BytesMessage { data })).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Box::pin(grpc::from_channel(receiver))
     }
 
     /// The session of an id, once it is there.

@@ -12,7 +12,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use container::shim::{Exec, Input, Output};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, future::Either};
 use http::Response;
 use http_body_util::BodyExt as _;
 use serve::{Body, body};
@@ -71,8 +71,14 @@ pub(crate) enum Ended {
     Client,
 }
 
-/// `POST /containers/ID/attach`.
-pub(crate) async fn answer(engine: &Engine, container: &Arc<Container>, mut call: Call) -> Result<Response<Body>> {
+/// `POST /containers/ID/attach`, and `GET /containers/ID/attach/ws` where `web` is: a WebSocket, which never has headers between
+/// pieces of output.
+pub(crate) async fn answer(
+    engine: &Engine,
+    container: &Arc<Container>,
+    mut call: Call,
+    web: bool,
+) -> Result<Response<Body>> {
     let query = &call.query;
     let (stream, past) = (query.flag("stream"), query.flag("logs"));
     let record = container.record();
@@ -82,16 +88,24 @@ pub(crate) async fn answer(engine: &Engine, container: &Arc<Container>, mut call
             container.id
         )));
     }
+    // Until 1.42 a WebSocket had all streams.
+    let wanted = |name: &str| query.flag(name) || (web && call.version < 42);
     let wants = Wants {
-        stdin: query.flag("stdin") && stream,
-        stdout: query.flag("stdout"),
-        stderr: query.flag("stderr"),
-        terminal: record.config.tty,
+        stdin: wanted("stdin") && stream,
+        stdout: wanted("stdout"),
+        stderr: wanted("stderr"),
+        terminal: record.config.tty || web,
         detach: keys(query.get("detachKeys").unwrap_or_default())?,
     };
     let streams = if stream { Some(join(container, wants.stdin).await?) } else { None };
     let kind = if wants.terminal || call.version < 42 { RAW } else { MULTIPLEXED };
-    let (response, connection) = take_over(engine, &mut call, kind)?;
+    let (response, connection) = if web {
+        let (response, connection) = upgrade::accept_web(&mut call)?;
+        (response, Either::Left(connection))
+    } else {
+        let (response, connection) = take_over(engine, &mut call, kind)?;
+        (response, Either::Right(connection))
+    };
     let (engine, container) = (engine.clone(), container.clone());
     engine.task().clone().spawn_until_cancelled("attach", async move {
         let Some(mut connection) = connection.await else { return };
@@ -160,7 +174,7 @@ pub(crate) fn take_over(
                 }
             }
         };
-        return Ok((response, futures::future::Either::Left(connection)));
+        return Ok((response, Either::Left(connection)));
     }
     let (ours, theirs) = tokio::io::duplex(PIECE);
     let (mut output, mut input) = tokio::io::split(theirs);
@@ -185,7 +199,7 @@ pub(crate) fn take_over(
         // A body that has ended is the end of the input, not of the client.
     });
     let connection = futures::future::ready(Some(Box::new(ours) as Both));
-    Ok((answer::typed(answer, kind), futures::future::Either::Right(connection)))
+    Ok((answer::typed(answer, kind), Either::Right(connection)))
 }
 
 /// Moves bytes until the output has ended, the client has gone or detached.

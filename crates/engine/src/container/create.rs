@@ -15,6 +15,7 @@ use std::{
 use anyhow::Context as _;
 use http::Response;
 use image::Image;
+use oci::index::Machine;
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -71,9 +72,28 @@ pub(crate) async fn answer(engine: &Engine, call: &mut Call) -> Result<Response<
     let config: Config = model::lenient(body.clone())?;
     let beside: Beside = model::lenient(body)?;
     let name = call.query.filled("name").map(str::to_owned);
+    if let Some(platform) = call.query.filled("platform") {
+        check_platform(engine, &config.image, platform)?;
+    }
     let (container, warnings) =
         create(engine, name, config, beside.host_config, beside.networking_config.endpoints_config).await?;
     answer::created(&json!({"Id": container.id, "Warnings": warnings}))
+}
+
+/// Whether the image is one for the platform that the request names; one that is not here is looked for later.
+fn check_platform(engine: &Engine, name: &str, platform: &str) -> Result<()> {
+    let wanted = Machine::parse(platform).ok_or_else(|| Error::invalid(format!("invalid platform {platform:?}")))?;
+    let Some(image) = engine.images().get(name) else { return Ok(()) };
+    let (os, architecture) = (image.config.os().to_string(), image.config.architecture().to_string());
+    let fits = os == wanted.os && architecture == wanted.architecture;
+    if fits {
+        return Ok(());
+    }
+    Err(Error::missing(format!(
+        "image with reference {name} was found but its platform ({os}/{architecture}) does not match the specified \
+         platform ({}/{})",
+        wanted.os, wanted.architecture
+    )))
 }
 
 /// Makes a container that is not started.
@@ -450,8 +470,21 @@ fn check(engine: &Engine, config: &Config, host: &HostConfig, warnings: &mut Vec
     if !matches!(host.runtime.as_str(), "" | "madang" | "runc" | "io.containerd.runc.v2") {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
     }
-    if host.resources.device_requests.iter().flatten().next().is_some() {
-        return Err(Error::unsupported("could not select device driver: device requests are not supported"));
+    if let Some(request) = host.resources.device_requests.iter().flatten().next() {
+        let driver = request["Driver"].as_str().unwrap_or_default();
+        let capabilities = &request["Capabilities"];
+        return Err(Error::invalid(format!(
+            "could not select device driver {driver:?} with capabilities: {capabilities}"
+        )));
+    }
+    if !host.storage_opt.is_empty() {
+        return Err(Error::invalid(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option: there are no quotas here",
+        ));
+    }
+    if !matches!(host.volume_driver.as_str(), "" | "local") {
+        let driver = &host.volume_driver;
+        return Err(Error::missing(format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found")));
     }
     if !matches!(host.userns_mode.as_str(), "" | "host") {
         return Err(Error::invalid(format!("invalid USER mode: {}", host.userns_mode)));

@@ -7,10 +7,11 @@
 //!               └─ ended, or would be started again ──▶ the restart policy says
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use container::shim::Shim;
+use task::Task;
 
 use crate::{
     Engine,
@@ -18,6 +19,27 @@ use crate::{
     disk,
     model::record::{Record, Status},
 };
+
+/// Ends all containers that run, for good: nothing follows. `run_dir` is where the shims listen.
+pub async fn end_all(task: &Task, run_dir: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(run_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", run_dir.display())),
+    };
+    for entry in entries {
+        let path = entry.with_context(|| format!("read {}", run_dir.display()))?.path();
+        if path.extension().is_none_or(|extension| extension != "sock") {
+            continue;
+        }
+        // Where nobody answers the shim has gone, and its processes with it.
+        match Shim::connect(task, &path).await {
+            Ok(shim) => shim.shutdown().await.with_context(|| format!("end the container at {}", path.display()))?,
+            Err(error) => tracing::debug!(socket = %path.display(), %error, "a shim that is gone"),
+        }
+    }
+    Ok(())
+}
 
 /// Takes up all containers on disk.
 pub(crate) async fn all(engine: &Engine) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What a container uses, `GET /containers/ID/stats`, and its processes, `GET /containers/ID/top`.
+//! What a container uses: `GET /containers/ID/stats`.
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +14,9 @@ use serve::{Body, body};
 
 use crate::{
     Engine, answer,
-    call::{Call, Query},
+    call::Query,
     container::{Container, start},
-    error::{Error, Result},
+    error::Result,
     system::timestamp,
 };
 
@@ -188,104 +188,6 @@ pub(crate) async fn answer(engine: &Engine, container: &Arc<Container>, query: &
     Ok(answer::typed(body, "application/json"))
 }
 
-/// A process as `ps` shows it.
-struct Process {
-    uid: u32,
-    pid: i32,
-    parent: i32,
-    seconds: u64,
-    since_boot: u64,
-    command: String,
-}
-
-fn process(pid: i32) -> Option<Process> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, spaces and brackets too.
-    let (head, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<String> = line
-        .split(|byte| *byte == 0)
-        .filter(|word| !word.is_empty())
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
-    let name = head.split_once('(').map_or("", |(_, name)| name);
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1)?.parse().ok())?;
-    Some(Process {
-        uid,
-        pid,
-        parent: i32::try_from(number(1)?).ok()?,
-        seconds: (number(11)? + number(12)?) / TICKS,
-        since_boot: number(19)? / TICKS,
-        command: if words.is_empty() { format!("[{name}]") } else { words.join(" ") },
-    })
-}
-
-/// `GET /containers/ID/top`: what `ps -ef` shows, the only form that is made here without that program.
-pub(crate) fn top(engine: &Engine, container: &Arc<Container>, call: &Call) -> Result<Response<Body>> {
-    container.running()?;
-    if container.look(|record| record.state.paused) {
-        return Err(Error::conflict(format!("Container {} is paused, unpause the container before top", container.id)));
-    }
-    let wanted = call.query.filled("ps_args").unwrap_or("-ef").trim_start_matches('-').replace([' ', ','], "");
-    let titles: &[&str] = match wanted.as_str() {
-        "ef" => &["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"],
-        "aux" => &["USER", "PID", "%CPU", "%MEM", "VSZ", "RSS", "TTY", "STAT", "START", "TIME", "COMMAND"],
-        "opid" | "eopid" => &["PID"],
-        "opidcmd" | "eopidcmd" => &["PID", "CMD"],
-        _ => {
-            return Err(Error::unsupported(format!(
-                "ps arguments {wanted:?} are not supported: -ef, aux, -o pid,cmd are"
-            )));
-        }
-    };
-    let record = container.record();
-    let path = start::group_of(engine, &record)?.join("main").map_err(|error| Error::failed(error.to_string()))?;
-    let version = Version::detect().map_err(|error| Error::failed(error.to_string()))?;
-    let mut pids = Group::open(&version, &path).processes();
-    pids.sort_unstable();
-    let booted = SystemTime::now() - rustix_uptime();
-    let rows: Vec<Vec<String>> = pids
-        .into_iter()
-        .filter_map(process)
-        .map(|process| {
-            let time = |seconds: u64| format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-            let start = timestamp(booted + Duration::from_secs(process.since_boot));
-            let start = start.get(11..16).unwrap_or_default().to_owned();
-            let field = |title: &str| match title {
-                "UID" | "USER" => user_name(process.uid),
-                "PID" => process.pid.to_string(),
-                "PPID" => process.parent.to_string(),
-                "STIME" | "START" => start.clone(),
-                "TTY" | "STAT" => "?".into(),
-                "TIME" => time(process.seconds),
-                "CMD" | "COMMAND" => process.command.clone(),
-                _ => "0".into(),
-            };
-            titles.iter().map(|title| field(title)).collect()
-        })
-        .collect();
-    answer::json(&json!({"Titles": titles, "Processes": rows}))
-}
-
-fn rustix_uptime() -> Duration {
-    let info = rustix::system::sysinfo();
-    Duration::from_secs(u64::try_from(info.uptime).unwrap_or(0))
-}
-
-/// The machine's name for a user.
-fn user_name(uid: u32) -> String {
-    let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let found = text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    found.unwrap_or_else(|| uid.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,7 +199,5 @@ mod tests {
         let found = networks(table);
         assert_eq!(found.len(), 1);
         assert_eq!((&found["eth0"]["rx_bytes"], &found["eth0"]["tx_dropped"]), (&json!(10), &json!(1)));
-        let own = process(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(own.pid > 0 && !own.command.is_empty());
     }
 }

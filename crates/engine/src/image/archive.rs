@@ -45,6 +45,7 @@ pub(crate) fn save(engine: &Engine, call: &Call, one: Option<String>) -> Result<
             None => Vec::new(),
         };
         let id = image.id.to_string();
+        super::tell(engine, Some(&image), "save", &id, &id);
         match chosen.iter_mut().find(|(other, _)| *other == id) {
             Some((_, all)) => all.extend(names),
             None => chosen.push((id, names)),
@@ -87,6 +88,7 @@ pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result<Response<Bod
         let archive = tokio_util::io::StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
         let images = worker.images().load(archive).await.map_err(|error| Error::invalid(format!("{error:#}")))?;
         for image in images {
+            super::tell(&worker, Some(&image), "load", image.id.as_str(), image.id.as_str());
             let lines: Vec<String> = match image.names.as_slice() {
                 [] => vec![format!("Loaded image ID: {}", image.id)],
                 names => {

@@ -102,6 +102,9 @@ pub(crate) async fn fetch(engine: &Engine, wanted: &Reference, mut how: Pull, me
         known.insert(layer, whole);
     }));
     let pulled = engine.images().fetch(wanted, &how).await.map_err(|error| refused(&error, wanted))?;
+    let familiar = wanted.familiar();
+    let image = engine.images().get(&wanted.to_string());
+    super::tell(engine, image.as_ref(), "pull", &familiar, super::bare(&familiar));
     let fetched = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
     if fetched.is_empty() {
         messages.tell(pulling(wanted)).await;
@@ -164,6 +167,7 @@ async fn import(engine: &Engine, mut call: Call, source: &str) -> Result<Respons
         };
         let names: Vec<Reference> = name.into_iter().collect();
         let image = worker.images().import(archive, document, &names).await?;
+        super::tell(&worker, Some(&image), "import", image.id.as_str(), image.id.as_str());
         messages.tell(status(image.id.to_string(), "")).await;
         Ok(())
     })

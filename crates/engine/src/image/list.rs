@@ -26,12 +26,7 @@ pub(crate) fn all(engine: &Engine, call: &Call) -> Result<Response<Body>> {
     let shared = call.query.flag("shared-size");
     let mut images = store.list();
     images.sort_by_key(|image| std::cmp::Reverse((created(image), image.id.clone())));
-    let layers: HashMap<Digest, Vec<(Digest, u64)>> =
-        images.iter().map(|image| (image.id.clone(), store.layers(image))).collect();
-    let mut users: HashMap<&Digest, usize> = HashMap::new();
-    for (chain, _) in layers.values().flatten() {
-        *users.entry(chain).or_default() += 1;
-    }
+    let shared_bytes = self::shared(engine, &images);
     let bound = |name: &str| -> Result<Option<Timestamp>> {
         filters.get(name).first().map(|image| find(engine, image).map(|image| created(&image))).transpose()
     };
@@ -52,8 +47,7 @@ pub(crate) fn all(engine: &Engine, call: &Call) -> Result<Response<Body>> {
         if filters.has("reference") && names.is_empty() {
             continue;
         }
-        let shared_bytes =
-            layers[&image.id].iter().filter(|(chain, _)| users[chain] > 1).map(|(_, bytes)| bytes).sum::<u64>();
+        let shared_bytes = shared_bytes.get(&image.id).copied().unwrap_or(0);
         let used = store.snapshots_of(&image.id).len();
         let mut document = json!({
             "Id": image.id,
@@ -74,6 +68,20 @@ pub(crate) fn all(engine: &Engine, call: &Call) -> Result<Response<Body>> {
     answer::json(&shown)
 }
 
+/// Bytes of an image's layers that other images have too.
+pub(crate) fn shared(engine: &Engine, images: &[Image]) -> HashMap<Digest, u64> {
+    let layers = images.iter().map(|image| (image.id.clone(), engine.images().layers(image)));
+    let layers: HashMap<Digest, Vec<(Digest, u64)>> = layers.collect();
+    let mut users: HashMap<&Digest, usize> = HashMap::new();
+    for (chain, _) in layers.values().flatten() {
+        *users.entry(chain).or_default() += 1;
+    }
+    let bytes = |all: &Vec<(Digest, u64)>| {
+        all.iter().filter(|(chain, _)| users.get(chain).is_some_and(|users| *users > 1)).map(|(_, bytes)| bytes).sum()
+    };
+    layers.iter().map(|(id, all)| (id.clone(), bytes(all))).collect()
+}
+
 /// When an image was made; the beginning of time where nobody says.
 pub(crate) fn created(image: &Image) -> Timestamp {
     image.config.created().as_deref().and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -84,7 +92,8 @@ pub(crate) fn labels(image: &Image) -> BTreeMap<String, String> {
     config.and_then(|config| config.labels().clone()).unwrap_or_default().into_iter().collect()
 }
 
-fn familiar(name: &str) -> String {
+/// A name as people write it.
+pub(crate) fn familiar(name: &str) -> String {
     Reference::parse(name).map_or_else(|_| name.to_owned(), |name| name.familiar())
 }
 

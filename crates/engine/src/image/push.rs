@@ -54,6 +54,9 @@ pub(crate) async fn answer(engine: &Engine, call: Call, name: &str) -> Result<Re
             let how = Push { access: access(&worker, known.clone()), progress: Some(told(&messages)) };
             let pushed = worker.images().push(&name.to_string(), &name, &how).await;
             let pushed = pushed.map_err(|error| Error::failed(format!("{error:#}")))?;
+            let familiar = name.familiar();
+            let image = worker.images().get(&name.to_string());
+            super::tell(&worker, image.as_ref(), "push", &familiar, super::bare(&familiar));
             let tag = name.tag().unwrap_or("latest");
             let line = format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size);
             messages.tell(status(line, "")).await;

@@ -4,6 +4,8 @@
 //!
 //! <https://github.com/moby/moby/blob/v28.2.2/daemon/images/image_delete.go>
 
+use std::collections::BTreeMap;
+
 use ::image::Image;
 use http::Response;
 use oci::Reference;
@@ -96,7 +98,11 @@ pub(crate) fn decide(
 fn holders(engine: &Engine, image: &Image) -> Vec<Holder> {
     let snapshots = engine.images().snapshots_of(&image.id).into_iter();
     let holder = |snapshot: String| match snapshot.strip_prefix("engine-") {
-        Some(id) => Holder { id: id.to_owned(), running: false },
+        Some(id) => {
+            let container = engine.containers().by_id(id);
+            let running = container.is_some_and(|container| container.look(|record| record.state.is_running()));
+            Holder { id: id.to_owned(), running }
+        }
         None => Holder { id: snapshot, running: true },
     };
     snapshots.map(holder).collect()
@@ -127,11 +133,14 @@ async fn carry_out(engine: &Engine, image: &Image, deed: Deed) -> Result<Vec<Val
         Deed::Delete => engine.images().remove(image.id.as_str()).await?,
     };
     let mut done = Vec::new();
+    let id = image.id.as_str();
     for name in &removed.untagged {
+        super::tell(engine, Some(image), "untag", id, id);
         let name = Reference::parse(name).map_or_else(|_| name.clone(), |name| name.familiar());
         done.push(json!({ "Untagged": name }));
     }
     for id in &removed.deleted {
+        super::tell(engine, Some(image), "delete", &id.to_string(), &id.to_string());
         done.push(json!({ "Deleted": id }));
     }
     Ok(done)
@@ -164,5 +173,7 @@ pub(crate) async fn prune(engine: &Engine, call: Call) -> Result<Response<Body>>
         bytes += before.iter().filter(|(chain, _)| !shared.contains(chain)).map(|(_, bytes)| bytes).sum::<u64>();
         done.extend(removed);
     }
+    let attributes = BTreeMap::from([("reclaimed".to_owned(), bytes.to_string())]);
+    engine.events().tell("image", "prune", "", attributes);
     answer::json(&json!({ "ImagesDeleted": done, "SpaceReclaimed": bytes }))
 }

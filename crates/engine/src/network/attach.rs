@@ -95,7 +95,10 @@ impl Networks {
         };
         let mac = if wanted.mac_address.is_empty() { mac_of(ip) } else { mac(&wanted.mac_address)? };
         let id = if wanted.endpoint_id.is_empty() { runtime::record::new_id()? } else { wanted.endpoint_id.clone() };
-        let first = container.look(|record| default_network(record) == Some(name.to_owned()));
+        let leads_out = |endpoint: &Endpoint| {
+            self.find(&endpoint.network_id).is_ok_and(|found| found.driver == "bridge" && !found.internal)
+        };
+        let first = default_network(&container.record(), leads_out).as_deref() == Some(name);
         container.change(|record| {
             let names = dns_names(record, &wanted);
             let chosen = record.networks.entry(name.to_owned()).or_default();
@@ -157,11 +160,12 @@ fn in_order(record: &Record) -> Vec<String> {
     names
 }
 
-/// The network that has the default route: that of the highest priority, then the first by name.
-fn default_network(record: &Record) -> Option<String> {
-    let best = record.networks.iter().max_by(|(one, first), (other, second)| {
-        first.gw_priority.cmp(&second.gw_priority).then_with(|| other.cmp(one))
-    });
+/// The network that has the default route, of those that lead anywhere: that of the highest priority, then the first by name.
+fn default_network(record: &Record, leads_out: impl Fn(&Endpoint) -> bool) -> Option<String> {
+    let best =
+        record.networks.iter().filter(|(_, endpoint)| leads_out(endpoint)).max_by(|(one, first), (other, second)| {
+            first.gw_priority.cmp(&second.gw_priority).then_with(|| other.cmp(one))
+        });
     best.map(|(name, _)| name.clone())
 }
 
@@ -460,9 +464,12 @@ mod tests {
     fn the_network_it_was_made_for_is_first_and_the_default_route_goes_by_priority_and_name() {
         let mut record = record();
         assert_eq!(in_order(&record), ["shop", "back"]);
-        assert_eq!(default_network(&record).as_deref(), Some("back"));
+        let chosen = |record: &Record| default_network(record, |endpoint| !endpoint.gateway.is_empty());
+        assert_eq!(chosen(&record).as_deref(), Some("back"));
         record.networks.get_mut("shop").unwrap().gw_priority = 5;
-        assert_eq!(default_network(&record).as_deref(), Some("shop"));
+        assert_eq!(chosen(&record).as_deref(), Some("shop"));
+        record.networks.get_mut("shop").unwrap().gateway.clear();
+        assert_eq!(chosen(&record).as_deref(), Some("back"), "nothing leaves an internal network");
     }
 
     #[test]

@@ -27,17 +27,32 @@ impl Containers {
             .containers()
             .all()
             .iter()
-            .map(|container| container.look(|record| (record.networks.clone(), record.name.clone())))
+            .map(|container| container.look(|record| (record.networks.clone(), record.name.clone(), record.id.clone())))
             .collect();
         let text = client.to_string();
-        let own: BTreeSet<&str> = all
-            .iter()
-            .filter(|(networks, _)| networks.values().any(|endpoint| endpoint.ip_address == text))
-            .flat_map(|(networks, _)| networks.values().filter(|endpoint| !endpoint.ip_address.is_empty()))
-            .map(|endpoint| endpoint.network_id.as_str())
-            .collect();
+        let endpoints = || {
+            all.iter()
+                .filter(|(networks, _, _)| networks.values().any(|endpoint| endpoint.ip_address == text))
+                .flat_map(|(networks, _, _)| networks.values().filter(|endpoint| !endpoint.ip_address.is_empty()))
+        };
+        let own: BTreeSet<&str> = endpoints().map(|endpoint| endpoint.network_id.as_str()).collect();
         let mut found = Vec::new();
-        for (networks, _) in &all {
+        // What it calls others itself comes first.
+        for endpoint in endpoints() {
+            for link in endpoint.links.iter().flatten() {
+                let (other, alias) = link.split_once(':').unwrap_or((link, link));
+                let other = other.trim_start_matches('/');
+                let linked =
+                    all.iter().find(|(_, name, id)| name == other || (other.len() >= 12 && id.starts_with(other)));
+                let place = linked.and_then(|(networks, _, _)| {
+                    networks.values().find(|place| place.network_id == endpoint.network_id)?.ip_address.parse().ok()
+                });
+                if let Some(ip) = place {
+                    found.push((vec![alias.trim_start_matches('/').to_owned()], ip));
+                }
+            }
+        }
+        for (networks, _, _) in &all {
             for (network, endpoint) in
                 networks.iter().filter(|(_, endpoint)| own.contains(endpoint.network_id.as_str()))
             {

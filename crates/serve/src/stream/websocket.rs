@@ -66,24 +66,41 @@ impl Handshake {
 
 /// Answers the handshake. A client that offers no protocol gets none; one that offers only unknown ones is refused.
 pub(crate) fn handshake(request: &mut Request<Body>, accepted: &'static [&'static str]) -> Result<Handshake, Error> {
-    if !is_websocket(request.headers()) {
-        return Err(Error::NotAnUpgrade);
-    }
-    let key = request.headers().get(header::SEC_WEBSOCKET_KEY).ok_or(Error::NoKey)?.as_bytes().to_vec();
+    let mut response = switched(request.headers())?;
     let offered = offers(request.headers(), header::SEC_WEBSOCKET_PROTOCOL.as_str());
     let protocol = if offered.is_empty() { None } else { Some(choose(offered, accepted)?) };
+    if let Some(protocol) = protocol {
+        let protocol = header::HeaderValue::from_static(protocol);
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    Ok(Handshake { response, upgrade: hyper::upgrade::on(request), protocol })
+}
+
+/// A WebSocket whose messages are one stream of bytes both ways, whatever protocol the client offers: the answer to give, and
+/// the stream, which comes to be once the answer was sent.
+pub fn accept_bytes(
+    headers: &HeaderMap,
+    upgrade: OnUpgrade,
+) -> Result<(Response<Body>, impl Future<Output = Result<Bytestream, hyper::Error>> + Send + 'static), Error> {
+    let response = switched(headers)?;
+    Ok((response, async move { Ok(Bytestream::new(Handshake::socket(upgrade).await?)) }))
+}
+
+/// The answer to a handshake, without a protocol.
+fn switched(asked: &HeaderMap) -> Result<Response<Body>, Error> {
+    if !is_websocket(asked) {
+        return Err(Error::NotAnUpgrade);
+    }
+    let key = asked.get(header::SEC_WEBSOCKET_KEY).ok_or(Error::NoKey)?;
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
-    if let Ok(accept) = accept_key(&key).parse() {
+    if let Ok(accept) = accept_key(key.as_bytes()).parse() {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
-    if let Some(protocol) = protocol {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, header::HeaderValue::from_static(protocol));
-    }
-    Ok(Handshake { response, upgrade: hyper::upgrade::on(request), protocol })
+    Ok(response)
 }
 
 /// RFC 6455, 4.2.2: proof that the server speaks WebSocket.
@@ -174,14 +191,20 @@ impl Framing {
     }
 }
 
-/// A WebSocket whose binary messages are one stream of bytes.
-pub(crate) struct Bytestream {
+/// A WebSocket whose messages are one stream of bytes; what is written goes out as binary ones.
+pub struct Bytestream {
     socket: Socket,
     left: Bytes,
 }
 
+impl std::fmt::Debug for Bytestream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bytestream")
+    }
+}
+
 impl Bytestream {
-    pub fn new(socket: Socket) -> Self {
+    pub(crate) fn new(socket: Socket) -> Self {
         Self { socket, left: Bytes::new() }
     }
 }
@@ -197,6 +220,7 @@ impl AsyncRead for Bytestream {
                 None => return Poll::Ready(Ok(())),
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
                 Some(Ok(tungstenite::Message::Binary(bytes))) => self.left = bytes,
+                Some(Ok(tungstenite::Message::Text(text))) => self.left = text.into(),
                 Some(Ok(tungstenite::Message::Close(_))) => return Poll::Ready(Ok(())),
                 Some(Ok(_)) => {}
             }
