@@ -16,6 +16,8 @@ pub const KUBERNETES: &str = "1.37.1";
 const STAGING: &str = "v0.37.1";
 const ETCD: &str = "v3.7.3";
 const BUILDX: &str = "v0.38.2";
+const COMPOSE: &str = "v5.6.0";
+const DOCKER: &str = "v29.9.3+incompatible";
 const ALERTMANAGER: &str = "v0.34.2";
 /// Prometheus 3.15.0 as a module.
 const PROMETHEUS: &str = "v0.315.0";
@@ -86,35 +88,94 @@ pub fn etcd() -> Result<PathBuf> {
 
 /// docker's plugin for builds, with which BuildKit's protocol is tested.
 pub fn buildx() -> Result<PathBuf> {
-    let built = binaries()?.join("docker-buildx");
+    patched(&Patched {
+        name: "docker-buildx",
+        module: "github.com/docker/buildx",
+        version: BUILDX,
+        replaced: &["github.com/moby/policy-helpers", "github.com/tonistiigi/fsutil"],
+        variable: "github.com/docker/buildx/version.Version",
+        package: "./cmd/buildx",
+    })
+}
+
+/// docker's plugin for services of several containers.
+pub fn compose() -> Result<PathBuf> {
+    patched(&Patched {
+        name: "docker-compose",
+        module: "github.com/docker/compose/v5",
+        version: COMPOSE,
+        replaced: &["github.com/DefangLabs/secret-detector"],
+        variable: "github.com/docker/compose/v5/internal.Version",
+        package: "./cmd",
+    })
+}
+
+/// docker's command line of the version after that which distributions have.
+pub fn docker() -> Result<PathBuf> {
+    patched(&Patched {
+        name: "docker",
+        module: "github.com/docker/cli",
+        version: DOCKER,
+        replaced: &["github.com/moby/swarmkit/v2"],
+        variable: "github.com/docker/cli/cli/version.Version",
+        package: "./cmd/docker",
+    })
+}
+
+/// A program that is built in a copy of its module, since something in it has to be changed first.
+struct Patched<'a> {
+    name: &'a str,
+    module: &'a str,
+    version: &'a str,
+    /// Not every module proxy has the commits between releases that it asks for: those are replaced by the newest there is.
+    replaced: &'a [&'a str],
+    /// Takes the version.
+    variable: &'a str,
+    package: &'a str,
+}
+
+fn patched(wanted: &Patched<'_>) -> Result<PathBuf> {
+    let Patched { name, version, .. } = *wanted;
+    let built = binaries()?.join(name);
     if built.exists() {
         return Ok(built);
     }
     require_go()?;
-    eprintln!("building docker buildx {BUILDX} from its Go module (minutes the first time)");
-    let module = format!("github.com/docker/buildx@{BUILDX}");
+    eprintln!("building {name} {version} from its Go module (minutes the first time)");
+    let module = format!("{}@{version}", wanted.module);
     let text = host::output(Command::new("go").current_dir("/").args(["mod", "download", "-json", &module]))?;
     let found: serde_json::Value = serde_json::from_str(&text)?;
     let sources = found["Dir"].as_str().with_context(|| format!("{module}: not in the module cache"))?;
-    let dir = host::cache()?.join("go/buildx");
+    let dir = host::cache()?.join("go").join(name);
     let _ = fs::remove_dir_all(&dir);
     host::run(Command::new("cp").args(["-r", "--no-preserve=mode", sources]).arg(&dir))?;
-    // Not every module proxy has the commits between releases that it asks for: those are replaced by the newest there is.
-    for module in ["github.com/moby/policy-helpers", "github.com/tonistiigi/fsutil"] {
-        let wanted = Command::new("go").current_dir(&dir).args(["mod", "download", module]).output();
-        if wanted.is_ok_and(|output| output.status.success()) {
+    // Docker's command line keeps its list of modules under another name.
+    for (from, to) in [("vendor.mod", "go.mod"), ("vendor.sum", "go.sum")] {
+        if dir.join(from).exists() {
+            fs::copy(dir.join(from), dir.join(to)).with_context(|| format!("copy {from} of {module}"))?;
+        }
+    }
+    for module in wanted.replaced {
+        let there = Command::new("go").current_dir(&dir).args(["mod", "download", module]).output();
+        if there.is_ok_and(|output| output.status.success()) {
             continue;
         }
         let latest = format!("{module}@latest");
-        let version =
-            host::output(Command::new("go").current_dir(&dir).args(["list", "-m", "-f", "{{.Version}}", &latest]))?;
+        let version = host::output(Command::new("go").current_dir(&dir).args([
+            "list",
+            "-mod=mod",
+            "-m",
+            "-f",
+            "{{.Version}}",
+            &latest,
+        ]))?;
         let replace = format!("-replace={module}={module}@{}", version.trim());
         host::run(Command::new("go").current_dir(&dir).args(["mod", "edit", &replace]))?;
     }
-    let version = format!("-s -w -X github.com/docker/buildx/version.Version={BUILDX}");
+    let flags = format!("-s -w -X {}={}", wanted.variable, version.trim_end_matches("+incompatible"));
     let mut build = Command::new("go");
     build.current_dir(&dir).env("CGO_ENABLED", "0");
-    build.args(["build", "-mod=mod", "-buildvcs=false", "-ldflags", &version, "-o"]).arg(&built).arg("./cmd/buildx");
+    build.args(["build", "-mod=mod", "-buildvcs=false", "-ldflags", &flags, "-o"]).arg(&built).arg(wanted.package);
     host::run(&mut build)?;
     Ok(built)
 }

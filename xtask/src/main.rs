@@ -10,6 +10,7 @@ mod host;
 mod images;
 mod kubernetes;
 mod machine;
+mod python;
 mod remote_write;
 mod schema;
 mod server;

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{binary, go, host, images, kubernetes, machine, tidy, ui, up};
+use crate::{binary, go, host, images, kubernetes, machine, python, tidy, ui, up};
 
 /// What the tests need beside the build.
 const TESTS: &[host::Package] = &[
@@ -84,6 +84,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         host::install(FULL)?;
         variables.push(("MADANG_SYSTEMD_ROOT", machine::systemd()?.into()));
         variables.push(("MADANG_BUILDX", go::buildx()?.into()));
+        variables.push(("MADANG_COMPOSE", go::compose()?.into()));
+        variables.push(("MADANG_DOCKER", go::docker()?.into()));
+        variables.push(("MADANG_PYTHON", python::packages()?.into()));
         variables.push(("MADANG_AMTOOL", go::amtool()?.into()));
         variables.push(("MADANG_PROMETHEUS", go::prometheus()?.into()));
         variables.push(("MADANG_PROMTOOL", go::promtool()?.into()));
