@@ -2,8 +2,40 @@
 //!
 //! ```text
 //! git push ─► repositories ─► a Repository's status says what was pushed
+//! Jenkinsfile ── groovy ─► tree ── read ─► model ── run ─► asks ([`run::world::World`]): agents, steps, credentials
+//!                                                     └──► events: stages, log, results
 //! ```
 //!
 //! Loops watch objects and write objects; nothing is run here.
+//!
+//! [`read`] finds the sections of a declarative pipeline and refuses what does not belong, each error with its place. A script without
+//! `pipeline { }` is a scripted one, and has no model. [`run`] carries a script out: it knows the order of things, and asks its world for
+//! whatever touches one. Each ask has a key that is the same whenever the same script is run again, so that a world can answer from its
+//! records what was done before a restart.
+//!
+//! In reading order:
+//!
+//! - [`repositories`]: Git repositories that are objects
+//! - [`model`]: what a declarative pipeline says
+//! - [`catalogue`]: steps, options, parameters, triggers, conditions that are known, with their arguments
+//! - [`read`]: a script's tree to a model
+//! - [`result`]: how runs and stages end
+//! - [`ant`]: patterns of files and branches
+//! - [`mask`]: secrets in a log
+//! - [`run`]: a run from its beginning to its end
 
 pub mod repositories;
+
+pub mod model;
+
+pub mod catalogue;
+
+pub mod read;
+
+pub mod result;
+
+pub mod ant;
+
+pub mod mask;
+
+pub mod run;
