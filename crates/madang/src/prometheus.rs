@@ -243,7 +243,6 @@ fn features(names: &[String]) -> Result<(Features, bool)> {
     for name in names {
         match name.as_str() {
             "promql-experimental-functions" => features.functions = true,
-            "promql-duration-expr" => features.durations = true,
             "promql-extended-range-selectors" => features.extended_ranges = true,
             "promql-binop-fill-modifiers" => features.fill = true,
             "type-and-unit-labels" => features.type_and_unit = true,
@@ -262,7 +261,9 @@ fn features(names: &[String]) -> Result<(Features, bool)> {
             | "auto-gomaxprocs"
             | "auto-gomemlimit"
             | "remote-write-receiver"
-            | "promql-per-step-stats" => {
+            | "promql-per-step-stats"
+            | "promql-duration-expr"
+            | "ooo-native-histograms" => {
                 tracing::info!(feature = name, "is always as it is here");
             }
             unknown => tracing::warn!(feature = unknown, "unknown option for --enable-feature"),

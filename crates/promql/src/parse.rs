@@ -38,11 +38,11 @@ pub const MAX_DEPTH: usize = 100;
 pub const MAX_LENGTH: usize = 1 << 20;
 
 /// The parts of the language that have to be switched on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     /// `promql-experimental-functions`
     pub functions: bool,
-    /// `promql-duration-expr`
+    /// `promql-duration-expr`, which Prometheus 3.15 always has.
     pub durations: bool,
     /// `promql-extended-range-selectors`: `anchored` and `smoothed`.
     pub extended_ranges: bool,
@@ -64,6 +64,19 @@ impl Features {
         type_and_unit: true,
         delayed_name_removal: true,
     };
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            functions: false,
+            durations: true,
+            extended_ranges: false,
+            fill: false,
+            type_and_unit: false,
+            delayed_name_removal: false,
+        }
+    }
 }
 
 /// What is wrong with a query, and where.
