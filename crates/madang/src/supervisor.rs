@@ -43,6 +43,8 @@ struct Role {
     name: &'static str,
     sockets: &'static [&'static str],
     user: User,
+    /// How many arenas its allocator may have.
+    arenas: &'static str,
 }
 
 /// As whom a role runs.
@@ -55,12 +57,13 @@ enum User {
 
 /// In the order of their start; they end in the reverse order.
 const ROLES: &[Role] = &[
-    Role { name: "control", sockets: &["api"], user: User::Control },
-    Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp", "content"], user: User::Root },
+    Role { name: "control", sockets: &["api"], user: User::Control, arenas: "2" },
+    Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp", "content"], user: User::Root, arenas: "1" },
     Role {
         name: "edge",
         sockets: &["registry", "registry-tls", "prometheus", "prometheus-tls", "console", "console-tls"],
         user: User::Edge,
+        arenas: "1",
     },
 ];
 
@@ -235,6 +238,10 @@ async fn once(
     mine.greet(&Hello { config: config.clone(), sockets: names }, &descriptors)?;
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("madang").args(["role", role.name]).stdin(Stdio::from(theirs.into_fd()));
+    let arenas = [("MALLOC_ARENA_MAX", role.arenas)];
+    for (name, value) in arenas.into_iter().chain(THRESHOLDS) {
+        command.env(name, std::env::var_os(name).unwrap_or_else(|| value.into()));
+    }
     let user = match role.user {
         User::Root => None,
         User::Control => Some(config.control_uid),
@@ -256,6 +263,10 @@ async fn once(
         }
     }
 }
+
+/// Has glibc's allocator give large pieces back at once. With few arenas for the threads of a role, it keeps less of what was
+/// freed; measured in `docs/decisions/0002-allocator.md`. The environment may say otherwise.
+const THRESHOLDS: [(&str, &str); 2] = [("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 
 /// Resolves once the role is to stop.
 async fn told(stopped: &mut watch::Receiver<bool>) {
