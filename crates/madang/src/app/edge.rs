@@ -1,6 +1,6 @@
 //! The role `edge`: what faces users, in one unprivileged process. Now: the registry, metrics, the console and Git.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use access::gate::Gate;
 use anyhow::Result;
@@ -58,11 +58,12 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     if config.with("metrics") {
         let caches = Caches::new(task, client.clone());
         let cluster = Cluster { caches, namespace: super::cluster::NAMESPACE.to_owned() };
-        let (metrics, alerts, scraper) = start_metrics(task, config, cluster).await?;
+        let listener = sockets.tcp("prometheus")?;
+        let address = listener.local_addr()?;
+        let (metrics, alerts, scraper) = start_metrics(task, config, cluster, address).await?;
         let local =
             metrics::web::door::Door { gate: Some(gate.clone()), open: !config.loopback_auth, local_only: true };
-        let listener = sockets.tcp("prometheus")?;
-        let own = (!config.loopback_auth).then(|| listener.local_addr()).transpose()?;
+        let own = (!config.loopback_auth).then_some(address);
         let mut parts: Vec<builtin::Part> = own.iter().map(|own| part("prometheus", own.to_string(), false)).collect();
         parts.extend(registry_part(config, &sockets));
         listen_metrics(task, listener, None, metrics.clone(), local);
@@ -197,8 +198,15 @@ fn server_tls(files: &pki::Files, authority: &[u8]) -> Result<Arc<ServerConfig>>
 }
 
 /// Opens the samples of the cluster.
-async fn start_metrics(task: &Task, config: &Config, cluster: Cluster) -> Result<(Metrics, Alerts, Arc<Scraper>)> {
+async fn start_metrics(
+    task: &Task,
+    config: &Config,
+    cluster: Cluster,
+    address: SocketAddr,
+) -> Result<(Metrics, Alerts, Arc<Scraper>)> {
     let mut settings = metrics::settings::Settings::new(config.data_dir.join("metrics"));
+    // Links in alerts lead there.
+    settings.external_url = format!("http://{address}");
     settings.web.remote_write_receiver = true;
     settings.web.admin = true;
     let opening = task.clone();
