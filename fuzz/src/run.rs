@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    metrics,
     mutate::{Random, mutate, smaller},
     targets::Target,
 };
@@ -37,6 +38,8 @@ pub fn corpus(target: &Target) -> Result<Vec<(String, Vec<u8>)>> {
         let entry = entry?;
         inputs.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?));
     }
+    inputs
+        .extend(metrics::made(target.name).into_iter().enumerate().map(|(nth, input)| (format!("made {nth}"), input)));
     inputs.sort();
     if inputs.is_empty() {
         bail!("{} is empty", folder.display());

@@ -10,6 +10,8 @@ use build::{
     source::address::Repository,
 };
 
+use crate::metrics;
+
 /// A reader under test.
 #[derive(Clone, Copy)]
 pub struct Target {
@@ -37,6 +39,15 @@ pub const TARGETS: &[Target] = &[
         words: &["[submodule \"", "\"]\n", "path = ", "url = ", "../", "\\", "#"],
     },
     Target { name: "fetch", read: fetch, words: FETCH },
+    Target { name: "query", read: metrics::query, words: metrics::QUERY },
+    Target { name: "exposition", read: metrics::exposition, words: metrics::EXPOSITION },
+    Target { name: "families", read: metrics::families, words: &["\n", "\x12", "\x1a", "\x22", "\x3a"] },
+    Target { name: "remote-write", read: metrics::remote_write, words: &["\n", "\x12", "__name__"] },
+    Target { name: "log", read: metrics::log, words: &["mdR1"] },
+    Target { name: "record", read: metrics::record, words: &["\0", "\x01", "\x7f"] },
+    Target { name: "chunk", read: metrics::chunk, words: &["\0", "\x01", "\x7f"] },
+    Target { name: "block-index", read: metrics::index, words: &["\0", "\x01", "\x7f"] },
+    Target { name: "prometheus-chunk", read: metrics::prometheus_chunk, words: &["\0", "\x01", "\x7f"] },
     Target { name: "packets", read: packets, words: &["0000", "0001", "0002", "0004", "0005", "ffff", "fff0", "ERR "] },
 ];
 
@@ -212,7 +223,7 @@ const ARCHIVE: &[&str] = &[
 ];
 
 /// An error without what is only this input's: numbers, quoted words.
-fn kind(text: &str) -> String {
+pub(crate) fn kind(text: &str) -> String {
     let (mut out, mut quoted) = (String::new(), None);
     for c in text.chars().take(400) {
         match (quoted, c) {
@@ -227,7 +238,7 @@ fn kind(text: &str) -> String {
 }
 
 /// A number by its size, so that outcomes do not differ endlessly.
-fn about(count: usize) -> u32 {
+pub(crate) fn about(count: usize) -> u32 {
     count.checked_ilog2().map_or(0, |bits| bits + 1)
 }
 

@@ -30,6 +30,7 @@
 //! - `head`, [`recover`]: all of the head, and what a start finds
 //! - `block`, `compact`, `upkeep`: blocks, and what is done in the background
 //! - [`prometheus`]: blocks of Prometheus, out and in
+//! - [`probe`]: readers without files, for those who try to break them
 //! - [`error`]
 
 pub mod labels;
@@ -93,6 +94,8 @@ mod compact;
 mod upkeep;
 
 pub mod prometheus;
+
+pub mod probe;
 
 pub mod error;
 
