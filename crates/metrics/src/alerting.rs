@@ -5,6 +5,8 @@
 //!   PrometheusRule objects ── follow ──────┴──▶ rules ── notify ──▶ Alertmanagers of the configuration
 //! ```
 
+pub mod discovered;
+
 pub mod follow;
 
 use std::{
@@ -16,13 +18,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use promql::parse::Features;
-use task::Clock;
+use task::{Clock, Task};
 use tsdb::labels::Labels;
 
 use crate::{
     Metrics,
     alertmanager::{self, Alertmanager},
-    config::{Config, units::Names},
+    config::{self, Config, units::Names},
+    discover::Cluster,
     notify::{self, Notifier},
     rule::{
         exposed,
@@ -79,9 +82,22 @@ struct Inner {
     /// What objects of a cluster add to the files of the configuration.
     added: Mutex<Added>,
     applied: Mutex<Option<Config>>,
-    /// One change at a time.
-    changing: tokio::sync::Mutex<()>,
+    /// One change at a time; holds where alerts are sent to.
+    changing: tokio::sync::Mutex<Option<Sending>>,
+    clock: Clock,
+    cluster: Option<Cluster>,
 }
+
+/// Where alerts are sent to, with the task that follows what is discovered of it.
+#[derive(Debug)]
+struct Sending {
+    alerting: config::alerting::Alerting,
+    external: Labels,
+    discovering: Option<Task>,
+}
+
+/// How long discovery may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What objects of a cluster add to the files of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -115,15 +131,15 @@ fn read(path: Option<&PathBuf>) -> Result<Option<alertmanager::config::Config>> 
 
 impl Alerts {
     /// Starts Alertmanager and has all of it shown by `metrics`; no rules yet. Blocks the thread, which must belong to a
-    /// runtime.
-    pub fn start(metrics: &Metrics, settings: Settings, clock: Clock) -> Result<Self> {
+    /// runtime. `cluster` is the one that this runs in.
+    pub fn start(metrics: &Metrics, settings: Settings, clock: Clock, cluster: Option<Cluster>) -> Result<Self> {
         let task = metrics.task();
         let config = read(settings.config.as_ref())?;
         let url = format!("{}/alertmanager", settings.external_url.trim_end_matches('/'));
         let alertmanager = Alertmanager::start(task, &settings.dir.join("alertmanager"), config, &url, clock.clone())?;
         let notifier = Notifier::new(task, &settings.dir.join("notify"), clock.clone(), Some(alertmanager.clone()));
         let (storage, engine) = (metrics.storage().clone(), metrics.engine().clone());
-        let keeper = Keeper::new(task, clock, storage, engine, notifier.sink());
+        let keeper = Keeper::new(task, clock.clone(), storage, engine, notifier.sink());
         let alerts = Self(Arc::new(Inner {
             settings,
             metrics: metrics.clone(),
@@ -133,6 +149,8 @@ impl Alerts {
             added: Mutex::default(),
             applied: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            clock,
+            cluster,
         }));
         metrics.show(|parts| {
             parts.rules = Some(Arc::new(keeper.clone()));
@@ -140,6 +158,7 @@ impl Alerts {
             parts.alertmanager = Some(alertmanager.handler());
             parts.exposed.push(Arc::new(move |out| {
                 exposed::write(&keeper.all(), out);
+                keeper.timings().write(out);
                 notifier.write_metrics(out);
                 alertmanager.write_metrics(out);
             }));
@@ -150,19 +169,19 @@ impl Alerts {
     /// Takes a configuration: its rules, and where alerts go to. Alertmanager's own is read anew. What is wrong with any of
     /// it leaves everything as it was.
     pub async fn apply(&self, config: &Config) -> Result<()> {
-        let _one = self.0.changing.lock().await;
-        self.change(config).await?;
+        let mut sending = self.0.changing.lock().await;
+        self.change(config, &mut sending).await?;
         *self.0.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(config.clone());
         Ok(())
     }
 
     /// Takes what objects of a cluster add, in place of what they added before.
     pub async fn add(&self, added: Added) -> Result<()> {
-        let _one = self.0.changing.lock().await;
+        let mut sending = self.0.changing.lock().await;
         *self.0.added.lock().unwrap_or_else(PoisonError::into_inner) = added;
         let applied = self.0.applied.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let config = applied.or_else(Config::start).unwrap_or_default();
-        self.change(&config).await
+        self.change(&config, &mut sending).await
     }
 
     /// The parts of the query language that are switched on.
@@ -170,7 +189,38 @@ impl Alerts {
         self.0.metrics.settings().query.features
     }
 
-    async fn change(&self, config: &Config) -> Result<()> {
+    /// Sends alerts to these Alertmanagers, and to what discovery finds of them.
+    async fn send_to(
+        &self,
+        alerting: &config::alerting::Alerting,
+        external: Labels,
+        sending: &mut Option<Sending>,
+    ) -> Result<()> {
+        if sending.as_ref().is_some_and(|now| now.alerting == *alerting && now.external == external) {
+            return Ok(());
+        }
+        let (notifier, wanted, labels) = (self.0.notifier.clone(), alerting.clone(), external.clone());
+        if let Some(Sending { discovering: Some(task), .. }) = sending.take() {
+            task.drain(PATIENCE).await;
+        }
+        let configured = tokio::task::spawn_blocking(move || {
+            let listed: Vec<Vec<Labels>> = wanted.alertmanagers.iter().map(notify::listed).collect();
+            notifier.configure(&wanted, labels, &listed)
+        });
+        configured.await?.map_err(anyhow::Error::msg)?;
+        let discovering = discovered::follow(
+            self.0.metrics.task(),
+            self.0.clock.clone(),
+            self.0.cluster.as_ref(),
+            self.0.notifier.clone(),
+            alerting.clone(),
+            external.clone(),
+        );
+        *sending = Some(Sending { alerting: alerting.clone(), external, discovering });
+        Ok(())
+    }
+
+    async fn change(&self, config: &Config, sending: &mut Option<Sending>) -> Result<()> {
         let settings = &self.0.settings;
         let reading = Reading { features: self.features(), names: Names::default(), lenient: false };
         let paths = config.all_rule_files().map_err(anyhow::Error::msg)?;
@@ -208,18 +258,13 @@ impl Alerts {
             grace_period: settings.grace_period,
             reading,
         };
-        let mut own = read(settings.config.as_ref())?;
+        let mut own = read(settings.config.as_ref()).inspect_err(|_| self.0.alertmanager.unread())?;
         if !added.configs.is_empty() {
             added.configure(own.get_or_insert_with(alertmanager::config::Config::built_in));
         }
-        let (notifier, alertmanager, alerting) =
-            (self.0.notifier.clone(), self.0.alertmanager.clone(), config.alerting.clone());
-        tokio::task::spawn_blocking(move || {
-            alertmanager.configure(own)?;
-            let discovered: Vec<Vec<Labels>> = alerting.alertmanagers.iter().map(notify::listed).collect();
-            notifier.configure(&alerting, external, &discovered).map_err(anyhow::Error::msg)
-        })
-        .await??;
+        let alertmanager = self.0.alertmanager.clone();
+        tokio::task::spawn_blocking(move || alertmanager.configure(own)).await??;
+        self.send_to(&config.alerting, external, sending).await?;
         self.0.keeper.update(&files, &Arc::new(around)).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))
     }
 }

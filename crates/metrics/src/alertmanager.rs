@@ -92,10 +92,16 @@ impl Alertmanager {
     /// Takes another configuration. Blocks the thread.
     pub fn configure(&self, config: Option<Config>) -> Result<()> {
         let config = config.unwrap_or_else(Config::built_in);
-        let texts = Texts::load(&config).map_err(anyhow::Error::msg).context("load templates of notifications")?;
+        let texts = Texts::load(&config).map_err(anyhow::Error::msg).context("load templates of notifications");
+        let texts = texts.inspect_err(|_| self.center.counts().broken())?;
         self.outside.set_texts(texts);
         self.center.configure(config);
         Ok(())
+    }
+
+    /// Its configuration could not be read.
+    pub fn unread(&self) {
+        self.center.counts().broken();
     }
 
     /// Takes alerts of rules; they are on disk afterwards.

@@ -19,6 +19,7 @@
 //! - [`storage`]: where samples go to and come from
 //! - [`query`]: queries with their bounds
 //! - [`shown`]: what parts show of themselves
+//! - [`summary`]: durations that are shown
 //! - [`proto`]: protocol buffers on the wire
 //! - [`remote`]: samples from and to others
 //! - [`web`]: the HTTP API
@@ -51,6 +52,8 @@ pub mod storage;
 pub mod query;
 
 pub mod shown;
+
+pub mod summary;
 
 pub mod proto;
 

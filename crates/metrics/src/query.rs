@@ -12,7 +12,11 @@ use promql::{
 };
 use tokio::sync::Semaphore;
 
-use crate::{settings, storage::Storage};
+use crate::{
+    settings,
+    storage::Storage,
+    summary::{self, Summary},
+};
 
 /// Evaluates queries. Clones share their bounds.
 #[derive(Clone, Debug)]
@@ -20,6 +24,14 @@ pub struct Engine {
     storage: Storage,
     settings: settings::Query,
     room: Arc<Semaphore>,
+    times: Arc<Times>,
+}
+
+/// How long parts of queries take.
+#[derive(Debug, Default)]
+struct Times {
+    waiting: Summary,
+    evaluating: Summary,
 }
 
 /// What differs from query to query.
@@ -61,7 +73,7 @@ impl Drop for Hold {
 impl Engine {
     /// Queries over `storage`.
     pub fn new(storage: Storage, settings: settings::Query) -> Self {
-        Self { storage, settings, room: Arc::new(Semaphore::new(settings.concurrency.max(1))) }
+        Self { storage, settings, room: Arc::new(Semaphore::new(settings.concurrency.max(1))), times: Arc::default() }
     }
 
     /// The parts of the language that are switched on.
@@ -86,6 +98,7 @@ impl Engine {
         let Ok(Ok(permit)) = tokio::time::timeout(time, self.room.clone().acquire_owned()).await else {
             return Err(EvalError::TimedOut("query queue"));
         };
+        self.times.waiting.note(started.elapsed());
         let canceller = Canceller::default();
         let options = Options {
             lookback: millis(asked.lookback.unwrap_or(self.settings.lookback)),
@@ -98,18 +111,39 @@ impl Engine {
                 canceller: canceller.clone(),
             },
         };
-        let storage = self.storage.clone();
+        let (storage, times) = (self.storage.clone(), self.times.clone());
         let hold = Hold(canceller);
         let evaluated = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            match when {
+            let began = std::time::Instant::now();
+            let outcome = match when {
                 When::At(time) => eval::instant(&storage, &expr, time, &options),
                 When::Range { start, end, step } => eval::range(&storage, &expr, start, end, step, &options),
-            }
+            };
+            times.evaluating.note(began.elapsed());
+            outcome
         })
         .await;
         drop(hold);
         evaluated.unwrap_or_else(|error| Err(EvalError::Failed(format!("unexpected error: {error}"))))
+    }
+
+    /// Adds what queries tell of themselves, in the text format.
+    pub fn expose(&self, out: &mut String) {
+        let most = self.settings.concurrency.max(1);
+        let under_way = most.saturating_sub(self.room.available_permits());
+        for (name, help, value) in [
+            ("prometheus_engine_queries", "Queries that are evaluated now.", under_way),
+            ("prometheus_engine_queries_concurrent_max", "Queries that are evaluated at a time at most.", most),
+        ] {
+            summary::head(name, "gauge", help, out);
+            out.push_str(&format!("{name} {value}\n"));
+        }
+        let name = "prometheus_engine_query_duration_seconds";
+        summary::head(name, "summary", "How long parts of queries take.", out);
+        for (slice, times) in [("queue_time", &self.times.waiting), ("inner_eval", &self.times.evaluating)] {
+            times.write(name, &format!("slice=\"{slice}\","), &[0.5, 0.9, 0.99], out);
+        }
     }
 
     /// Evaluates a query at one time (milliseconds since 1970), as rules and templates do.

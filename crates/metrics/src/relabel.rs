@@ -125,6 +125,11 @@ impl Pattern {
         Ok(Self { text: text.into(), regex: Some(regex) })
     }
 
+    /// As it is written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether all of `text` matches.
     pub fn matches(&self, text: &str) -> bool {
         self.regex.as_ref().is_none_or(|regex| regex.is_match(text))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   files, PrometheusRule objects ── file ──▶ groups ── keeper: one owner task a group, each at its own time of the interval
-//!                                                         │ evaluate: rule after rule
+//!                                                         │ evaluate: rule after rule, independent ones side by side
 //!                                                         ├──▶ series: records, ALERTS, ALERTS_FOR_STATE, ends of those that went
 //!                                                         └──▶ alerts ──▶ notify
 //! ```
@@ -15,9 +15,11 @@
 //! - [`file`]: groups as they are written
 //! - [`alert`]: the states of alerts
 //! - [`group`]: groups, and how they are evaluated
+//! - [`order`]: which rules of a group may be evaluated side by side
 //! - [`restore`]: since when alerts were active before a restart
 //! - [`schedule`]: when a group is evaluated
 //! - [`keeper`]: the tasks
+//! - [`timing`]: how long evaluations take
 //! - [`exposed`]: what is told of them at `/metrics`
 //! - [`objects`]: objects of a cluster
 //! - [`unit`]: tests that users write for their rules
@@ -30,11 +32,15 @@ pub mod alert;
 
 pub mod group;
 
+pub mod order;
+
 pub mod restore;
 
 pub mod schedule;
 
 pub mod keeper;
+
+pub mod timing;
 
 pub mod exposed;
 

@@ -13,16 +13,20 @@
 //! In reading order:
 //!
 //! - [`target`]: what a target is, out of groups, configuration and relabelling
+//! - [`terms`]: what is done with its samples
 //! - [`ledger`]: which series a target's lines are, and what is committed
 //! - [`classic`]: classic histograms on their way to native ones
 //! - [`fetch`]: the request, and the answer piece by piece
 //! - [`cycle`]: one target's task
 //! - [`pool`]: the targets of a job
+//! - [`counts`]: what is told of all this at `/metrics`
 //! - [`scraper`]: all jobs, and what is shown of them
 //!
 //! See <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#scrape_config>.
 
 pub mod target;
+
+pub mod terms;
 
 pub mod ledger;
 
@@ -33,6 +37,8 @@ pub mod fetch;
 pub mod cycle;
 
 pub mod pool;
+
+pub mod counts;
 
 pub mod scraper;
 

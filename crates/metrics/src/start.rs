@@ -26,7 +26,7 @@ pub async fn start(metrics: &Metrics, cluster: Option<Cluster>) -> Result<(Alert
             }),
         ));
     });
-    let scraper = scraper::start(metrics, cluster);
+    let scraper = scraper::start(metrics, cluster.clone());
     let configured = scraper.clone();
     metrics.show(|parts| {
         parts.apply.push((
@@ -50,7 +50,7 @@ pub async fn start(metrics: &Metrics, cluster: Option<Cluster>) -> Result<(Alert
         ));
     });
     let (own, settings) = (metrics.clone(), alerting::Settings::of(metrics.settings()));
-    let starting = tokio::task::spawn_blocking(move || Alerts::start(&own, settings, Clock::system()));
+    let starting = tokio::task::spawn_blocking(move || Alerts::start(&own, settings, Clock::system(), cluster));
     let alerts = starting.await??;
     let applied = alerts.clone();
     metrics.show(|parts| {

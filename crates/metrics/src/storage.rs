@@ -8,14 +8,22 @@
 //! A sample is acknowledged when [`Storage::append`] returns. It blocks the thread for a write to the log, so parts that
 //! append call it from a thread that may block (`tokio::task::spawn_blocking`).
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    fmt::Write,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use promql::storage::{Hints, Selection, StorageError};
 use tsdb::{
     Db, SeriesRef,
-    batch::{Batch, Durability, Outcome},
+    batch::{Batch, Durability, Of, Outcome},
     labels::Labels,
 };
+
+use crate::summary;
 
 /// Is told of what was appended.
 pub trait Watcher: Send + Sync {
@@ -31,6 +39,8 @@ pub struct Storage(Arc<Shared>);
 struct Shared {
     db: Db,
     watchers: RwLock<Vec<Arc<dyn Watcher>>>,
+    floats: AtomicU64,
+    histograms: AtomicU64,
 }
 
 /// Why samples could not be appended.
@@ -53,7 +63,12 @@ impl std::fmt::Debug for Storage {
 impl Storage {
     /// Shares a data base.
     pub fn new(db: Db) -> Self {
-        Self(Arc::new(Shared { db, watchers: RwLock::default() }))
+        Self(Arc::new(Shared {
+            db,
+            watchers: RwLock::default(),
+            floats: AtomicU64::new(0),
+            histograms: AtomicU64::new(0),
+        }))
     }
 
     /// The data base itself, for everything that does not append.
@@ -69,11 +84,30 @@ impl Storage {
     /// Appends a batch; blocks the thread.
     pub fn append(&self, batch: &Batch, durability: Durability) -> Result<Outcome, AppendError> {
         let outcome = self.0.db.commit(batch, durability)?;
+        let refused = |floats: bool| {
+            let of = |of: &Of| matches!(of, Of::Float(_)) == floats;
+            outcome.rejected.iter().filter(|(place, _)| of(place)).count()
+        };
+        for (counter, count, floats) in
+            [(&self.0.floats, batch.floats().len(), true), (&self.0.histograms, batch.histograms().len(), false)]
+        {
+            counter.fetch_add(count.saturating_sub(refused(floats)) as u64, Ordering::Relaxed);
+        }
         let watchers = self.0.watchers.read().unwrap_or_else(PoisonError::into_inner);
         for watcher in watchers.iter() {
             watcher.appended(&self.0.db, batch, &outcome, durability).map_err(AppendError::Watcher)?;
         }
         Ok(outcome)
+    }
+
+    /// Adds what was appended, in the text format.
+    pub fn expose(&self, out: &mut String) {
+        let name = "prometheus_tsdb_head_samples_appended_total";
+        summary::head(name, "counter", "Samples that were appended.", out);
+        for (kind, counter) in [("float", &self.0.floats), ("histogram", &self.0.histograms)] {
+            // Writing into a string cannot fail.
+            let _ = writeln!(out, "{name}{{type=\"{kind}\"}} {}", counter.load(Ordering::Relaxed));
+        }
     }
 
     /// Has `watchers` told of all batches from now on, in place of those before.

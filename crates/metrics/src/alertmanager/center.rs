@@ -100,8 +100,9 @@ impl Center {
         let now = millis(clock.now());
         let mut state = State::new(Arc::new(config));
         state.restore(records, now);
-        let held = Mutex::new(Held { state, journal });
         let counts = Counts::default();
+        counts.configured(now, &format!("{:?}", state.config));
+        let held = Mutex::new(Held { state, journal });
         Ok(Self(Arc::new(Inner { held, clock, wake: Notify::new(), quota, counts, started: now })))
     }
 
@@ -188,6 +189,7 @@ impl Center {
     /// Takes another configuration.
     pub fn configure(&self, config: Config) {
         let now = self.now();
+        self.0.counts.configured(now, &format!("{config:?}"));
         self.held().state.configure(Arc::new(config), now);
         self.0.wake.notify_one();
     }
@@ -262,22 +264,27 @@ impl Center {
     /// Tries until the place has taken it, it never will, or time is up; says whether it has.
     async fn insist(&self, notification: Notification, deliver: &dyn Deliver, patience: Duration) -> bool {
         let place = format!("{}[{}]", notification.job.entry.receiver.0, notification.job.entry.receiver.1);
+        let receiver = notification.config.receiver(&notification.flush.options.receiver);
+        let integration = receiver.map_or("webhook", |receiver| receiver.integration(notification.job.place));
         let mut pause = PAUSES.0;
         let mut waited = Duration::ZERO;
         if !notification.job.alerts.is_empty() {
             loop {
-                self.0.counts.tried();
-                match deliver.deliver(notification.clone()).await {
+                let began = std::time::Instant::now();
+                let delivered = deliver.deliver(notification.clone()).await;
+                self.0.counts.tried(integration, delivered.is_ok(), began.elapsed());
+                match delivered {
                     Ok(kept) => {
+                        self.0.counts.taken(integration);
                         let mut entry = notification.job.entry.clone();
                         entry.kept.extend(kept);
                         return self.note(entry).await;
                     }
                     Err(failure) => {
-                        self.0.counts.failed();
                         let again = failure.retry && waited + pause <= patience;
                         tracing::warn!(receiver = place, again, "send a notification: {}", failure.reason);
                         if !again {
+                            self.0.counts.given_up(integration, !failure.retry);
                             return false;
                         }
                     }

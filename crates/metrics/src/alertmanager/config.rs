@@ -26,7 +26,7 @@ use crate::{
 
 pub mod receivers;
 
-use receivers::{Email, PagerDuty, Receiver, Slack};
+use receivers::{Email, Receiver, pagerduty::PagerDuty, slack::Slack};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq)]

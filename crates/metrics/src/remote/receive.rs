@@ -7,9 +7,12 @@
 //! What is wrong with single series or samples does not keep the others out: they are written, and the answer is 400 with
 //! what was wrong. The same request again does no harm, since samples that are there already count as taken.
 
+use std::collections::HashSet;
+
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serve::Body;
 use tsdb::{
+    SeriesRef,
     batch::{Batch, Durability, Of, Reject, Zero},
     column::HistogramValue,
     exemplars::Refused as RefusedExemplar,
@@ -164,8 +167,11 @@ struct Taken<'a> {
     /// Series, and where the floats, histograms and exemplars of each end.
     ends: Vec<(Labels, [usize; 3])>,
     counts: [usize; 3],
+    /// Series with histograms in the batch, which takes floats before histograms.
+    with_histograms: HashSet<SeriesRef>,
+    written: Written,
     wrong: Vec<String>,
-    failed: Option<String>,
+    failed: Option<Refused>,
 }
 
 impl<'a> Taken<'a> {
@@ -177,6 +183,8 @@ impl<'a> Taken<'a> {
             batch: Batch::default(),
             ends: Vec::new(),
             counts: [0; 3],
+            with_histograms: HashSet::new(),
+            written: Written::default(),
             wrong: Vec::new(),
             failed: None,
         }
@@ -209,10 +217,20 @@ impl<'a> Taken<'a> {
                 return Ok(());
             }
             Err(error) => {
-                self.failed.get_or_insert(error.to_string());
+                self.failed.get_or_insert((StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
                 return Ok(());
             }
         };
+        if !series.floats.is_empty() && self.with_histograms.contains(&reference) {
+            // Floats that follow histograms of their series: what is gathered goes first.
+            if let Err(refused) = self.store() {
+                self.failed.get_or_insert(refused);
+                return Ok(());
+            }
+        }
+        if !series.histograms.is_empty() {
+            self.with_histograms.insert(reference);
+        }
         for sample in series.floats {
             if sample.time > self.latest {
                 self.too_late(&labels, version);
@@ -280,11 +298,9 @@ impl<'a> Taken<'a> {
         &self.ends[at].0
     }
 
-    fn commit(mut self) -> Result<Outcome, Refused> {
+    /// Writes what is gathered, and begins anew.
+    fn store(&mut self) -> Result<(), Refused> {
         let internal = |text: String| (StatusCode::INTERNAL_SERVER_ERROR, text);
-        if let Some(failed) = self.failed.take() {
-            return Err(internal(failed));
-        }
         let outcome = match self.storage.append(&self.batch, Durability::Synced) {
             Ok(outcome) => outcome,
             Err(AppendError::Storage(tsdb::Error::TooLarge(count))) => {
@@ -323,7 +339,22 @@ impl<'a> Taken<'a> {
                 _ => exemplars -= 1,
             }
         }
-        Ok(Outcome { written: Written { floats, histograms, exemplars }, wrong: self.wrong })
+        self.written.floats += floats;
+        self.written.histograms += histograms;
+        self.written.exemplars += exemplars;
+        self.batch.clear();
+        self.ends.clear();
+        self.with_histograms.clear();
+        self.counts = [0; 3];
+        Ok(())
+    }
+
+    fn commit(mut self) -> Result<Outcome, Refused> {
+        if let Some(refused) = self.failed.take() {
+            return Err(refused);
+        }
+        self.store()?;
+        Ok(Outcome { written: self.written, wrong: self.wrong })
     }
 }
 

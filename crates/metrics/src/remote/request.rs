@@ -65,13 +65,25 @@ pub struct Item {
     pub value: Value,
 }
 
-/// Items by series, each in the order in which they came; series in the order of their first items.
+/// Items by series, each in the order in which they came; series in the order of their first items. Receivers take the floats
+/// of a group before its histograms, so a series that goes from one to the other has several groups.
 fn grouped(items: &[Item]) -> Vec<(&Arc<Sent>, Vec<&Item>)> {
-    let mut places: HashMap<*const Sent, usize> = HashMap::new();
+    let mut places: HashMap<*const Sent, (usize, Option<bool>)> = HashMap::new();
     let mut groups: Vec<(&Arc<Sent>, Vec<&Item>)> = Vec::new();
     for item in items {
-        let place = *places.entry(Arc::as_ptr(&item.series)).or_insert(groups.len());
-        match groups.get_mut(place) {
+        let float = match &item.value {
+            Value::Float(_) => Some(true),
+            Value::Histogram(_) => Some(false),
+            Value::Exemplar(_) => None,
+        };
+        let (place, holds) = places.entry(Arc::as_ptr(&item.series)).or_insert((groups.len(), float));
+        if float.is_some() && *holds != float {
+            if holds.is_some() {
+                *place = groups.len();
+            }
+            *holds = float;
+        }
+        match groups.get_mut(*place) {
             Some(group) => group.1.push(item),
             None => groups.push((&item.series, vec![item])),
         }
@@ -199,6 +211,18 @@ fn write_v2(items: &[Item]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_series_that_goes_from_floats_to_histograms_stays_in_order() {
+        let series = Arc::new(Sent { labels: Labels::from_pairs([("__name__", "a")]), metadata: None });
+        let item = |time: i64, value: Value| Item { series: series.clone(), time, value };
+        let histogram = || Value::Histogram(HistogramValue::stale_integer());
+        let items =
+            [item(1, Value::Float(1.0)), item(2, histogram()), item(3, histogram()), item(4, Value::Float(2.0))];
+        let times: Vec<Vec<i64>> =
+            grouped(&items).iter().map(|group| group.1.iter().map(|item| item.time).collect()).collect();
+        assert_eq!(times, [vec![1], vec![2, 3], vec![4]]);
+    }
 
     #[test]
     fn what_is_sent_is_what_receivers_read() {

@@ -1,8 +1,13 @@
-//! Groups of rules, and how one is evaluated: rule after rule, so that a rule sees what those before it made.
+//! Groups of rules, and how one is evaluated: rule after rule, so that a rule sees what those before it made; those that read
+//! nothing of each other side by side.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    ops::Range,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,6 +25,7 @@ use tsdb::{
 use super::{
     alert::{self, ALERTNAME, ALERTS_FOR_STATE, Alerts, Holds, Notice, Wanted},
     file::{self, Reading},
+    order,
     restore::{self, Before},
 };
 use crate::template::prometheus::{self, Context};
@@ -37,7 +43,13 @@ pub trait Ground {
 
     /// Takes alerts that are to be sent.
     fn send(&self, notices: Vec<Notice>);
+
+    /// Does so many pieces of work, by their numbers, side by side where it can; returns when all are done.
+    fn each(&self, count: usize, work: &Work<'_>);
 }
+
+/// A piece of work by its number.
+pub type Work<'a> = dyn Fn(&dyn Ground, usize) + Sync + 'a;
 
 /// What is the same for all groups.
 #[derive(Clone, Debug)]
@@ -91,6 +103,8 @@ pub struct Group {
     pub limit: usize,
     /// Its rules.
     pub rules: Vec<Rule>,
+    /// Runs of rules that may be evaluated side by side.
+    batches: Vec<Range<usize>>,
     /// What it was made of.
     source: file::Group,
     state: Mutex<GroupState>,
@@ -181,6 +195,11 @@ impl Rule {
         });
         let name = if source.alert.is_empty() { &source.record } else { &source.alert };
         Ok(Self { name: name.clone(), expr, labels, alerting, state: Mutex::default() })
+    }
+
+    /// How long it took the last time.
+    pub fn took(&self) -> Duration {
+        lock(&self.state).took
     }
 
     /// How it does.
@@ -297,16 +316,23 @@ impl Group {
     /// A group of a file that was read before. With `restored`, nothing from before is looked for.
     pub fn new(file: &str, source: &file::Group, around: &Surroundings, restored: bool) -> Result<Self, String> {
         let of = |rule| Rule::new(rule, &source.labels, &around.reading);
+        let rules = source.rules.iter().map(of).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             file: file.to_owned(),
             name: source.name.clone(),
             interval: source.interval(around.interval),
             query_offset: source.query_offset.map_or(around.query_offset, |offset| offset.0),
             limit: usize::try_from(source.limit).unwrap_or(0),
-            rules: source.rules.iter().map(of).collect::<Result<_, _>>()?,
+            batches: order::batches(&rules),
+            rules,
             source: source.clone(),
             state: Mutex::new(GroupState { restored, ..GroupState::default() }),
         })
+    }
+
+    /// How long it took the last time.
+    pub fn took(&self) -> Duration {
+        lock(&self.state).took
     }
 
     /// What names it in metrics.
@@ -358,26 +384,35 @@ impl Group {
     /// Evaluates all rules at a time, in milliseconds since 1970. Ends early when `stopped` says so. Blocks the thread.
     pub fn evaluate(&self, around: &Surroundings, now: i64, ground: &dyn Ground, stopped: &dyn Fn() -> bool) {
         let started = Instant::now();
-        let mut total = 0;
-        for rule in &self.rules {
+        let total = AtomicUsize::new(0);
+        for batch in &self.batches {
             if stopped() {
                 return;
             }
-            let started = Instant::now();
-            let outcome = self.evaluate_rule(rule, around, now, ground);
-            let mut state = lock(&rule.state);
-            state.evaluations += 1;
-            state.failures += u64::from(outcome.is_err());
-            (state.took, state.evaluated_at) = (started.elapsed(), Some(now));
-            if let Err(error) = &outcome {
-                tracing::warn!(group = self.name, rule = rule.name, "evaluate a rule: {error}");
-            }
-            total += outcome.as_ref().copied().unwrap_or(0);
-            state.outcome = Some(outcome.map(|_| ()));
+            ground.each(batch.len(), &|ground, at| {
+                let made = self.evaluate_now(&self.rules[batch.start + at], around, now, ground);
+                total.fetch_add(made, Ordering::Relaxed);
+            });
         }
         self.end_stale(now, ground);
         let mut state = lock(&self.state);
-        (state.took, state.evaluated_at, state.samples) = (started.elapsed(), Some(now), total);
+        (state.took, state.evaluated_at, state.samples) = (started.elapsed(), Some(now), total.into_inner());
+    }
+
+    /// Evaluates a rule, notes how that went, and gives the number of its samples.
+    fn evaluate_now(&self, rule: &Rule, around: &Surroundings, now: i64, ground: &dyn Ground) -> usize {
+        let started = Instant::now();
+        let outcome = self.evaluate_rule(rule, around, now, ground);
+        let mut state = lock(&rule.state);
+        state.evaluations += 1;
+        state.failures += u64::from(outcome.is_err());
+        (state.took, state.evaluated_at) = (started.elapsed(), Some(now));
+        if let Err(error) = &outcome {
+            tracing::warn!(group = self.name, rule = rule.name, "evaluate a rule: {error}");
+        }
+        let made = outcome.as_ref().copied().unwrap_or(0);
+        state.outcome = Some(outcome.map(|_| ()));
+        made
     }
 
     fn evaluate_rule(

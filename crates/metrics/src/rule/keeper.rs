@@ -8,7 +8,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +23,7 @@ use promql::{
     value::{Answer, Samples, Value},
 };
 use task::{Clock, Task};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tsdb::{
     batch::{Batch, Durability, Of},
     column::HistogramValue,
@@ -31,8 +34,9 @@ use tsdb::{
 use super::{
     alert::{self, Notice, State},
     file::File,
-    group::{Ground, Group, Surroundings},
+    group::{Ground, Group, Surroundings, Work},
     schedule,
+    timing::Timings,
 };
 use crate::{
     query::{Asked, Engine},
@@ -46,6 +50,9 @@ pub type Sink = Arc<dyn Fn(Vec<Notice>) + Send + Sync>;
 /// How long a group that ends may take to finish what it evaluates.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Rules that are evaluated beside others of their groups at a time.
+const BESIDE: usize = 4;
+
 /// Groups that are evaluated. Clones are the same.
 #[derive(Clone)]
 pub struct Keeper(Arc<Inner>);
@@ -56,6 +63,8 @@ struct Inner {
     storage: Storage,
     engine: Engine,
     sink: Sink,
+    beside: Arc<Semaphore>,
+    timings: Timings,
     groups: Mutex<Groups>,
     /// Held by whoever changes the groups.
     updates: tokio::sync::Mutex<()>,
@@ -90,6 +99,8 @@ impl Keeper {
             storage,
             engine,
             sink,
+            beside: Arc::new(Semaphore::new(BESIDE)),
+            timings: Timings::default(),
             groups: Mutex::default(),
             updates: tokio::sync::Mutex::default(),
         }))
@@ -102,6 +113,11 @@ impl Keeper {
     /// The groups that there are, in order of files and names.
     pub fn all(&self) -> Vec<Arc<Group>> {
         self.lock().values().map(|running| running.group.clone()).collect()
+    }
+
+    /// How long evaluations take.
+    pub fn timings(&self) -> &Timings {
+        &self.0.timings
     }
 
     /// Evaluates the groups of these files from now on, and no others. What is wrong with any leaves everything as it was.
@@ -151,6 +167,7 @@ impl Keeper {
             engine: inner.engine.clone(),
             handle: Handle::current(),
             sink: inner.sink.clone(),
+            beside: inner.beside.clone(),
             subquery_step: around.interval,
         }
     }
@@ -164,6 +181,7 @@ impl Keeper {
             ground: Arc::new(self.ground(around)),
             clock: self.0.clock.clone(),
             task: task.clone(),
+            keeper: Arc::downgrade(&self.0),
         };
         task.spawn("evaluate", owner.run());
         Running { group, task }
@@ -199,6 +217,7 @@ struct Owner {
     ground: Arc<Live>,
     clock: Clock,
     task: Task,
+    keeper: Weak<Inner>,
 }
 
 impl Owner {
@@ -224,8 +243,13 @@ impl Owner {
                     group.restore(&around, now, &*ground);
                 }
             });
-            if let Err(error) = evaluated.await {
-                tracing::error!("evaluate {}: {error}", self.group);
+            match (evaluated.await, self.keeper.upgrade()) {
+                (Ok(()), Some(keeper)) => {
+                    self.group.rules.iter().for_each(|rule| keeper.timings.rules.note(rule.took()));
+                    keeper.timings.groups.note(self.group.took());
+                }
+                (Ok(()), None) => {}
+                (Err(error), _) => tracing::error!("evaluate {}: {error}", self.group),
             }
             let (next, missed) = schedule::next(due, interval, nanos(self.clock.now()));
             self.group.note_scheduled(missed);
@@ -240,6 +264,7 @@ struct Live {
     engine: Engine,
     handle: Handle,
     sink: Sink,
+    beside: Arc<Semaphore>,
     subquery_step: Duration,
 }
 
@@ -288,6 +313,33 @@ impl Ground for Live {
 
     fn send(&self, notices: Vec<Notice>) {
         (self.sink)(notices);
+    }
+
+    fn each(&self, count: usize, work: &Work<'_>) {
+        let next = AtomicUsize::new(0);
+        let run = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= count {
+                    break;
+                }
+                work(self, at);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..count {
+                // Where all are busy, this thread does it.
+                let Ok(permit) = self.beside.try_acquire() else { break };
+                let started = std::thread::Builder::new().name("rules".to_owned()).spawn_scoped(scope, || {
+                    let _permit = permit;
+                    run();
+                });
+                if started.is_err() {
+                    break;
+                }
+            }
+            run();
+        });
     }
 }
 

@@ -12,7 +12,8 @@ use tsdb::labels::{Labels, NAME};
 use super::{
     alert::{self, ALERTNAME, Alerts, Holds, Notice, State, Wanted},
     file::{self, Reading},
-    group::{Ground, Group, Surroundings},
+    group::{Ground, Group, Surroundings, Work},
+    order,
     restore::{Before, active_since},
     schedule,
 };
@@ -167,6 +168,10 @@ struct Fake {
 }
 
 impl Ground for Fake {
+    fn each(&self, count: usize, work: &Work<'_>) {
+        (0..count).for_each(|at| work(self, at));
+    }
+
     fn query(&self, expr: &Expr, time: i64) -> Result<Answer, String> {
         let query = expr.to_string();
         let Some(answer) = self.answers.get(&query) else { return Err(format!("no answer to {query}")) };
@@ -291,6 +296,24 @@ fn after_a_restart_an_alert_is_active_since_before() {
     group.evaluate(&around, 102 * MINUTE, &fake, &|| false);
     assert_eq!(states(&group.rules[1].state().alerts), "a=firing");
     assert!(!fake.series.borrow().is_empty());
+}
+
+#[test]
+fn rules_that_read_nothing_of_each_other_run_side_by_side() {
+    for (text, expected) in [
+        (
+            "[{record: a, expr: x}, {record: b, expr: y}, {record: c, expr: a + b}, {record: d, expr: z}]",
+            vec![0..2, 2..4],
+        ),
+        ("[{record: a, expr: b}, {record: b, expr: x}]", vec![0..1, 1..2]),
+        ("[{record: a, expr: x}, {alert: B, expr: '{__name__=~\"a|c\"}'}]", vec![0..1, 1..2]),
+        ("[{record: a, expr: x}, {record: b, expr: '{job=\"c\"}'}]", vec![0..1, 1..2]),
+        ("[{alert: A, expr: x}, {alert: B, expr: y}, {record: n, expr: count(ALERTS)}]", vec![0..2, 2..3]),
+        ("[{record: a, expr: x}, {alert: B, expr: y, annotations: {s: '{{ query \"a\" }}'}}]", vec![0..1, 1..2]),
+    ] {
+        let group = group(&format!("groups: [{{name: g, rules: {text}}}]"), true);
+        assert_eq!(order::batches(&group.rules), expected, "{text}");
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use tsdb::labels::{Labels, quote};
 use super::{
     alert::{ALERTNAME, Notice, State},
     file::{self, Reading},
-    group::{Ground, Group, Surroundings, millis, vector},
+    group::{Ground, Group, Surroundings, Work, millis, vector},
 };
 use crate::{
     config::{self, units::Span},
@@ -263,6 +263,10 @@ struct Bench {
 }
 
 impl Ground for Bench {
+    fn each(&self, count: usize, work: &Work<'_>) {
+        (0..count).for_each(|at| work(self, at));
+    }
+
     fn query(&self, expr: &Expr, time: i64) -> Result<Answer, String> {
         let outcome = eval::instant(&*self.memory.borrow(), expr, time, &self.options);
         outcome.map(|outcome| outcome.answer).map_err(|error| error.to_string())

@@ -18,6 +18,7 @@ use tokio::{sync::watch, time::Instant};
 use tsdb::{labels::Labels, sample::STALE_NAN};
 
 use super::{
+    counts::{Counts, Fault},
     fetch::{Failed, Fetch},
     ledger::{Descriptions, Ledger},
     target::Plan,
@@ -108,6 +109,8 @@ pub struct Cycle {
     pub extra: Option<usize>,
     /// What spreads ticks of several servers.
     pub seed: u64,
+    /// What is told at `/metrics`.
+    pub counts: Arc<Counts>,
     /// The file where failed scrapes are logged, if there is one.
     pub failures: Option<Arc<super::pool::FailureLog>>,
 }
@@ -130,6 +133,8 @@ impl Cycle {
         let mut wall = begun + offset;
         let mut scraped = false;
         let mut committed = Instant::now();
+        let lengths = self.counts.interval(&crate::config::units::Span(interval).to_string());
+        let mut before: Option<Instant> = None;
         let order = loop {
             if let Some(order) = until(tick, &task, &mut orders).await {
                 break order;
@@ -142,6 +147,9 @@ impl Cycle {
             let time = if real >= wall && late <= TOLERANCE.min(interval / 100) { wall } else { real };
             if committed.elapsed() > FORGET {
                 self.ledger.forget();
+            }
+            if let Some(before) = before.replace(Instant::now()) {
+                lengths.note(before.elapsed());
             }
             self = self.scrape(millis(time)).await;
             scraped = true;
@@ -207,7 +215,13 @@ impl Cycle {
             }
             Err(lost) => std::panic::resume_unwind(lost.into_panic()),
         }
+        for (fault, count) in self.ledger.faults() {
+            self.counts.add(fault, count);
+        }
         if let Some(error) = &error {
+            if let Some(fault) = fault_of(error) {
+                self.counts.add(fault, 1);
+            }
             tracing::debug!(url = %self.plan.url, error, "scrape failed");
             if let Some(log) = &self.failures {
                 log.write(&self.plan, error);
@@ -248,6 +262,17 @@ impl Cycle {
         if let Err(lost) = closed.await {
             std::panic::resume_unwind(lost.into_panic());
         }
+    }
+}
+
+/// The limit that a failed scrape was beyond.
+fn fault_of(error: &str) -> Option<Fault> {
+    match error {
+        "sample limit exceeded" => Some(Fault::SampleLimit),
+        "histogram bucket limit exceeded" => Some(Fault::BucketLimit),
+        "body size limit exceeded" => Some(Fault::BodyLimit),
+        labels if labels.starts_with("label_") && labels.contains("limit exceeded") => Some(Fault::LabelLimit),
+        _ => None,
     }
 }
 

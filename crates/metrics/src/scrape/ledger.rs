@@ -15,22 +15,21 @@ use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 use hashbrown::HashTable;
 use tsdb::{
     Metadata, SeriesRef,
-    batch::{Batch, Durability, Of, Reject, Zero},
+    batch::{Batch, Of, Reject, Zero},
     column::HistogramValue,
-    histogram::{MAX_RESERVED_SCHEMA, MAX_SCHEMA, MIN_SCHEMA, is_exponential},
+    histogram::{MAX_RESERVED_SCHEMA, MIN_SCHEMA, is_exponential},
     labels::{Builder, Labels, NAME},
     sample::{Exemplar, STALE_NAN},
 };
 
-use super::classic::Collector;
+use super::{classic::Collector, counts::Fault, terms::Terms};
 use crate::{
-    config::units::Names,
     format::{
         Kind,
         protobuf::{self, Item, Measured},
         text::{Event, Lines, Rest},
     },
-    relabel::{self, Rule},
+    relabel,
     storage::Storage,
 };
 
@@ -44,67 +43,6 @@ const KEPT: u32 = 10;
 const FAMILIES: usize = 50_000;
 /// Characters of a description at most.
 const HELP: usize = 4096;
-
-/// What is done with the samples of a target.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// The labels of the target.
-    pub labels: Labels,
-    /// Whether labels of samples win over them.
-    pub honor_labels: bool,
-    /// Whether times of samples count.
-    pub honor_timestamps: bool,
-    /// Whether series with times of their own end when they are not exposed any more.
-    pub track_staleness: bool,
-    /// Rules for samples.
-    pub rules: Arc<[Rule]>,
-    /// Which names are valid.
-    pub names: Names,
-    /// Samples at most; without end if 0, like the others.
-    pub sample_limit: usize,
-    /// Labels of a sample at most.
-    pub label_limit: usize,
-    /// Bytes of a label's name at most.
-    pub name_limit: usize,
-    /// Bytes of a label's value at most.
-    pub value_limit: usize,
-    /// Buckets of a native histogram at most.
-    pub bucket_limit: usize,
-    /// The highest schema of a native histogram.
-    pub max_schema: i32,
-    /// Native, classic and converted histograms.
-    pub histograms: protobuf::Options,
-    /// Whether counters that say when they began get a zero there.
-    pub starts: bool,
-    /// Whether descriptions are stored with the series.
-    pub metadata: bool,
-    /// When a commit is done.
-    pub durability: Durability,
-}
-
-impl Terms {
-    /// No rules and no limits, for a target with these labels.
-    pub fn new(labels: Labels) -> Self {
-        Self {
-            labels,
-            honor_labels: false,
-            honor_timestamps: true,
-            track_staleness: false,
-            rules: Arc::from([]),
-            names: Names::Utf8,
-            sample_limit: 0,
-            label_limit: 0,
-            name_limit: 0,
-            value_limit: 0,
-            bucket_limit: 0,
-            max_schema: MAX_SCHEMA,
-            histograms: protobuf::Options::default(),
-            starts: false,
-            metadata: false,
-            durability: Durability::Logged,
-        }
-    }
-}
 
 /// What a series holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +134,7 @@ pub struct Ledger {
     last_about: Option<Box<str>>,
     descriptions: Descriptions,
     reports: Option<Vec<SeriesRef>>,
+    faults: Vec<(Fault, usize)>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -231,12 +170,18 @@ impl Ledger {
             last_about: None,
             descriptions: Arc::default(),
             reports: None,
+            faults: Vec::new(),
         }
     }
 
     /// What is done with the samples.
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// What was left out since this was asked for the last time.
+    pub fn faults(&mut self) -> Vec<(Fault, usize)> {
+        std::mem::take(&mut self.faults)
     }
 
     /// What the target says of its families.
@@ -601,7 +546,7 @@ impl Ledger {
         let series = match whole {
             None => Series::Dropped,
             Some(whole) => {
-                self.check(&whole)?;
+                self.terms.check(&whole)?;
                 if !within {
                     return Ok(());
                 }
@@ -642,46 +587,6 @@ impl Ledger {
     fn relabelled(&self, labels: &mut Builder) -> Option<Labels> {
         with_target(labels, &self.terms.labels, self.terms.honor_labels);
         relabel::apply(&self.terms.rules, labels).then(|| labels.labels()).filter(|labels| !labels.is_empty())
-    }
-
-    fn check(&self, labels: &Labels) -> Result<(), String> {
-        let terms = &self.terms;
-        let metric = labels.metric();
-        if metric.is_empty() {
-            return Err("missing metric name (__name__ label)".to_owned());
-        }
-        if !terms.names.metric(metric) || !labels.iter().all(|(name, _)| terms.names.label(name)) {
-            return Err(format!("invalid metric name or label names: {labels}"));
-        }
-        let short = |text: &str| text.chars().take(50).collect::<String>();
-        let shown = short(metric);
-        if terms.label_limit > 0 && labels.len() > terms.label_limit {
-            return Err(format!(
-                "label_limit exceeded (metric: {shown}, number of labels: {}, limit: {})",
-                labels.len(),
-                terms.label_limit
-            ));
-        }
-        for (name, value) in labels {
-            if terms.name_limit > 0 && name.len() > terms.name_limit {
-                return Err(format!(
-                    "label_name_length_limit exceeded (metric: {shown}, label name: {}, length: {}, limit: {})",
-                    short(name),
-                    name.len(),
-                    terms.name_limit
-                ));
-            }
-            if terms.value_limit > 0 && value.len() > terms.value_limit {
-                return Err(format!(
-                    "label_value_length_limit exceeded (metric: {shown}, label name: {}, value: {}, length: {}, limit: {})",
-                    short(name),
-                    tsdb::labels::quote(&short(value)),
-                    value.len(),
-                    terms.value_limit
-                ));
-            }
-        }
-        Ok(())
     }
 
     fn about(&mut self, name: &str, change: impl FnOnce(&mut About) -> bool) {
@@ -757,6 +662,13 @@ impl Ledger {
         let count = |wanted: Reject| outcome.rejected.iter().filter(|(_, reject)| *reject == wanted).count();
         let (disordered, old) = (count(Reject::OutOfOrder), count(Reject::OutOfBounds) + count(Reject::TooOld));
         let duplicates = self.duplicates + count(Reject::Duplicate);
+        for (fault, dropped) in
+            [(Fault::OutOfOrder, disordered), (Fault::Duplicate, duplicates), (Fault::OutOfBounds, old + self.early)]
+        {
+            if dropped > 0 {
+                self.faults.push((fault, dropped));
+            }
+        }
         if disordered > 0 {
             tracing::warn!(target = %self.terms.labels, dropped = disordered, "samples out of order");
         }

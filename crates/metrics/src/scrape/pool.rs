@@ -10,7 +10,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
     io::Write,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,10 +25,12 @@ use tokio::{
 use tsdb::{batch::Durability, histogram::MAX_SCHEMA, labels::Labels};
 
 use super::{
+    counts::{Counts, Fault},
     cycle::{Cycle, Order, Status},
     fetch::Fetch,
-    ledger::{Ledger, Terms},
+    ledger::Ledger,
     target::{Fate, Group, Plan, decide},
+    terms::Terms,
 };
 use crate::{
     config::scrape::Scrape,
@@ -53,8 +58,10 @@ pub struct Common {
     pub durability: Durability,
     /// Whether counters that say when they began get a zero there.
     pub starts: bool,
-    /// Whether descriptions are stored with the series.
-    pub metadata: bool,
+    /// Whether targets that begin from now on store descriptions with their series.
+    pub metadata: Arc<AtomicBool>,
+    /// What is told at `/metrics`.
+    pub counts: Arc<Counts>,
     /// What spreads ticks of several servers.
     pub seed: u64,
     /// The cluster that this runs in.
@@ -105,6 +112,8 @@ pub struct Seen {
     pub dropped: Vec<Labels>,
     /// How many it dropped.
     pub dropped_count: usize,
+    /// How many were discovered.
+    pub discovered: usize,
 }
 
 /// A handle to a pool.
@@ -274,6 +283,7 @@ impl Owner {
     }
 
     fn sync(&mut self, job: &Arc<Scrape>, made: &Made) {
+        let started = Instant::now();
         let mut wanted: HashMap<(Labels, String), Box<Plan>> = HashMap::new();
         let mut dropped = Vec::new();
         let mut dropped_count = 0;
@@ -293,12 +303,16 @@ impl Owner {
                         }
                     }
                     Err(error) => {
+                        self.common.counts.add(Fault::Sync, 1);
                         tracing::error!(job = %job.job_name, group = %group.source, instance = i, %error, "no target");
                     }
                 }
             }
         }
         let limit = job.target_limit as usize;
+        if limit > 0 && wanted.len() > limit {
+            self.common.counts.add(Fault::TargetLimit, 1);
+        }
         *self.forbidden.write().unwrap_or_else(PoisonError::into_inner) = (limit > 0 && wanted.len() > limit)
             .then(|| format!("target_limit exceeded (number of targets: {}, limit: {limit})", wanted.len()));
         self.running.retain(|key, running| match wanted.get(key) {
@@ -321,9 +335,12 @@ impl Owner {
                 }
             }
         }
+        let discovered = self.groups.values().map(|group| group.targets.len()).sum();
         let mut active: Vec<Active> = self.running.values().map(|running| running.active.clone()).collect();
         active.sort_by(|one, other| (&one.plan.url, &one.plan.labels).cmp(&(&other.plan.url, &other.plan.labels)));
-        *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Seen { active, dropped, dropped_count };
+        *self.seen.write().unwrap_or_else(PoisonError::into_inner) =
+            Seen { active, dropped, dropped_count, discovered };
+        self.common.counts.synced(&job.job_name, started.elapsed());
     }
 
     fn begin(&self, plan: Plan, job: &Arc<Scrape>, made: &Made) -> Running {
@@ -341,6 +358,7 @@ impl Owner {
             forbidden: self.forbidden.clone(),
             extra: (job.extra_scrape_metrics == Some(true)).then_some(job.sample_limit as usize),
             seed: self.common.seed,
+            counts: self.common.counts.clone(),
             failures: made.log.clone(),
         };
         let task = self.task.clone();
@@ -382,7 +400,7 @@ fn terms(plan: &Plan, job: &Scrape, made: &Made, common: &Common) -> Terms {
         max_schema: schema_of(job.native_histogram_min_bucket_factor),
         histograms: protobuf::Options { native: plan.native, classic: plan.classic, convert: plan.convert },
         starts: common.starts,
-        metadata: common.metadata,
+        metadata: common.metadata.load(Ordering::Relaxed),
         durability: common.durability,
     }
 }

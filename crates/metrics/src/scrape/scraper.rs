@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use task::Task;
@@ -15,10 +15,13 @@ use tsdb::{
     labels::{Builder, Labels},
 };
 
-use super::pool::{Common, Pool, Seen};
+use super::{
+    counts::{self, Counts},
+    pool::{Common, Pool, Seen},
+};
 use crate::{
     Metrics,
-    config::{Config, scrape::Scrape},
+    config::{Config, remote::WRITE_V2, scrape::Scrape},
     discover::Cluster,
     shown::{Dropped, Step, Target, Targets},
     yaml::{self, Print, Value},
@@ -44,14 +47,19 @@ pub fn start(metrics: &Metrics, cluster: Option<Cluster>) -> Arc<Scraper> {
         storage: metrics.storage().clone(),
         // Where the log is to be synced each time, the data base sees to that itself.
         durability: Durability::Logged,
-        starts: false,
-        metadata: false,
+        starts: metrics.settings().web.created_zeros,
+        metadata: Arc::default(),
+        counts: Arc::new(Counts::default()),
         seed: 0,
         cluster,
     };
     let scraper = Arc::new(Scraper::new(metrics.task(), common));
     let shown = scraper.clone();
-    metrics.show(|parts| parts.targets = Some(shown));
+    let told = scraper.clone();
+    metrics.show(|parts| {
+        parts.targets = Some(shown);
+        parts.exposed.push(Arc::new(move |out| told.expose(out)));
+    });
     scraper
 }
 
@@ -83,6 +91,7 @@ impl Scraper {
             }
             stays
         });
+        self.common.counts.keep(|job| wanted.contains_key(job));
         for (name, job) in wanted {
             match state.pools.get(&name) {
                 Some(pool) => pool.change(job),
@@ -97,8 +106,33 @@ impl Scraper {
     /// Takes a configuration over: its jobs, and those of the files that it names.
     pub fn configure(&self, config: &Config) -> Result<(), String> {
         let jobs = config.all_scrape_configs()?;
+        // Only the second version of remote write sends descriptions with the samples.
+        let described = config.remote_write.iter().any(|remote| remote.protobuf_message == WRITE_V2);
+        self.common.metadata.store(described, Ordering::Relaxed);
         self.apply("config", jobs);
         Ok(())
+    }
+
+    /// Adds what scraping tells of itself, in the text format.
+    fn expose(&self, out: &mut String) {
+        self.common.counts.write(out);
+        let mut jobs = BTreeMap::new();
+        self.each(None, |name, job, seen| {
+            let mut told = counts::Job {
+                targets: seen.active.len(),
+                discovered: seen.discovered,
+                limit: job.target_limit as usize,
+                ..counts::Job::default()
+            };
+            for active in &seen.active {
+                let descriptions = active.status.get().descriptions;
+                told.described += descriptions.len();
+                let size = |(name, about): &(String, Metadata)| name.len() + about.help.len() + about.unit.len();
+                told.described_bytes += descriptions.iter().map(size).sum::<usize>();
+            }
+            jobs.insert(name.to_owned(), told);
+        });
+        counts::write(&jobs, out);
     }
 
     fn each(&self, only: Option<&str>, mut look: impl FnMut(&str, &Scrape, &Seen)) {
@@ -185,7 +219,12 @@ impl Targets for Scraper {
         for rule in &job.relabel_configs {
             let keep = rule.apply(&mut builder);
             let output = if keep { builder.labels() } else { Labels::empty() };
-            steps.push(Step { rule: json(&rule.clone().print()), output, keep });
+            let mut told = json(&rule.clone().print());
+            if let Some(told) = told.as_object_mut() {
+                // JSON shows the usual expression too.
+                told.entry("regex").or_insert_with(|| rule.regex.text().into());
+            }
+            steps.push(Step { rule: told, output, keep });
             if !keep {
                 break;
             }

@@ -18,10 +18,12 @@ use tsdb::{
 };
 
 use super::{
+    counts::Counts,
     fetch::Intake,
-    ledger::{Ledger, Terms},
+    ledger::Ledger,
     pool::{Common, schema_of},
     target::{Fate, decide},
+    terms::Terms,
     *,
 };
 use crate::{
@@ -323,7 +325,8 @@ fn scraper(storage: &Storage) -> (Task, Scraper) {
         storage: storage.clone(),
         durability: Durability::Logged,
         starts: false,
-        metadata: false,
+        metadata: Arc::default(),
+        counts: Arc::new(Counts::default()),
         seed: 0,
         cluster: None,
     };

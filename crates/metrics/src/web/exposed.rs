@@ -20,9 +20,7 @@ pub struct Counters(Mutex<Counts>);
 struct Counts {
     requests: BTreeMap<(&'static str, u16), u64>,
     seconds: BTreeMap<&'static str, f64>,
-    queries: u64,
     failed: u64,
-    evaluating: f64,
     reloads: (u64, u64),
 }
 
@@ -38,12 +36,9 @@ impl Counters {
         *counts.seconds.entry(handler).or_default() += took.as_secs_f64();
     }
 
-    /// A query was evaluated.
-    pub fn queried(&self, well: bool, took: Duration) {
-        let mut counts = self.lock();
-        counts.queries += 1;
-        counts.failed += u64::from(!well);
-        counts.evaluating += took.as_secs_f64();
+    /// A query gave no answer.
+    pub fn failed(&self) {
+        self.lock().failed += 1;
     }
 
     /// The configuration was read anew.
@@ -130,6 +125,8 @@ pub fn text(metrics: &Metrics) -> String {
         single(&mut out, name, kind, help, promql::number::short(value));
     }
     counted(&mut out, &metrics.counters().lock());
+    metrics.engine().expose(&mut out);
+    metrics.storage().expose(&mut out);
     for exposed in &metrics.parts().exposed {
         exposed(&mut out);
     }
@@ -157,13 +154,6 @@ fn counted(out: &mut String, counts: &Counts) {
         let _ = writeln!(out, "{name}_sum{{handler=\"{handler}\"}} {}", short(*seconds));
         let _ = writeln!(out, "{name}_count{{handler=\"{handler}\"}} {count}");
     }
-    let name = "prometheus_engine_query_duration_seconds";
-    let _ = write!(
-        out,
-        "# HELP {name} Query timings\n# TYPE {name} summary\n{name}_sum{{slice=\"inner_eval\"}} {}\n{name}_count{{slice=\"inner_eval\"}} {}\n",
-        short(counts.evaluating),
-        counts.queries,
-    );
     single(out, "prometheus_engine_queries_failed_total", "counter", "Queries that gave no answer.", counts.failed);
     let name = "prometheus_config_reloads_total";
     let _ = write!(

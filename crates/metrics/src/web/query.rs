@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use promql::{
+    ast::Type,
     eval::Outcome,
     limit::{EvalError, Statistics},
     print, tree,
@@ -61,9 +62,20 @@ async fn run(asked: &Asked<'_>, form: &Form, when: When, limit: usize) -> Answer
     let text = form.first("query");
     let engine = asked.metrics.engine();
     let expr = engine.parse(text).map_err(|error| Failure::parameter("query", error))?;
-    let started = std::time::Instant::now();
+    let kind = expr.value_type();
+    if matches!(when, When::Range { .. }) && !matches!(kind, Type::Scalar | Type::Vector) {
+        return Err(Failure::parameter(
+            "query",
+            format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                kind.documented()
+            ),
+        ));
+    }
     let evaluated = engine.run(expr, when, query::Asked { lookback, timeout, subquery_step: None }).await;
-    asked.metrics.counters().queried(evaluated.is_ok(), started.elapsed());
+    if evaluated.is_err() {
+        asked.metrics.counters().failed();
+    }
     let Outcome { mut answer, notes, statistics } = evaluated.map_err(|error| match error {
         // What was cancelled with the request never gets here; the time ran out while waiting for room.
         EvalError::TimedOut(place) => Failure::from(EvalError::TimedOut(place)),

@@ -38,7 +38,7 @@ fn required<'f>(form: &'f Form, name: &str) -> Result<&'f str, Failure> {
 }
 
 fn no_pool(pool: &str) -> Failure {
-    Failure::bad(format!("error retrieving scrape config: unknown scrape pool {}", quote(pool)))
+    Failure::bad(format!("error retrieving scrape config: scrape pool {} not found", quote(pool)))
 }
 
 /// `/api/v1/scrape_pools/config`

@@ -154,12 +154,19 @@ fn scalar(text: &str, out: &mut String, indent: usize) {
     }
 }
 
-/// `1:30`, which YAML 1.1 takes for a number.
+/// Whether YAML 1.1 takes a text for a number of base 60, as Go's library tells it: `12:30`, `-1:59.5`.
 fn is_sexagesimal(text: &str) -> bool {
-    let plain = text.trim_start_matches(['+', '-']);
-    plain.contains(':')
-        && plain.starts_with(|c: char| c.is_ascii_digit())
-        && plain.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let plain = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let Some((first, rest)) = plain.split_once(':') else { return false };
+    let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+    let sixtieth = |part: &str| {
+        part.len() < 3 && part.bytes().all(|b| b.is_ascii_digit()) && part.parse::<u8>().is_ok_and(|value| value < 60)
+    };
+    digits(first)
+        && first.starts_with(|c: char| c.is_ascii_digit())
+        && whole.split(':').all(sixtieth)
+        && (fraction.is_empty() || digits(fraction))
 }
 
 fn needs_quotes(text: &str) -> bool {

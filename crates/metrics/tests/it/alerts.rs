@@ -12,7 +12,11 @@ use metrics::alertmanager::{Alertmanager, config::Config};
 use serde_json::Value;
 use serve::{Body, body};
 use task::{Clock, Task};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
 
 /// `amtool`, where `MADANG_AMTOOL` names it, as `cargo xtask test --full` does.
 fn amtool() -> Option<PathBuf> {
@@ -230,48 +234,130 @@ async fn slack_and_pagerduty_hear_of_beginnings_and_ends() {
     receiver.drain(Duration::from_secs(5)).await;
 }
 
+/// When a mail server speaks TLS.
+#[derive(Clone)]
+enum Tls {
+    Never,
+    Asked(TlsAcceptor),
+    First(TlsAcceptor),
+}
+
 /// A mail server that says yes to everything and keeps what it hears.
-async fn mail_server(task: &Task) -> (String, Arc<Mutex<String>>) {
-    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+async fn mail_server(task: &Task, tls: Tls) -> (String, Arc<Mutex<String>>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = socket.local_addr().expect("address").to_string();
     let heard = Arc::new(Mutex::new(String::new()));
     let kept = heard.clone();
     task.spawn_until_cancelled("mail", async move {
         while let Ok((stream, _)) = socket.accept().await {
-            let mut stream = BufReader::new(stream);
-            stream.write_all(b"220 here\r\n").await.expect("write");
-            let mut data = false;
-            let mut line = String::new();
-            while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
-                kept.lock().expect("lock").push_str(&line);
-                let answer = match line.trim_end() {
-                    "." => {
-                        data = false;
-                        "250 taken\r\n"
+            match &tls {
+                Tls::Never => drop(hear(stream, true, "", &kept).await),
+                Tls::First(acceptor) => match acceptor.accept(stream).await {
+                    Ok(stream) => drop(hear(stream, true, "", &kept).await),
+                    Err(error) => kept.lock().expect("lock").push_str(&format!("no TLS: {error}")),
+                },
+                Tls::Asked(acceptor) => {
+                    let stream = hear(stream, true, "250-STARTTLS\r\n", &kept).await;
+                    match acceptor.accept(stream).await {
+                        Ok(stream) => drop(hear(stream, false, "", &kept).await),
+                        Err(error) => kept.lock().expect("lock").push_str(&format!("no TLS: {error}")),
                     }
-                    _ if data => "",
-                    "DATA" => {
-                        data = true;
-                        "354 go on\r\n"
-                    }
-                    text if text.starts_with("EHLO") => "250-here\r\n250 AUTH PLAIN\r\n",
-                    text if text.starts_with("AUTH") => "235 welcome\r\n",
-                    "QUIT" => "221 bye\r\n",
-                    _ => "250 ok\r\n",
-                };
-                stream.write_all(answer.as_bytes()).await.expect("write");
-                line.clear();
+                }
             }
         }
     });
     (address, heard)
 }
 
+/// Answers until the connection ends, or until TLS is asked for.
+async fn hear<S: AsyncRead + AsyncWrite + Unpin>(stream: S, greets: bool, more: &str, kept: &Mutex<String>) -> S {
+    let mut stream = BufReader::new(stream);
+    if greets {
+        stream.write_all(b"220 here\r\n").await.expect("write");
+    }
+    let mut data = false;
+    let mut line = String::new();
+    while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+        kept.lock().expect("lock").push_str(&line);
+        let answer = match line.trim_end() {
+            "." => {
+                data = false;
+                "250 taken\r\n".to_owned()
+            }
+            _ if data => String::new(),
+            "DATA" => {
+                data = true;
+                "354 go on\r\n".to_owned()
+            }
+            "STARTTLS" => {
+                stream.write_all(b"220 go on\r\n").await.expect("write");
+                break;
+            }
+            text if text.starts_with("EHLO") => format!("250-here\r\n{more}250 AUTH PLAIN\r\n"),
+            text if text.starts_with("AUTH") => "235 welcome\r\n".to_owned(),
+            "QUIT" => "221 bye\r\n".to_owned(),
+            _ => "250 ok\r\n".to_owned(),
+        };
+        stream.write_all(answer.as_bytes()).await.expect("write");
+        stream.flush().await.expect("flush");
+        line.clear();
+    }
+    kept.lock().expect("lock").push_str("the connection ends\n");
+    stream.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_goes_over_tls_to_servers_that_are_trusted_alone() {
+    let key = rcgen::KeyPair::generate().expect("key");
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).expect("names").self_signed(&key).expect("certificate");
+    let dir = tempfile::tempdir().expect("directory");
+    let authority = dir.path().join("ca.crt");
+    std::fs::write(&authority, certificate.pem()).expect("write");
+    let server = serve::tls::server_config(certificate.pem().as_bytes(), key.serialize_pem().as_bytes(), None);
+    let mut server = (*server.expect("settings")).clone();
+    server.alpn_protocols.clear();
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let trusted = format!("{{ca_file: '{}'}}", authority.display());
+    for (tls, more, trust, ending) in [
+        (Tls::Asked(acceptor.clone()), "", trusted.as_str(), "QUIT"),
+        (Tls::First(acceptor.clone()), "force_implicit_tls: true", trusted.as_str(), "QUIT"),
+        (Tls::Asked(acceptor.clone()), "", "{}", "no TLS"),
+        (Tls::Never, "", trusted.as_str(), "the connection ends"),
+    ] {
+        let taken = ending == "QUIT";
+        let receiver = Task::root("receiver");
+        let (address, heard) = mail_server(&receiver, tls).await;
+        let config = format!(
+            "route: {{receiver: mail, group_wait: 100ms}}\nreceivers:\n- name: mail\n  email_configs:\n  - to: a@example.org\n    from: me@example.org\n    smarthost: '{address}'\n    auth_username: user\n    auth_password: pass\n    tls_config: {trust}\n    {more}\n"
+        );
+        let place = Place::new(&config).await;
+        let now = jiff::Timestamp::now().as_millisecond();
+        let notice = metrics::rule::alert::Notice {
+            labels: tsdb::labels::Labels::from_pairs([("alertname", "Full")]),
+            annotations: tsdb::labels::Labels::empty(),
+            starts_at: now,
+            ends_at: now + 600_000,
+            generator_url: String::new(),
+        };
+        place.alertmanager.put(vec![notice]).await.expect("put");
+        let text = until("mail", || {
+            let heard = heard.lock().expect("lock").clone();
+            heard.contains(ending).then_some(heard)
+        })
+        .await;
+        // Without TLS neither password nor message is told.
+        assert_eq!(text.contains("AUTH PLAIN AHVzZXIAcGFzcw=="), taken, "{more} {trust}: {text}");
+        assert_eq!(text.contains("MAIL FROM"), taken, "{more} {trust}: {text}");
+        place.task.drain(Duration::from_secs(5)).await;
+        receiver.drain(Duration::from_secs(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_is_handed_over_with_text_and_html() {
     let receiver = Task::root("receiver");
-    let (address, heard) = mail_server(&receiver).await;
+    let (address, heard) = mail_server(&receiver, Tls::Never).await;
     let config = format!(
         "route: {{receiver: mail, group_wait: 100ms}}\nreceivers:\n- name: mail\n  email_configs:\n  - to: 'A <a@example.org>, b@example.org'\n    from: me@example.org\n    smarthost: '{address}'\n    require_tls: false\n    auth_username: user\n    auth_password: pass\n    text: '{{{{ range .Alerts }}}}{{{{ .Annotations.summary }}}}{{{{ end }}}}'\n"
     );

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod api;
+mod peer;
 mod place;
 mod remote;
 mod rules;

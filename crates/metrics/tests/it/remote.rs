@@ -1,8 +1,14 @@
 //! Remote write and read over HTTP.
 
+use std::sync::Arc;
+
 use http::{Request, StatusCode};
-use metrics::proto::{Field, Reader, Writer};
+use metrics::{
+    proto::{Field, Reader, Writer},
+    remote::request::{self, Item, Sent, Value, Version},
+};
 use serde_json::json;
+use tsdb::{column::HistogramValue, histogram::Histogram};
 
 use crate::place::{Answered, NOW, Place};
 
@@ -63,6 +69,27 @@ async fn what_is_right_is_written_and_what_is_wrong_is_told() {
     assert!(answer.text().starts_with("TimeSeries must contain at least one sample or histogram"));
     let count = place.get(&format!("/api/v1/query?query=count(written)&time={NOW}")).await.json();
     assert_eq!(count["data"]["result"][0]["value"], json!([NOW, "3"]));
+}
+
+#[tokio::test]
+async fn a_series_may_go_from_floats_to_histograms_and_back_in_one_request() {
+    let place = Place::empty(|_| {});
+    let labels = tsdb::labels::Labels::from_pairs([("__name__", "mixed")]);
+    let series = Arc::new(Sent { labels, metadata: None });
+    let histogram = || {
+        Value::Histogram(HistogramValue::Integer(Arc::new(Histogram {
+            count: 1,
+            zero_count: 1,
+            ..Histogram::default()
+        })))
+    };
+    let values = [Value::Float(1.0), histogram(), histogram(), Value::Float(2.0)];
+    let items = values.into_iter().enumerate();
+    let items = items.map(|(nth, value)| Item { series: series.clone(), time: NOW * 1000 + nth as i64, value });
+    let answer = write(&place, V2, &request::write(Version::Two, &items.collect::<Vec<_>>())).await;
+    let histograms = &answer.headers["x-prometheus-remote-write-histograms-written"];
+    assert_eq!((answer.status, written(&answer)), (StatusCode::NO_CONTENT, "2"), "{}", answer.text());
+    assert_eq!(histograms, "2");
 }
 
 #[tokio::test]

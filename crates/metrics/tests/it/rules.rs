@@ -12,10 +12,11 @@ use metrics::rule::{
 };
 use regex::Regex;
 
-const MODULE: &str = "github.com/prometheus/prometheus@v0.315.0";
+/// Prometheus 3.15.0.
+pub const MODULE: &str = "github.com/prometheus/prometheus@v0.315.0";
 
 /// The folder of a Go module; `None` where there is no Go, which is an error in CI.
-fn module(name: &str) -> Option<PathBuf> {
+pub fn module(name: &str) -> Option<PathBuf> {
     let output = Command::new("go").current_dir("/").args(["mod", "download", "-json", name]).output();
     let found = output.ok().and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok());
     let dir = found.and_then(|found| found["Dir"].as_str().map(PathBuf::from));

@@ -10,6 +10,13 @@ use crate::{
     yaml::{Fields, Kind, Node, Print, Problems, Record, Stop, Value},
 };
 
+pub mod pagerduty;
+
+pub mod slack;
+
+use pagerduty::PagerDuty;
+use slack::Slack;
+
 /// A place where notifications go to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Receiver {
@@ -26,6 +33,9 @@ pub struct Receiver {
     /// PagerDuty.
     pub pagerduties: Vec<PagerDuty>,
 }
+
+/// Names of kinds of receivers in metrics, in the order in which places are numbered.
+pub const INTEGRATIONS: [&str; 4] = ["email", "pagerduty", "slack", "webhook"];
 
 /// Kinds of receivers that upstream has and that are not here.
 const ABSENT: [&str; 14] = [
@@ -392,438 +402,6 @@ fn check_host(text: &str) -> Result<(), String> {
     }
 }
 
-/// A field of a message in Slack.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SlackField {
-    /// Its title.
-    pub title: String,
-    /// Its text.
-    pub value: String,
-    /// Whether it may stand beside others.
-    pub short: Option<bool>,
-}
-
-impl Record for SlackField {
-    const TYPE: &'static str = "config.plain";
-
-    fn fields(&mut self, fields: &mut Fields<'_>) {
-        fields.field("title", &mut self.title);
-        fields.field("value", &mut self.value);
-        fields.field("short", &mut self.short);
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        for (text, name) in [(&self.title, "title"), (&self.value, "value")] {
-            if text.is_empty() {
-                return Err(format!("missing {name} in Slack field configuration"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A question before an action.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SlackConfirm {
-    /// The question.
-    pub text: String,
-    /// Its title.
-    pub title: String,
-    /// Yes.
-    pub ok_text: String,
-    /// No.
-    pub dismiss_text: String,
-}
-
-impl Record for SlackConfirm {
-    const TYPE: &'static str = "config.plain";
-
-    fn fields(&mut self, fields: &mut Fields<'_>) {
-        fields.field("text", &mut self.text);
-        fields.field("title", &mut self.title);
-        fields.field("ok_text", &mut self.ok_text);
-        fields.field("dismiss_text", &mut self.dismiss_text);
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        if self.text.is_empty() { Err("missing text in Slack confirmation configuration".to_owned()) } else { Ok(()) }
-    }
-}
-
-/// A button or menu of a message in Slack.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SlackAction {
-    /// `button` and the like.
-    pub kind: String,
-    /// What stands on it.
-    pub text: String,
-    /// Where it leads.
-    pub url: String,
-    /// How it looks.
-    pub style: String,
-    /// What Slack calls it.
-    pub name: String,
-    /// What it sends.
-    pub value: String,
-    /// What is asked first.
-    pub confirm: Option<SlackConfirm>,
-}
-
-impl Record for SlackAction {
-    const TYPE: &'static str = "config.plain";
-
-    fn fields(&mut self, fields: &mut Fields<'_>) {
-        fields.field("type", &mut self.kind);
-        fields.field("text", &mut self.text);
-        fields.field("url", &mut self.url);
-        fields.field("style", &mut self.style);
-        fields.field("name", &mut self.name);
-        fields.field("value", &mut self.value);
-        fields.field("confirm", &mut self.confirm);
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        for (text, name) in [(&self.kind, "type"), (&self.text, "text")] {
-            if text.is_empty() {
-                return Err(format!("missing {name} in Slack action configuration"));
-            }
-        }
-        if self.url.is_empty() && self.name.is_empty() {
-            return Err("missing name or url in Slack action configuration".to_owned());
-        }
-        if !self.url.is_empty() {
-            (self.name, self.value, self.confirm) = (String::new(), String::new(), None);
-        }
-        Ok(())
-    }
-}
-
-/// Slack.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Slack {
-    /// Whether ends of alerts are sent.
-    pub send_resolved: bool,
-    /// How requests are made.
-    pub http_config: Option<HttpClient>,
-    /// The incoming webhook.
-    pub api_url: Secret,
-    /// A file with it.
-    pub api_url_file: String,
-    /// The token of an app.
-    pub app_token: Secret,
-    /// A file with it.
-    pub app_token_file: String,
-    /// Where apps post.
-    pub app_url: Address,
-    /// The channel.
-    pub channel: String,
-    /// Who posts.
-    pub username: String,
-    /// The colour of the bar.
-    pub color: String,
-    /// The title.
-    pub title: String,
-    /// Where the title leads.
-    pub title_link: String,
-    /// What stands before.
-    pub pretext: String,
-    /// The text.
-    pub text: String,
-    /// The text outside of the attachment.
-    pub message_text: String,
-    /// Fields.
-    pub slack_fields: Vec<SlackField>,
-    /// Whether fields may stand beside others.
-    pub short_fields: bool,
-    /// What stands below.
-    pub footer: String,
-    /// What is shown where there is no room.
-    pub fallback: String,
-    /// What actions are known by.
-    pub callback_id: String,
-    /// The picture of who posts, as an emoji.
-    pub icon_emoji: String,
-    /// The picture of who posts.
-    pub icon_url: String,
-    /// A picture.
-    pub image_url: String,
-    /// A small picture.
-    pub thumb_url: String,
-    /// Whether names become links.
-    pub link_names: bool,
-    /// Which parts have Slack's markup.
-    pub mrkdwn_in: Vec<String>,
-    /// Buttons and menus.
-    pub actions: Vec<SlackAction>,
-    /// Whether a message of a group is changed instead of sending another.
-    pub update_message: bool,
-    /// How long a request may take; as long as it wants if zero.
-    pub timeout: Span,
-}
-
-impl Default for Slack {
-    fn default() -> Self {
-        let named = |name: &str| format!("{{{{ template \"slack.default.{name}\" . }}}}");
-        Self {
-            send_resolved: false,
-            http_config: None,
-            api_url: Secret::default(),
-            api_url_file: String::new(),
-            app_token: Secret::default(),
-            app_token_file: String::new(),
-            app_url: Address::default(),
-            channel: String::new(),
-            username: named("username"),
-            color: named("color"),
-            title: named("title"),
-            title_link: named("titlelink"),
-            pretext: named("pretext"),
-            text: named("text"),
-            message_text: String::new(),
-            slack_fields: Vec::new(),
-            short_fields: false,
-            footer: named("footer"),
-            fallback: named("fallback"),
-            callback_id: named("callbackid"),
-            icon_emoji: named("iconemoji"),
-            icon_url: named("iconurl"),
-            image_url: String::new(),
-            thumb_url: String::new(),
-            link_names: false,
-            mrkdwn_in: Vec::new(),
-            actions: Vec::new(),
-            update_message: false,
-            timeout: Span::default(),
-        }
-    }
-}
-
-impl Record for Slack {
-    const TYPE: &'static str = "config.plain";
-
-    fn start() -> Option<Self> {
-        Some(Self::default())
-    }
-
-    fn fields(&mut self, fields: &mut Fields<'_>) {
-        fields.always("send_resolved", &mut self.send_resolved);
-        fields.field("http_config", &mut self.http_config);
-        fields.field("api_url", &mut self.api_url);
-        fields.field("api_url_file", &mut self.api_url_file);
-        fields.field("app_token", &mut self.app_token);
-        fields.field("app_token_file", &mut self.app_token_file);
-        fields.field("app_url", &mut self.app_url);
-        fields.field("channel", &mut self.channel);
-        fields.field("username", &mut self.username);
-        fields.field("color", &mut self.color);
-        fields.field("title", &mut self.title);
-        fields.field("title_link", &mut self.title_link);
-        fields.field("pretext", &mut self.pretext);
-        fields.field("text", &mut self.text);
-        fields.field("message_text", &mut self.message_text);
-        fields.field("fields", &mut self.slack_fields);
-        fields.always("short_fields", &mut self.short_fields);
-        fields.field("footer", &mut self.footer);
-        fields.field("fallback", &mut self.fallback);
-        fields.field("callback_id", &mut self.callback_id);
-        fields.field("icon_emoji", &mut self.icon_emoji);
-        fields.field("icon_url", &mut self.icon_url);
-        fields.field("image_url", &mut self.image_url);
-        fields.field("thumb_url", &mut self.thumb_url);
-        fields.always("link_names", &mut self.link_names);
-        fields.field("mrkdwn_in", &mut self.mrkdwn_in);
-        fields.field("actions", &mut self.actions);
-        fields.always("update_message", &mut self.update_message);
-        fields.always("timeout", &mut self.timeout);
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        let url = [!self.api_url.0.is_empty(), !self.api_url_file.is_empty()];
-        let token = [!self.app_token.0.is_empty(), !self.app_token_file.is_empty()];
-        let wrong = if url == [true, true] {
-            "api_url & api_url_file"
-        } else if token == [true, true] {
-            "app_token & app_token_file"
-        } else if url.contains(&true) && token.contains(&true) {
-            "api_url/api_url_file & app_token/app_token_file"
-        } else {
-            if self.update_message && self.api_url.0 != "https://slack.com/api/chat.postMessage" {
-                return Err("update_message can only be used with bot tokens. api_url must be set to https://slack.com/api/chat.postMessage".to_owned());
-            }
-            return Ok(());
-        };
-        Err(format!("at most one of {wrong} must be configured"))
-    }
-}
-
-/// A picture of an event in PagerDuty.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PagerDutyImage {
-    /// Where it is.
-    pub src: String,
-    /// What it shows.
-    pub alt: String,
-    /// Where it leads.
-    pub href: String,
-}
-
-impl Record for PagerDutyImage {
-    const TYPE: &'static str = "pagerduty.PagerdutyImage";
-
-    fn fields(&mut self, fields: &mut Fields<'_>) {
-        fields.field("src", &mut self.src);
-        fields.field("alt", &mut self.alt);
-        fields.field("href", &mut self.href);
-    }
-}
-
-/// A link of an event in PagerDuty.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PagerDutyLink {
-    /// Where it leads.
-    pub href: String,
-    /// What it says.
-    pub text: String,
-}
-
-impl Record for PagerDutyLink {
-    const TYPE: &'static str = "pagerduty.PagerdutyLink";
-
-    fn fields(&mut self, fields: &mut Fields<'_>) {
-        fields.field("href", &mut self.href);
-        fields.field("text", &mut self.text);
-    }
-}
-
-/// PagerDuty, events version 2, or version 1 with a service key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PagerDuty {
-    /// Whether ends of alerts are sent.
-    pub send_resolved: bool,
-    /// How requests are made.
-    pub http_config: Option<HttpClient>,
-    /// The key of version 1.
-    pub service_key: Secret,
-    /// A file with it.
-    pub service_key_file: String,
-    /// The key of version 2.
-    pub routing_key: Secret,
-    /// A file with it.
-    pub routing_key_file: String,
-    /// Where events are taken.
-    pub url: Address,
-    /// Who sends.
-    pub client: String,
-    /// Where the sender can be seen.
-    pub client_url: String,
-    /// What happened.
-    pub description: String,
-    /// More of it.
-    pub details: BTreeMap<String, Any>,
-    /// Pictures.
-    pub images: Vec<PagerDutyImage>,
-    /// Links.
-    pub links: Vec<PagerDutyLink>,
-    /// Where it happened.
-    pub source: String,
-    /// How bad it is.
-    pub severity: String,
-    /// What kind of thing it is.
-    pub class: String,
-    /// What part is concerned.
-    pub component: String,
-    /// A group of parts.
-    pub group: String,
-    /// How long a request may take; as long as it wants if zero.
-    pub timeout: Span,
-}
-
-impl Default for PagerDuty {
-    fn default() -> Self {
-        let named = |name: &str| format!("{{{{ template \"pagerduty.default.{name}\" . }}}}");
-        Self {
-            send_resolved: true,
-            http_config: None,
-            service_key: Secret::default(),
-            service_key_file: String::new(),
-            routing_key: Secret::default(),
-            routing_key_file: String::new(),
-            url: Address::default(),
-            client: named("client"),
-            client_url: named("clientURL"),
-            description: named("description"),
-            details: BTreeMap::new(),
-            images: Vec::new(),
-            links: Vec::new(),
-            source: String::new(),
-            severity: String::new(),
-            class: String::new(),
-            component: String::new(),
-            group: String::new(),
-            timeout: Span::default(),
-        }
-    }
-}
-
-/// Details that every event has.
-const DETAILS: [(&str, &str); 4] = [
-    ("firing", "{{ .Alerts.Firing | toJson }}"),
-    ("resolved", "{{ .Alerts.Resolved | toJson }}"),
-    ("num_firing", "{{ .Alerts.Firing | len }}"),
-    ("num_resolved", "{{ .Alerts.Resolved | len }}"),
-];
-
-impl Record for PagerDuty {
-    const TYPE: &'static str = "pagerduty.plain";
-
-    fn start() -> Option<Self> {
-        Some(Self::default())
-    }
-
-    fn fields(&mut self, fields: &mut Fields<'_>) {
-        fields.always("send_resolved", &mut self.send_resolved);
-        fields.field("http_config", &mut self.http_config);
-        fields.field("service_key", &mut self.service_key);
-        fields.field("service_key_file", &mut self.service_key_file);
-        fields.field("routing_key", &mut self.routing_key);
-        fields.field("routing_key_file", &mut self.routing_key_file);
-        fields.field("url", &mut self.url);
-        fields.field("client", &mut self.client);
-        fields.field("client_url", &mut self.client_url);
-        fields.field("description", &mut self.description);
-        fields.field("details", &mut self.details);
-        fields.field("images", &mut self.images);
-        fields.field("links", &mut self.links);
-        fields.field("source", &mut self.source);
-        fields.field("severity", &mut self.severity);
-        fields.field("class", &mut self.class);
-        fields.field("component", &mut self.component);
-        fields.field("group", &mut self.group);
-        fields.always("timeout", &mut self.timeout);
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        let routing = [!self.routing_key.0.is_empty(), !self.routing_key_file.is_empty()];
-        let service = [!self.service_key.0.is_empty(), !self.service_key_file.is_empty()];
-        if !routing.contains(&true) && !service.contains(&true) {
-            return Err("missing service or routing key in PagerDuty config".to_owned());
-        }
-        if routing == [true, true] {
-            return Err("at most one of routing_key & routing_key_file must be configured".to_owned());
-        }
-        if service == [true, true] {
-            return Err("at most one of service_key & service_key_file must be configured".to_owned());
-        }
-        if self.source.is_empty() {
-            self.source.clone_from(&self.client);
-        }
-        for (name, text) in DETAILS {
-            self.details.entry(name.to_owned()).or_insert_with(|| Any(text.into()));
-        }
-        Ok(())
-    }
-}
-
 impl Receiver {
     /// For each place of it, whether ends of alerts are sent there. Places are numbered: mail, PagerDuty, Slack, webhooks.
     pub fn send_resolved(&self) -> Vec<bool> {
@@ -832,5 +410,16 @@ impl Receiver {
         let slacks = self.slacks.iter().map(|slack| slack.send_resolved);
         let webhooks = self.webhooks.iter().map(|webhook| webhook.send_resolved);
         emails.chain(pagerduties).chain(slacks).chain(webhooks).collect()
+    }
+
+    /// What a place is called in metrics.
+    pub fn integration(&self, place: usize) -> &'static str {
+        let counts = [self.emails.len(), self.pagerduties.len(), self.slacks.len()];
+        let mut end = 0;
+        let at = counts.iter().position(|count| {
+            end += count;
+            place < end
+        });
+        INTEGRATIONS[at.unwrap_or(counts.len())]
     }
 }

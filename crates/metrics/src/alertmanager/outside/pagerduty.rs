@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Expander, Failure, Kept, data, post};
 use crate::{
-    alertmanager::{center::Notification, config::receivers::PagerDuty},
+    alertmanager::{center::Notification, config::receivers::pagerduty::PagerDuty},
     http_client::Client,
 };
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Expander, Failure, Kept, post};
 use crate::{
-    alertmanager::{center::Notification, config::receivers::Slack},
+    alertmanager::{center::Notification, config::receivers::slack::Slack},
     http_client::Client,
 };
 
