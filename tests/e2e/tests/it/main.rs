@@ -1,5 +1,6 @@
 //! Everything that a user does, on a running cluster. Needs root, a static busybox, and kubectl 1.36 or newer.
 
+mod alerts;
 mod apply;
 mod bad_input;
 mod batch;
@@ -10,6 +11,7 @@ mod compose;
 mod console;
 mod docker;
 mod etcd;
+mod filled;
 mod git;
 mod kubectl;
 mod machine;
