@@ -75,7 +75,6 @@ remote_write:
     send_native_histograms: true
     queue_config:
       retry_on_http_429: true
-      batch_send_deadline: 100ms
 scrape_configs:
   - job_name: "test"
     scrape_protocols: [OpenMetricsText1.0.0, PrometheusProto, PrometheusText0.0.4]
@@ -126,8 +125,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(&output)?;
     let suite = output.join("suite");
     copy(&Path::new(&suites).join("remote-write/remotewrite"), &suite)?;
-    fs::create_dir_all(suite.join("sender/targets"))?;
-    fs::write(suite.join("sender/targets/targets.go"), TARGETS)?;
+    let targets = suite.join("sender/targets");
+    fs::remove_dir_all(&targets).with_context(|| format!("remove {}", targets.display()))?;
+    fs::create_dir_all(&targets)?;
+    fs::write(targets.join("targets.go"), TARGETS)?;
     let madang = match &arguments.binary {
         Some(path) => path.canonicalize().with_context(|| format!("find {}", path.display()))?,
         None => binary::release()?,

@@ -52,7 +52,7 @@ Kubectl client Kubectl version should check";
 /// part end to end, and one boot of a machine with control groups of version 2.
 ///
 /// The second tier takes about 40 minutes more the first time, 10 with its images and tools in the cache: long kill tests,
-/// the sample application built and run, podman with `madang runtime`, the server on etcd, a machine with systemd, and some of
+/// the sample application built and run, queries beside Prometheus, podman with `madang runtime`, the server on etcd, a machine with systemd, and some of
 /// upstream's conformance tests. The whole of those is `cargo xtask conformance kubernetes`; measurements are `cargo xtask bench`.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
