@@ -118,6 +118,8 @@ fn same(ours: &Value, theirs: &Value) -> bool {
                 _ => false,
             }
         }
+        // `1.0` is `1`.
+        (Value::Number(mine), Value::Number(other)) => mine.as_f64() == other.as_f64(),
         _ => ours == theirs,
     }
 }
