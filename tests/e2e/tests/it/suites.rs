@@ -95,6 +95,11 @@ pub fn substituted(text: &str, stand_in: &str) -> String {
             out.push('$');
             continue;
         }
+        if word[..end].bytes().all(|byte| byte.is_ascii_digit()) {
+            // A group of a regular expression.
+            out.push('$');
+            continue;
+        }
         out.push_str(stand_in);
         rest = word[end..].trim_start_matches('}');
     }
@@ -244,6 +249,7 @@ fn variables_are_taken_out_of_expressions() {
     for (text, wanted) in [
         ("rate(a{b=\"$c\", d=~\"${e}.*\"}[$__rate_interval])", "rate(a{b=\"x\", d=~\"x.*\"}[5m])"),
         ("a{b=~\"^(c|d)$\"}", "a{b=~\"^(c|d)$\"}"),
+        ("label_replace(a, \"b\", \"$1\", \"c\", \"(.*)\")", "label_replace(a, \"b\", \"$1\", \"c\", \"(.*)\")"),
     ] {
         assert_eq!(substituted(text, "x"), wanted);
     }
