@@ -1,6 +1,7 @@
 //! `madang run, ps, logs, exec, start, stop, kill, rm, inspect`: clients of the engine's socket, flags as in `docker`.
 
 mod client;
+mod limits;
 mod run;
 mod session;
 
@@ -12,7 +13,10 @@ use http::Method;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use crate::config::Place;
+use crate::{
+    config::Place,
+    rows::{self, Field, Row},
+};
 use client::{Client, Frames, encode};
 
 pub use run::{Exec, Run};
@@ -52,6 +56,9 @@ pub struct List {
     /// Do not shorten
     #[arg(long)]
     no_trunc: bool,
+    /// What each has written, too
+    #[arg(short, long)]
+    size: bool,
     /// The last N, whatever they do
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<u32>,
@@ -61,7 +68,27 @@ pub struct List {
     /// NAME=VALUE, such as status=exited (repeatable)
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
+    /// json, or a template such as '{{.Names}}'
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
 }
+
+/// Fields of a container in a list, and their titles.
+const FIELDS: &[(&str, &str)] = &[
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("CreatedAt", "CREATED"),
+    ("Status", "STATUS"),
+    ("State", "STATE"),
+    ("Ports", "PORTS"),
+    ("Names", "NAMES"),
+    ("Labels", "LABELS"),
+    ("Networks", "NETWORKS"),
+    ("Mounts", "MOUNTS"),
+    ("Size", "SIZE"),
+];
+const USUAL: &[&str] = &["ID", "Image", "Command", "CreatedAt", "Status", "Ports", "Names"];
 
 /// `{"NAME": ["VALUE"]}` of `NAME=VALUE`.
 fn filters(list: &[String]) -> Result<String> {
@@ -83,8 +110,27 @@ impl List {
     pub fn run(self) -> Result<()> {
         let limit = if self.latest { Some(1) } else { self.last };
         let limit = limit.map_or_else(String::new, |limit| format!("&limit={limit}"));
-        let path = format!("/containers/json?all={}&filters={}{limit}", u8::from(self.all), filters(&self.filter)?);
+        let sized = self.size || self.format.as_deref().is_some_and(|format| format.contains(".Size"));
+        let path = format!(
+            "/containers/json?all={}&size={}&filters={}{limit}",
+            u8::from(self.all),
+            u8::from(sized),
+            filters(&self.filter)?
+        );
         let list = block_on(Client::new(&self.place).json(Method::GET, &path, None))?;
+        let rows: Vec<Row> = list.as_array().into_iter().flatten().map(|one| self.row(one)).collect();
+        if self.quiet && self.format.is_none() {
+            for row in &rows {
+                println!("{}", row.first().map_or("", |id| &id.text));
+            }
+            return Ok(());
+        }
+        let usual = if self.size { [USUAL, &["Size"]].concat() } else { USUAL.to_vec() };
+        print!("{}", rows::text(self.format.as_deref(), FIELDS, &usual, &rows)?);
+        Ok(())
+    }
+
+    fn row(&self, one: &Value) -> Row {
         let short = |text: &str, length: usize| {
             if self.no_trunc || text.chars().count() <= length {
                 text.to_owned()
@@ -92,35 +138,44 @@ impl List {
                 text.chars().take(length - 1).chain(['…']).collect()
             }
         };
-        let id = |value: &Value| -> String {
-            let id = text(value, "Id");
-            if self.no_trunc { id.to_owned() } else { id.chars().take(12).collect() }
+        let id = text(one, "Id");
+        let created = one["Created"].as_i64().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+        let names = one["Names"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let labels = one["Labels"].as_object().into_iter().flatten();
+        let networks = one["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
+        let mounts = one["Mounts"].as_array().into_iter().flatten();
+        let mount = |mount: &Value| {
+            let name = text(mount, "Name");
+            short(if name.is_empty() { text(mount, "Source") } else { name }, 15)
         };
-        let mut rows =
-            vec![["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"].map(str::to_owned)];
-        for one in list.as_array().into_iter().flatten() {
-            if self.quiet {
-                println!("{}", id(one));
-                continue;
-            }
-            let created = one["Created"].as_i64().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-            let created = created.map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
-            let names = one["Names"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let names: Vec<&str> = names.map(|name| name.trim_start_matches('/')).collect();
-            rows.push([
-                id(one),
-                text(one, "Image").to_owned(),
-                format!("\"{}\"", short(text(one, "Command"), 20)),
-                created,
-                text(one, "Status").to_owned(),
-                ports(&one["Ports"]),
-                names.join(","),
-            ]);
-        }
-        if !self.quiet {
-            print(&rows);
-        }
-        Ok(())
+        let size = |name: &str| crate::images::size(one[name].as_u64().unwrap_or(0));
+        FIELDS
+            .iter()
+            .map(|(name, _)| {
+                let text = match *name {
+                    "ID" if self.no_trunc => id.to_owned(),
+                    "ID" => id.chars().take(12).collect(),
+                    "Image" => text(one, "Image").to_owned(),
+                    "Command" => format!("\"{}\"", short(text(one, "Command"), 20)),
+                    "CreatedAt" => {
+                        created.map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+                    }
+                    "Status" => text(one, "Status").to_owned(),
+                    "State" => text(one, "State").to_owned(),
+                    "Ports" => ports(&one["Ports"]),
+                    "Names" => names.clone().map(|name| name.trim_start_matches('/')).collect::<Vec<_>>().join(","),
+                    "Labels" => {
+                        let pair =
+                            |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
+                        labels.clone().map(pair).collect::<Vec<_>>().join(",")
+                    }
+                    "Networks" => networks.clone().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(","),
+                    "Mounts" => mounts.clone().map(mount).collect::<Vec<_>>().join(","),
+                    _ => format!("{} (virtual {})", size("SizeRw"), size("SizeRootFs")),
+                };
+                Field { name, text }
+            })
+            .collect()
     }
 }
 
@@ -134,15 +189,6 @@ fn ports(list: &Value) -> String {
         }
     };
     list.as_array().into_iter().flatten().map(one).collect::<Vec<_>>().join(", ")
-}
-
-fn print<const N: usize>(rows: &[[String; N]]) {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", *width)).collect();
-        println!("{}", cells.join("   ").trim_end());
-    }
 }
 
 /// Print what a container has said.
@@ -233,7 +279,7 @@ pub struct Stop {
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
     /// Seconds until a container is killed
-    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
     time: Option<i64>,
     /// Names or ids
     #[arg(required = true)]

@@ -30,6 +30,7 @@ mod oci_runtime;
 mod pki;
 mod progress;
 mod prometheus;
+mod rows;
 mod sockets;
 mod status;
 mod supervisor;

@@ -37,6 +37,8 @@ const LOG_FILES: u32 = 5;
 const GROUP: Duration = Duration::from_secs(10);
 /// Where the machine says which servers it asks for names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where the shims of the engine listen, below the run directory.
+const ENGINE: &str = "engine";
 /// Where Docker's clients find the engine.
 const ENGINE_SOCKET: &str = "docker.sock";
 
@@ -141,7 +143,7 @@ async fn open_runtime(task: &Task, config: &Config, store: image::Store) -> Resu
 async fn open_engine(task: &Task, config: &Config, runtime: &Runtime, registries: &Arc<Registries>) -> Result<()> {
     let settings = engine::Settings {
         dir: config.data_dir.join("engine"),
-        run_dir: config.run_dir.join("engine"),
+        run_dir: config.run_dir.join(ENGINE),
         cgroup_root: format!("{}/engine", config.cgroup_root),
         name: config.node_name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -188,6 +190,7 @@ pub async fn remove_everything(task: &Task, config: &Config) -> Result<()> {
         runtime.stop_pod_sandbox(id).await.with_context(|| format!("stop sandbox {id}"))?;
         runtime.remove_pod_sandbox(id).await.with_context(|| format!("remove sandbox {id}"))?;
     }
+    engine::container::restore::end_all(task, &config.run_dir.join(ENGINE)).await.context("end containers")?;
     for name in [config.instance.clone(), engine::networks_of(&config.instance)] {
         Network::remove_leftovers(&name).await.context("remove links and tables")?;
     }
@@ -204,6 +207,7 @@ fn remove_group(version: &cgroup::Version, path: &cgroup::Path) -> Result<()> {
     if !group.exists() {
         return Ok(());
     }
+    group.kill(GROUP);
     for child in group.children() {
         remove_group(version, &path.join(&child)?)?;
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     block_on,
     client::{Client, Refused, encode},
+    limits::Limits,
     session::{self, Session},
 };
 use crate::config::Place;
@@ -159,6 +160,32 @@ pub struct Run {
     /// Command that looks at its health
     #[arg(long, value_name = "COMMAND")]
     health_cmd: Option<String>,
+    /// Domain name inside
+    #[arg(long, value_name = "NAME", default_value = "")]
+    domainname: String,
+    /// Ethernet address, such as 92:d0:c6:0a:29:33
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    mac_address: String,
+    /// File of labels, one a line (repeatable)
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
+    /// Write its id to a file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Platform of the image, such as linux/amd64
+    #[arg(long, value_name = "OS/ARCHITECTURE")]
+    platform: Option<String>,
+    /// Fetch the image: always, missing, never
+    #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = ["always", "missing", "never"])]
+    pull: String,
+    /// Say nothing while the image is fetched
+    #[arg(short, long)]
+    quiet: bool,
+    /// Do not pass signals on to it
+    #[arg(long = "sig-proxy", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    signals: bool,
+    #[command(flatten)]
+    limits: Limits,
     /// Keys that end the session and not the process
     #[arg(long, value_name = "KEYS", default_value = "")]
     detach_keys: String,
@@ -170,7 +197,7 @@ pub struct Run {
 }
 
 /// `512m`, `1.5g`, `1024`.
-fn bytes(text: &str) -> Result<i64> {
+pub fn bytes(text: &str) -> Result<i64> {
     let lower = text.to_ascii_lowercase();
     let lower = lower.strip_suffix('b').unwrap_or(&lower);
     let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
@@ -237,6 +264,18 @@ fn pairs(list: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
     list.iter().map(pair).collect()
 }
 
+/// Options of security; a profile of system calls is read here, since the file is this process's.
+fn security(list: &[String]) -> Result<Vec<String>> {
+    let one = |option: &String| match option.split_once(['=', ':']) {
+        Some(("seccomp", file)) if !matches!(file, "unconfined" | "builtin") => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("read the seccomp profile {file}"))?;
+            Ok(format!("seccomp={text}"))
+        }
+        _ => Ok(option.clone()),
+    };
+    list.iter().map(one).collect()
+}
+
 impl Run {
     /// The request that the flags mean.
     fn request(&self) -> Result<Value> {
@@ -277,12 +316,13 @@ impl Run {
             "Binds": binds, "VolumesFrom": self.volumes_from, "Tmpfs": tmpfs, "PortBindings": bindings,
             "PublishAllPorts": self.publish_all, "NetworkMode": network, "ExtraHosts": self.add_host, "Dns": self.dns,
             "GroupAdd": self.group_add, "AutoRemove": self.rm, "Privileged": self.privileged, "CapAdd": self.cap_add,
-            "CapDrop": self.cap_drop, "SecurityOpt": self.security_opt, "ReadonlyRootfs": self.read_only,
+            "CapDrop": self.cap_drop, "SecurityOpt": security(&self.security_opt)?, "ReadonlyRootfs": self.read_only,
             "RestartPolicy": {"Name": policy, "MaximumRetryCount": count.parse::<i64>().context("--restart")?},
             "Ulimits": ulimits, "Sysctls": pairs(&self.sysctl, "--sysctl")?, "Devices": devices,
             "PidMode": self.pid.clone().unwrap_or_default(), "IpcMode": self.ipc.clone().unwrap_or_default(),
             "PidsLimit": self.pids_limit,
         });
+        self.limits.put(&mut host)?;
         if let Some(memory) = &self.memory {
             host["Memory"] = bytes(memory)?.into();
         }
@@ -298,7 +338,14 @@ impl Run {
         if let Some((rows, columns)) = session::size().filter(|_| self.tty) {
             host["ConsoleSize"] = json!([rows, columns]);
         }
-        let mut endpoint = json!({"Aliases": self.network_alias});
+        let mut labels = BTreeMap::new();
+        for file in &self.label_file {
+            let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            labels.extend(pairs(&lines.map(str::to_owned).collect::<Vec<_>>(), "--label")?);
+        }
+        labels.extend(pairs(&self.label, "--label")?);
+        let mut endpoint = json!({"Aliases": self.network_alias, "MacAddress": self.mac_address});
         if let Some(ip) = &self.ip {
             endpoint["IPAMConfig"] = json!({"IPv4Address": ip});
         }
@@ -308,13 +355,15 @@ impl Run {
             "OpenStdin": self.interactive, "StdinOnce": self.interactive && attached,
             "AttachStdin": self.interactive && attached, "AttachStdout": attached, "AttachStderr": attached,
             "Hostname": self.hostname.clone().unwrap_or_default(), "User": self.user.clone().unwrap_or_default(),
-            "WorkingDir": self.workdir.clone().unwrap_or_default(), "Labels": pairs(&self.label, "--label")?,
+            "WorkingDir": self.workdir.clone().unwrap_or_default(), "Labels": labels, "Domainname": self.domainname,
             "ExposedPorts": exposed, "StopSignal": self.stop_signal.clone().unwrap_or_default(),
             "StopTimeout": self.stop_timeout,
             "Volumes": volumes.into_iter().map(|path| (path, json!({}))).collect::<Map<_, _>>(),
             "HostConfig": host,
         });
-        if !network.starts_with("container:") && (!self.network_alias.is_empty() || self.ip.is_some()) {
+        if !network.starts_with("container:")
+            && (!self.network_alias.is_empty() || self.ip.is_some() || !self.mac_address.is_empty())
+        {
             request["NetworkingConfig"] = json!({"EndpointsConfig": {network: endpoint}});
         }
         if !self.command.is_empty() {
@@ -323,8 +372,8 @@ impl Run {
         if let Some(entrypoint) = &self.entrypoint {
             request["Entrypoint"] = json!([entrypoint]);
         }
-        if let Some(command) = &self.health_cmd {
-            request["Healthcheck"] = json!({"Test": ["CMD-SHELL", command]});
+        if let Some(check) = self.limits.health(self.health_cmd.as_deref())? {
+            request["Healthcheck"] = check;
         }
         Ok(request)
     }
@@ -340,7 +389,13 @@ impl Run {
     }
 
     async fn work(&self, client: &Client, request: &Value) -> Result<i32> {
+        if let Some(file) = self.cidfile.as_ref().filter(|file| file.exists()) {
+            bail!("{} is there already: remove it, or name another with --cidfile", file.display());
+        }
         let id = self.make(client, request).await?;
+        if let Some(file) = &self.cidfile {
+            std::fs::write(file, &id).with_context(|| format!("write {}", file.display()))?;
+        }
         if self.create {
             println!("{id}");
             return Ok(0);
@@ -360,7 +415,8 @@ impl Run {
         let condition = if self.rm { "removed" } else { "next-exit" };
         let waiting = client.stream(Method::POST, &format!("{path}/wait?condition={condition}")).await?;
         client.json(Method::POST, &format!("{path}/start"), None).await.map_err(started)?;
-        let session = Session { input: self.interactive, terminal: self.tty, path: path.clone(), signals: true };
+        let session =
+            Session { input: self.interactive, terminal: self.tty, path: path.clone(), signals: self.signals };
         session::run(client, connection, &session).await?;
         // The session may have ended by its keys, while the container runs on.
         let shown = client.json(Method::GET, &format!("{path}/json"), None).await;
@@ -374,12 +430,19 @@ impl Run {
 
     /// Makes the container; an image that is not here is fetched first.
     async fn make(&self, client: &Client, request: &Value) -> Result<String> {
-        let name = self.name.as_deref().map_or_else(String::new, |name| format!("?name={}", encode(name)));
-        let path = format!("/containers/create{name}");
+        let query = [("name", &self.name), ("platform", &self.platform)].into_iter();
+        let query: Vec<String> =
+            query.filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?)))).collect();
+        let path = format!("/containers/create?{}", query.join("&"));
+        if self.pull == "always" {
+            crate::images::fetch(&self.place, &self.image, self.quiet).await?;
+        }
         let made = match client.json(Method::POST, &path, Some(request)).await {
-            Err(error) if is_missing(&error) => {
-                eprintln!("image {} is not here: fetching it", self.image);
-                crate::images::fetch(&self.place, &self.image, false).await?;
+            Err(error) if is_missing(&error) && self.pull == "missing" => {
+                if !self.quiet {
+                    eprintln!("image {} is not here: fetching it", self.image);
+                }
+                crate::images::fetch(&self.place, &self.image, self.quiet).await?;
                 client.json(Method::POST, &path, Some(request)).await?
             }
             made => made?,
@@ -446,6 +509,12 @@ pub struct Exec {
     /// NAME=VALUE, or the name of a variable to pass on (repeatable)
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    /// File of such lines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Keys that end the session and not the process
+    #[arg(long, value_name = "KEYS", default_value = "")]
+    detach_keys: String,
     /// USER[:GROUP]
     #[arg(short, long)]
     user: Option<String>,
@@ -473,7 +542,8 @@ impl Exec {
         let attached = !self.detach;
         let request = json!({
             "AttachStdin": self.interactive && attached, "AttachStdout": attached, "AttachStderr": attached,
-            "Tty": self.tty, "Cmd": self.command, "Env": variables(&self.env, &[])?,
+            "Tty": self.tty, "Cmd": self.command, "Env": variables(&self.env, &self.env_file)?,
+            "DetachKeys": self.detach_keys,
             "User": self.user.clone().unwrap_or_default(), "WorkingDir": self.workdir.clone().unwrap_or_default(),
             "Privileged": self.privileged,
         });

@@ -181,6 +181,36 @@ impl Remove {
     }
 }
 
+/// Images that fit filters, and a name or repository.
+pub fn list(place: &Place, filters: &[String], name: Option<&str>) -> Result<Vec<super::Shown>> {
+    let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for text in filters {
+        let Some((name, value)) = text.split_once('=') else { bail!("--filter {text}: expected NAME=VALUE") };
+        wanted.entry(name).or_default().push(value);
+    }
+    wanted.entry("reference").or_default().extend(name);
+    wanted.retain(|_, values| !values.is_empty());
+    let url = format!("http://engine/images/json?filters={}", encoded(&serde_json::to_string(&wanted)?));
+    let request = Request::get(url).body(body::empty())?;
+    let text = block_on(async {
+        let answer = ask(place, request).await?;
+        Ok(answer.into_body().collect().await.context("answer of the server")?.to_bytes())
+    })?;
+    let found: Vec<Value> = serde_json::from_slice(&text).context("answer of the server")?;
+    let words = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let created = |value: &Value| Some(jiff::Timestamp::from_second(value.as_i64()?).ok()?.to_string());
+    let image = |value: Value| super::Shown {
+        id: value["Id"].as_str().unwrap_or_default().to_owned(),
+        names: words(&value["RepoTags"]),
+        digests: words(&value["RepoDigests"]),
+        size: value["Size"].as_u64().unwrap_or(0),
+        created: created(&value["Created"]),
+    };
+    Ok(found.into_iter().map(image).collect())
+}
+
 /// Asks the engine; a refusal is an error with what it says.
 async fn ask(place: &Place, request: Request<Body>) -> Result<Response<Incoming>> {
     let answer = send_to(&place.run_dir.join(SOCKET), request).await?;

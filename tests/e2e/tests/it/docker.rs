@@ -367,6 +367,52 @@ fn pods_and_containers_see_only_their_own() {
 }
 
 #[test]
+fn an_image_is_made_of_a_container_and_stays_while_that_runs() {
+    let Some(docker) = docker() else { return };
+    let (name, image) = (docker.name("source"), format!("{}:1", docker.name("made")));
+    docker.good(&["run", "-d", "--name", &name, IMAGE, "sleep", "1000"]);
+    docker.good(&["exec", &name, "touch", "/made"]);
+    docker.good(&["commit", "-a", "who", "-m", "why", "-c", "CMD [\"ls\", \"/made\"]", "-c", "ENV A=b", &name, &image]);
+    let shown = docker.good(&["image", "inspect", "-f", "{{.Author}} {{.Comment}} {{.Config.Cmd}}", &image]);
+    assert_eq!(shown, "who why [ls /made]");
+    assert_eq!(docker.good(&["run", "--rm", &image]), "/made");
+    assert_eq!(docker.good(&["run", "--rm", &image, "sh", "-c", "echo $A"]), "b");
+    let user = docker.name("user");
+    docker.good(&["run", "-d", "--name", &user, &image, "sleep", "1000"]);
+    let id = docker.good(&["image", "inspect", "-f", "{{.Id}}", &image]);
+    let (code, text) = docker.any(&["rmi", "-f", &id]);
+    assert!(code != 0 && text.contains("(cannot be forced) - image is being used by running container"), "{text}");
+    docker.good(&["rm", "-f", &user]);
+    docker.good(&["rmi", &id]);
+    let filter = format!("image={id}");
+    let events =
+        ["events", "--since", "10m", "--until", "0s", "--filter", &filter, "--format", "{{.Type}} {{.Action}}"];
+    docker.until(&events, |told| {
+        ["image create", "image tag", "image untag", "image delete"]
+            .iter()
+            .all(|one| told.lines().any(|line| line == *one))
+    });
+    let (code, text) = docker.any(&["create", "--platform", "linux/s390x", IMAGE]);
+    assert!(code != 0 && text.contains("does not match the specified platform"), "{text}");
+}
+
+#[test]
+fn a_container_in_several_networks_leaves_by_one_that_leads_anywhere() {
+    let Some(docker) = docker() else { return };
+    let (inner, outer) = (docker.name("a-inner"), docker.name("b-outer"));
+    docker.good(&["network", "create", "--internal", &inner]);
+    docker.good(&["network", "create", &outer]);
+    let name = docker.name("both");
+    docker.good(&["create", "--name", &name, "--network", &inner, IMAGE, "ip", "route"]);
+    docker.good(&["network", "connect", &outer, &name]);
+    let routes = docker.good(&["start", "-a", &name]);
+    let gateway = docker.good(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", &outer]);
+    assert!(routes.contains(&format!("default via {gateway}")), "{routes}");
+    docker.good(&["rm", &name]);
+    docker.good(&["network", "rm", &inner, &outer]);
+}
+
+#[test]
 fn our_own_commands_do_as_dockers() {
     let Some(docker) = docker() else { return };
     let run = |command: &str, line: &[&str]| {
@@ -379,8 +425,58 @@ fn our_own_commands_do_as_dockers() {
     docker.until(&["logs", &name], |text| text == "said");
     assert_eq!(run("logs", &[&name]), (0, "said\n".into()));
     assert!(run("ps", &[]).1.contains(&name));
+    let filter = format!("name={name}");
+    assert_eq!(
+        run("ps", &["--filter", &filter, "--format", "{{.Names}} {{.State}}"]),
+        (0, format!("{name} running\n"))
+    );
+    assert_eq!(run("images", &["--format", "{{.Repository}}:{{.Tag}}", IMAGE]), (0, format!("{IMAGE}\n")));
+    let script = "echo $A; df -k /t | tail -1 | awk '{print $2}'";
+    let more = ["--rm", "--mount", "type=tmpfs,target=/t,tmpfs-size=1m", "--cpu-shares", "512", "--no-healthcheck"];
+    assert_eq!(run("run", &[&more[..], &["-e", "A=b", IMAGE, "sh", "-c", script]].concat()), (0, "b\n1024\n".into()));
     assert_eq!(run("exec", &[&name, "sh", "-c", "echo in; exit 6"]), (6, "in\n".into()));
     assert_eq!(run("stop", &["-t", "0", &name]), (0, format!("{name}\n")));
     assert_eq!(run("rm", &[&name]), (0, format!("{name}\n")));
     assert_ne!(run("inspect", &[&name]).0, 0);
+}
+
+#[test]
+fn removing_the_instance_leaves_nothing_of_its_containers() {
+    let Some(mut cluster) = fresh(92, &["--without", "registry"]) else { return };
+    let pids: Vec<String> = {
+        let Some(docker) = on(&cluster) else { return };
+        docker.good(&["network", "create", "apart"]);
+        docker.good(&["volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "mounted"]);
+        let run = |flags: &[&str]| docker.good(&[&["run", "-d"], flags, &[IMAGE, "sleep", "1000"]].concat());
+        run(&[
+            "--name",
+            "one",
+            "--network",
+            "apart",
+            "-p",
+            "127.0.0.1:0:80",
+            "-v",
+            "mounted:/v",
+            "--restart",
+            "always",
+        ]);
+        run(&["--name", "two", "--init", "--ipc", "shareable"]);
+        run(&["--name", "host", "--network", "host"]);
+        docker.good(&["create", "--name", "three", "-v", "/anonymous", IMAGE, "true"]);
+        let pid = |name: &&str| docker.good(&["inspect", "-f", "{{.State.Pid}}", name]);
+        ["one", "two", "host"].iter().map(pid).collect()
+    };
+    cluster.stop().unwrap();
+    assert!(pids.iter().all(|pid| Path::new("/proc").join(pid).exists()), "containers outlive the server");
+    let removed = cluster.madang("uninstall").arg("--data").output().unwrap();
+    assert!(removed.status.success(), "{}", said(&removed));
+    assert!(!pids.iter().any(|pid| Path::new("/proc").join(pid).exists()));
+    let data = cluster.data_dir();
+    assert!(!data.exists() && !cluster.run_dir().exists());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&*data.to_string_lossy()), "{mounts}");
+    let links = cluster.place.command("ip").args(["-brief", "link"]).output().unwrap();
+    assert!(!said(&links).contains("md"), "{}", said(&links));
+    let tables = cluster.place.command("nft").args(["list", "tables"]).output().unwrap();
+    assert_eq!(said(&tables).trim(), "");
 }
