@@ -28,7 +28,10 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    cache::{Cache, Prune},
+    cache::{
+        Cache, Prune,
+        carried::{Source, Trail},
+    },
     client::Client,
     content::Memory,
     context::{self, Ground, Opened},
@@ -36,7 +39,7 @@ use crate::{
     export::{self, Export},
     plan::{self, Plan, Platform},
     progress::{Event, Outcome, Progress, Status, Vertex},
-    request::{Built, Context, Error, Options, Request},
+    request::{Built, CachePlace, Context, Error, Options, Realm, Request},
     run::{Sandboxes, remove_leftovers},
     solve::{Solve, own_platform},
     source::Fetching,
@@ -231,20 +234,20 @@ struct One<'a> {
 
 impl One<'_> {
     async fn build(&self, request: Request) -> Result<Built, Error> {
-        let Request { options, context, dockerfile: from, named, client, outputs } = request;
+        let Request { options, context, dockerfile: from, named, client, outputs, realm } = request;
         let own = own_platform();
         let platform = match &options.platform {
             None => own.clone(),
             Some(text) => Platform::parse(text, &own).map_err(Error::Invalid)?,
         };
         export::epoch(&options)?;
-        let pull = self.pull(&options, &client);
+        let pull = self.pull(&realm);
         // The definition.
         let shown = match &from {
             crate::request::File::InContext(path) => path.clone(),
             crate::request::File::Text { name, .. } => name.clone(),
         };
-        let opened = self.timed("load build definition from ", &shown, self.open(context, &client)).await?;
+        let opened = self.timed("load build definition from ", &shown, self.open(context, &client, &realm)).await?;
         let (name, text, ignore) = opened.dockerfile(&from)?;
         let in_file = |error| Error::in_file(error, &name, &text);
         let file = dockerfile::parse(&text).map_err(in_file)?;
@@ -254,7 +257,7 @@ impl One<'_> {
         }
         let mut contexts = BTreeMap::new();
         for (name, context) in named {
-            let opened = self.timed("load context ", &name, self.open(context, &client)).await?;
+            let opened = self.timed("load context ", &name, self.open(context, &client, &realm)).await?;
             let ignore = opened.ignore().with_context(|| format!("context {name}"))?;
             contexts.insert(name.to_ascii_lowercase(), Arc::new(opened.into_tree(ignore)?));
         }
@@ -266,7 +269,8 @@ impl One<'_> {
             platform: platform.clone(),
         };
         let plan = Plan::new(&file, &wanted).map_err(in_file)?;
-        let images = self.images(&file, &plan, &contexts, &options, &own, &pull, &client).await?;
+        let images = self.images(&file, &plan, &contexts, &options, &own, &pull, &client, &realm).await?;
+        let sources = self.sources(&options, &realm, &pull, &client).await?;
         let bundle = match self.inner.settings.trust {
             Trust::Host => trust::bundle(),
             Trust::Configured => None,
@@ -274,13 +278,16 @@ impl One<'_> {
         let solve = Solve {
             inner: self.inner,
             options: &options,
-            client,
+            realm: &realm,
+            client: client.clone(),
             progress: self.progress,
             file: &file,
             source: (&name, &text),
             context,
             named: contexts,
             images,
+            sources,
+            trail: Trail::default(),
             sandboxes: self.sandboxes,
             scratch: self.scratch,
             bundle,
@@ -296,8 +303,11 @@ impl One<'_> {
             options: &options,
             progress: self.progress,
             solved: &solved,
+            trail: &solve.trail,
             platform,
             pull,
+            client,
+            confined: realm.is_confined(),
             scratch: self.scratch,
             stop: self.stop.clone(),
         };
@@ -306,9 +316,13 @@ impl One<'_> {
         Ok(built)
     }
 
-    fn pull(&self, _options: &Options, _client: &Arc<dyn Client>) -> Pull {
+    fn pull(&self, realm: &Realm) -> Pull {
         let settings = &self.inner.settings;
-        Pull { registries: settings.registries.clone(), trust: settings.trust, ..Pull::default() }
+        let (registries, abroad) = match realm {
+            Realm::Machine => (&settings.registries, false),
+            Realm::Confined(confined) => (&confined.registries, true),
+        };
+        Pull { registries: registries.clone(), trust: settings.trust, abroad, ..Pull::default() }
     }
 
     /// Does something that progress shows as internal.
@@ -327,18 +341,61 @@ impl One<'_> {
         done
     }
 
-    async fn open(&self, context: Context, client: &Arc<dyn Client>) -> anyhow::Result<Opened> {
+    async fn open(&self, context: Context, client: &Arc<dyn Client>, realm: &Realm) -> anyhow::Result<Opened> {
         let settings = &self.inner.settings;
-        let fetching =
-            Fetching { directory: settings.dir.join("sources"), trust: settings.trust, client: client.clone() };
+        let fetching = Fetching {
+            directory: settings.dir.join("sources"),
+            trust: settings.trust,
+            client: client.clone(),
+            abroad: realm.is_confined(),
+        };
         let ground = Ground { store: self.inner.store(), scratch: self.scratch, fetching: &fetching };
         context::open(&ground, context, async |reference: Reference| {
-            let image = self.image(&reference, false, &self.pull(&Options::default(), client), client, 0).await?;
+            let image = self.image(&reference, realm.is_confined(), &self.pull(realm), client, 0).await?;
             let hold = self.inner.store().hold();
             self.inner.store().hold_image(&hold, &image)?;
             Ok(Tree::layers(image.layers.clone(), image.id.to_string(), vec![Arc::new(hold)]))
         })
         .await
+    }
+
+    /// Opens what `--cache-from` names. One that cannot be opened is told and left out, as BuildKit does: it may not be there yet.
+    async fn sources(
+        &self,
+        options: &Options,
+        realm: &Realm,
+        pull: &Pull,
+        client: &Arc<dyn Client>,
+    ) -> Result<Vec<Source>, Error> {
+        let places = options.cache_from.iter().chain(options.cache_to.iter().map(|to| &to.place));
+        if let Some(place) = places.into_iter().find(|place| matches!(place, CachePlace::Local { .. }))
+            && realm.is_confined()
+        {
+            return Err(Error::Invalid(format!("cache {place}: a directory of this machine is not allowed here")));
+        }
+        let mut sources = Vec::new();
+        for place in &options.cache_from {
+            let mut pull = pull.clone();
+            let vertex = Vertex { name: format!("importing cache manifest from {place}"), ..Vertex::default() };
+            let vertex = self.progress.know(vertex).await?;
+            self.progress.start(vertex).await?;
+            let opened = async {
+                if let CachePlace::Registry { reference } = place {
+                    let name = Reference::parse(reference).with_context(|| format!("cache {reference:?}"))?;
+                    pull.credentials.extend(client.credentials(name.domain()).await?);
+                }
+                Source::open(place, pull).await
+            };
+            let outcome = match opened.await {
+                Ok(source) => {
+                    sources.push(source);
+                    Outcome::Done
+                }
+                Err(error) => Outcome::Failed(format!("{error:#}")),
+            };
+            self.progress.finish(vertex, outcome).await?;
+        }
+        Ok(sources)
     }
 
     /// The images that a plan needs, by the names that the Dockerfile has for them.
@@ -352,6 +409,7 @@ impl One<'_> {
         own: &Platform,
         pull: &Pull,
         client: &Arc<dyn Client>,
+        realm: &Realm,
     ) -> Result<BTreeMap<String, Image>, Error> {
         let replaced: BTreeSet<&str> = file
             .stages
@@ -370,14 +428,17 @@ impl One<'_> {
             let vertex = Vertex { name: format!("[internal] load metadata for {reference}"), ..Vertex::default() };
             let vertex = self.progress.know(vertex).await?;
             self.progress.start(vertex).await?;
-            let found = self.image(&reference, options.pull, pull, client, vertex).await.and_then(|image| {
-                let architecture = image.config.architecture().to_string();
-                let wanted = platform.unwrap_or(own);
-                match architecture == wanted.architecture {
-                    true => Ok(image),
-                    false => Err(anyhow!("{reference} is for {architecture}, not for {wanted}")),
-                }
-            });
+            let found = self
+                .image(&reference, options.pull || realm.is_confined(), pull, client, vertex)
+                .await
+                .and_then(|image| {
+                    let architecture = image.config.architecture().to_string();
+                    let wanted = platform.unwrap_or(own);
+                    match architecture == wanted.architecture {
+                        true => Ok(image),
+                        false => Err(anyhow!("{reference} is for {architecture}, not for {wanted}")),
+                    }
+                });
             let outcome = found.as_ref().map_or_else(|error| Outcome::Failed(format!("{error:#}")), |_| Outcome::Done);
             self.progress.finish(vertex, outcome).await?;
             let image = found.with_context(|| format!("{name}: failed to resolve source metadata for {reference}"))?;

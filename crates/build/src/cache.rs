@@ -9,6 +9,8 @@
 //! A record says in which boot of the machine it was written until the layer is known to be on the disk ([`Cache::settle`], once a
 //! build): after a crash of the machine such records do not count, after a crash of the process alone they do.
 
+pub mod carried;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
@@ -44,9 +46,27 @@ pub struct Record {
     pub title: String,
     /// The boot in which it was written, until it is on the disk.
     boot: Option<String>,
+    /// Keys that mean the same on every machine, whoever's build it was: for results that travel.
+    #[serde(default)]
+    pub found_by: Vec<Key>,
     /// Its archive, by the newest time in it.
     #[serde(default)]
     sealed: BTreeMap<String, (Digest, u64)>,
+}
+
+/// What is noted of a result.
+#[derive(Clone, Debug)]
+pub struct Noted<'a> {
+    /// What the keys of following steps are made from.
+    pub next: Key,
+    /// What made it, for people.
+    pub title: &'a str,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// When it was made; now without it.
+    pub created: Option<Timestamp>,
+    /// [`Record::found_by`].
+    pub found_by: Vec<Key>,
 }
 
 /// All records. Clones are the same cache.
@@ -199,16 +219,18 @@ impl Cache {
     }
 
     /// Notes a result under one or several keys. What they had before is forgotten, and removed with the next [`Cache::settle`].
-    pub async fn note(&self, keys: &[Key], layer: u64, next: Key, title: &str, bytes: u64) -> anyhow::Result<Record> {
+    pub async fn note(&self, keys: &[Key], layer: u64, noted: Noted<'_>) -> anyhow::Result<Record> {
         let now = Timestamp::now();
+        let Noted { next, title, bytes, created, found_by } = noted;
         let record = Record {
             layer,
             next,
-            created: now,
+            created: created.unwrap_or(now),
             used: now,
             uses: 1,
             bytes,
             title: title.to_owned(),
+            found_by,
             boot: Some(self.0.boot.clone()),
             sealed: BTreeMap::new(),
         };

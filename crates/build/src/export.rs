@@ -12,6 +12,7 @@
 mod layout;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -32,12 +33,14 @@ use tokio::sync::Semaphore;
 
 use crate::{
     builder::Inner,
+    cache::carried::{self, Carried, Made, Packed, Trail},
+    client::Client,
     copy::{Copier, Target},
     ignore::Ignore,
     image::History,
     plan::Platform,
     progress::{Outcome, Progress, Status, Vertex},
-    request::{ArchiveForm, Built, Compression, Error, Options, Output, Sink},
+    request::{ArchiveForm, Built, CachePlace, CacheTo, Compression, Error, Options, Output, Sink},
     select::Pick,
     solve::{Solved, State},
     tree::Root,
@@ -56,10 +59,16 @@ pub struct Export<'a> {
     pub progress: &'a Progress,
     /// What was built.
     pub solved: &'a Solved,
+    /// What was found and made on the way.
+    pub trail: &'a Trail,
     /// The platform that was asked for.
     pub platform: Platform,
     /// How registries are reached.
     pub pull: Pull,
+    /// Whom to ask for credentials.
+    pub client: Arc<dyn Client>,
+    /// Whether images get no names here.
+    pub confined: bool,
     /// A directory of this build's own.
     pub scratch: &'a Path,
     /// Set when what blocks a thread is to end.
@@ -127,7 +136,71 @@ impl Export<'_> {
             self.progress.finish(vertex, outcome).await?;
             done?;
         }
+        for to in &self.options.cache_to {
+            let name = format!("exporting cache to {}", to.place);
+            let vertex = self.progress.know(Vertex { name, ..Vertex::default() }).await?;
+            self.progress.start(vertex).await?;
+            let done = self.cache(to, &hold, vertex).await;
+            let outcome = match &done {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Failed(format!("{error:#}")),
+            };
+            self.progress.finish(vertex, outcome).await?;
+            if !to.may_fail {
+                done?;
+            }
+        }
         Ok(built)
+    }
+
+    /// Writes results of steps where `--cache-to` says.
+    async fn cache(&self, to: &CacheTo, hold: &Hold, vertex: u32) -> anyhow::Result<()> {
+        let of_outcome: Vec<u64> = self.solved.state.layers.iter().map(|layer| layer.number).collect();
+        let mut trail = self.trail.all();
+        trail.retain(|(_, made)| to.all || of_outcome.contains(&made.number));
+        let directory = tempfile::Builder::new().prefix("cache-").tempdir_in(self.scratch)?;
+        let mut packed: BTreeMap<u64, Packed> = BTreeMap::new();
+        let mut records: Vec<Carried> = Vec::new();
+        for (key, made) in trail {
+            let layer = match packed.get(&made.number) {
+                Some(packed) => packed.diff_id.clone(),
+                None => {
+                    let sealed = self.seal_one(hold, made.number).await?;
+                    let source = self.inner.store().blob(&sealed.diff_id);
+                    let source = source.with_context(|| format!("layer {} is gone", sealed.diff_id))?;
+                    let (place, compression) = (directory.path().to_owned(), to.compression);
+                    let (digest, size, file) = match compression {
+                        Compression::Uncompressed => (sealed.diff_id.clone(), sealed.size, source),
+                        Compression::Gzip | Compression::Zstd => {
+                            let to = place.clone();
+                            let pack = move || layout::pack(&source, &to, compression);
+                            let (digest, size) = tokio::task::spawn_blocking(pack).await??;
+                            (digest.clone(), size, place.join(digest.hex()))
+                        }
+                    };
+                    let diff_id = sealed.diff_id.clone();
+                    let media_type = media_type(to.compression);
+                    packed.insert(made.number, Packed { diff_id: diff_id.clone(), digest, size, file, media_type });
+                    diff_id
+                }
+            };
+            let Made { next, created, title, .. } = made;
+            let record = Carried { key, next, created, title, layer };
+            if !records.contains(&record) {
+                records.push(record);
+            }
+        }
+        let mut pull = self.pull.clone();
+        if let CachePlace::Registry { reference } = &to.place {
+            let name = Reference::parse(reference).with_context(|| format!("cache {reference:?}"))?;
+            pull.credentials.extend(self.client.credentials(name.domain()).await?);
+        }
+        // The same layer, made by two steps, is sent once.
+        let mut layers: Vec<Packed> = packed.into_values().collect();
+        layers.sort_by(|a, b| a.diff_id.cmp(&b.diff_id));
+        layers.dedup_by(|a, b| a.diff_id == b.diff_id);
+        let digest = carried::export(&to.place, records, &layers, &pull, directory.path()).await?;
+        self.tell(vertex, &format!("writing cache manifest {digest}")).await
     }
 
     async fn output(
@@ -141,8 +214,9 @@ impl Export<'_> {
         match output {
             Output::Nothing => Ok(()),
             Output::Image { names, push, .. } => {
-                let image = self.image(hold, vertex, config, names).await?;
-                for name in names {
+                let named = if self.confined { &[] } else { names.as_slice() };
+                let image = self.image(hold, vertex, config, named).await?;
+                for name in named {
                     self.tell(vertex, &format!("naming to {name}")).await?;
                 }
                 built.image = Some(image.id.clone());
@@ -153,7 +227,9 @@ impl Export<'_> {
                         bail!("an image without a name cannot be pushed");
                     }
                     for name in names {
-                        let how = Push { access: self.pull.clone(), progress: None };
+                        let mut access = self.pull.clone();
+                        access.credentials.extend(self.client.credentials(name.domain()).await?);
+                        let how = Push { access, progress: None };
                         let pushed = self.inner.store().push(&image.id.to_string(), name, &how).await?;
                         self.tell(vertex, &format!("pushing manifest for {name}@{}", pushed.digest)).await?;
                         built.manifest = Some(pushed.digest);
@@ -247,23 +323,26 @@ impl Export<'_> {
     }
 
     async fn seal(&self, hold: &Hold, state: &State) -> anyhow::Result<Vec<Sealed>> {
-        let newest = epoch(self.options)?;
         let permits = Semaphore::new(PARALLEL);
-        let (store, cache) = (self.inner.store(), &self.inner.cache);
         let seal = |number: u64| {
             let permits = &permits;
             async move {
-                if let Some(sealed) = cache.sealed(number, newest).filter(|sealed| store.is_sealed(hold, sealed)) {
-                    return anyhow::Ok(sealed);
-                }
                 let _permit = permits.acquire().await?;
-                let options = TreeOptions { overlay: true, newest };
-                let sealed = store.seal(hold, number, &options).await?;
-                cache.note_sealed(&sealed, newest).await?;
-                Ok(sealed)
+                self.seal_one(hold, number).await
             }
         };
         futures::future::try_join_all(state.layers.iter().map(|layer| seal(layer.number))).await
+    }
+
+    async fn seal_one(&self, hold: &Hold, number: u64) -> anyhow::Result<Sealed> {
+        let newest = epoch(self.options)?;
+        let (store, cache) = (self.inner.store(), &self.inner.cache);
+        if let Some(sealed) = cache.sealed(number, newest).filter(|sealed| store.is_sealed(hold, sealed)) {
+            return Ok(sealed);
+        }
+        let sealed = store.seal(hold, number, &TreeOptions { overlay: true, newest }).await?;
+        cache.note_sealed(&sealed, newest).await?;
+        Ok(sealed)
     }
 
     /// The image's configuration, without `rootfs`.

@@ -80,6 +80,8 @@ impl Drop for Ready {
 pub struct Ground<'a> {
     /// A directory for caches, which stay, below the builder's own.
     pub caches: PathBuf,
+    /// Caches are shared with builds of this realm alone.
+    pub realm: &'a str,
     /// An empty directory for this step alone; removed with the step.
     pub scratch: PathBuf,
     /// The main context, without what is ignored.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
+use image::pull::Registries;
 use oci::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
@@ -26,6 +27,43 @@ pub struct Request {
     pub client: Arc<dyn Client>,
     /// What to make.
     pub outputs: Vec<Output>,
+    /// Whose it is.
+    pub realm: Realm,
+}
+
+/// Whose a build is, and so what of this machine it may use.
+#[derive(Clone, Default)]
+pub enum Realm {
+    /// The machine's own: images that are here count, registries are shown the machine's credentials.
+    #[default]
+    Machine,
+    /// Somebody's who has no rights here. Images are what registries give for the build's own credentials, and get no names here: names
+    /// of outputs are for pushing alone. Neither this machine's loopback nor its settings are reached.
+    Confined(Confined),
+}
+
+/// What a confined build has.
+#[derive(Clone)]
+pub struct Confined {
+    /// Results, and caches of steps, are shared with builds of this name alone.
+    pub name: String,
+    /// Mirrors and certificate authorities, without the machine's credentials.
+    pub registries: Arc<Registries>,
+}
+
+impl Realm {
+    /// What results are shared below; empty for the machine's own.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Machine => "",
+            Self::Confined(confined) => &confined.name,
+        }
+    }
+
+    /// Whether it is not the machine's own.
+    pub fn is_confined(&self) -> bool {
+        matches!(self, Self::Confined(_))
+    }
 }
 
 /// Where a build's files come from.
@@ -86,14 +124,179 @@ pub struct Options {
     pub allow_host_network: bool,
     /// `--shm-size`, in bytes.
     pub shm_size: Option<u64>,
+    /// `--ulimit`.
+    pub ulimits: Vec<Ulimit>,
     /// `--memory`, in bytes.
     pub memory: Option<i64>,
-    /// CPU time a period of 100 ms, in microseconds.
+    /// CPU time a period, in microseconds.
     pub cpu_quota: Option<i64>,
+    /// The period, in microseconds; 100 ms where nothing is said.
+    pub cpu_period: Option<u64>,
     /// Relative weight of CPU time.
     pub cpu_shares: Option<u64>,
     /// Control group of steps below the group of all pods; empty for one of the builder's.
     pub cgroup_parent: String,
+    /// `--cache-from`: where results of other machines are.
+    pub cache_from: Vec<CachePlace>,
+    /// `--cache-to`: where results go.
+    pub cache_to: Vec<CacheTo>,
+}
+
+/// Where results of steps are kept outside of this machine's cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CachePlace {
+    /// `type=registry`.
+    Registry {
+        /// The image that holds them.
+        reference: String,
+    },
+    /// `type=local`: an OCI layout.
+    Local {
+        /// Its directory.
+        path: PathBuf,
+        /// The name in it; `latest` without it.
+        tag: Option<String>,
+        /// The manifest, instead of a name.
+        digest: Option<Digest>,
+    },
+}
+
+/// Fields of a flag: `type=registry,ref=NAME`.
+pub type Fields = BTreeMap<String, String>;
+
+fn cache_place(fields: &Fields, directory: &str) -> Result<CachePlace, String> {
+    let field = |name: &str| fields.get(name).filter(|value| !value.is_empty());
+    match field("type").map_or("registry", String::as_str) {
+        "registry" => {
+            let reference = field("ref").ok_or("type=registry: ref=NAME is wanted")?.clone();
+            Ok(CachePlace::Registry { reference })
+        }
+        "local" => {
+            let path = field(directory).ok_or_else(|| format!("type=local: {directory}=DIR is wanted"))?;
+            let digest = field("digest").map(|text| text.parse().map_err(|_| format!("digest {text:?}: no digest")));
+            Ok(CachePlace::Local { path: path.into(), tag: field("tag").cloned(), digest: digest.transpose()? })
+        }
+        other => Err(format!("type={other}: results of steps are kept in a registry or a directory (local)")),
+    }
+}
+
+impl CachePlace {
+    /// What `--cache-from` says: the fields of `type=registry,ref=NAME`, or of `type=local,src=DIR`.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn from(fields: &Fields) -> Result<Self, String> {
+        cache_place(fields, "src")
+    }
+}
+
+impl CacheTo {
+    /// What `--cache-to` says: the fields of `type=registry,ref=NAME,mode=max`, or of `type=local,dest=DIR`.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn from(fields: &Fields) -> Result<Self, String> {
+        let field = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        Ok(Self {
+            place: cache_place(fields, "dest")?,
+            all: match field("mode") {
+                None | Some("min") => false,
+                Some("max") => true,
+                Some(other) => return Err(format!("mode={other}: min or max is wanted")),
+            },
+            compression: match field("compression") {
+                None | Some("gzip") => Compression::Gzip,
+                Some("zstd") => Compression::Zstd,
+                Some("uncompressed") => Compression::Uncompressed,
+                Some(other) => return Err(format!("compression={other}: gzip, zstd or uncompressed is wanted")),
+            },
+            may_fail: matches!(field("ignore-error"), Some("true" | "1")),
+        })
+    }
+}
+
+impl std::fmt::Display for CachePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry { reference } => f.write_str(reference),
+            Self::Local { path, .. } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Where results go, and which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheTo {
+    /// Where.
+    pub place: CachePlace,
+    /// `mode=max`: results of all steps, and not of those alone that the outcome consists of.
+    pub all: bool,
+    /// How layers are packed.
+    pub compression: Compression,
+    /// `ignore-error`: whether the build goes on where it cannot be written.
+    pub may_fail: bool,
+}
+
+/// A bound of a step's processes, as `--ulimit` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// `nofile`, `nproc` and the like, in lower case.
+    pub name: String,
+    /// The bound that applies; [`u64::MAX`] for none.
+    pub soft: u64,
+    /// How far processes may raise it.
+    pub hard: u64,
+}
+
+/// Bounds that there are: <https://man7.org/linux/man-pages/man2/getrlimit.2.html>.
+const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+impl Ulimit {
+    /// Reads `NAME=SOFT[:HARD]`; -1 is no bound.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, bounds) =
+            text.split_once('=').ok_or_else(|| format!("ulimit {text:?}: NAME=SOFT[:HARD] is wanted"))?;
+        let bound = |text: &str| match text {
+            "-1" | "unlimited" => Ok(u64::MAX),
+            text => text.parse().map_err(|_| format!("ulimit {name}: {text:?} is no number")),
+        };
+        let (soft, hard) = bounds.split_once(':').unwrap_or((bounds, bounds));
+        Self::new(name, bound(soft)?, bound(hard)?)
+    }
+
+    /// A bound.
+    ///
+    /// # Errors
+    /// There is no such bound, or the first number is larger than the second.
+    pub fn new(name: &str, soft: u64, hard: u64) -> Result<Self, String> {
+        if !ULIMITS.contains(&name) {
+            return Err(format!("invalid ulimit type: {name}"));
+        }
+        if soft > hard {
+            return Err(format!("ulimit soft limit must be less than or equal to hard limit: {name}: {soft} > {hard}"));
+        }
+        Ok(Self { name: name.to_owned(), soft, hard })
+    }
 }
 
 /// What a step reaches, as a build says it.
@@ -252,5 +455,43 @@ impl Error {
 impl From<crate::progress::Gone> for Error {
     fn from(_: crate::progress::Gone) -> Self {
         Self::Canceled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_are_named_as_buildx_names_them() {
+        let fields = |text: &str| -> Fields {
+            text.split(',').filter_map(|pair| pair.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+        };
+        let registry = CachePlace::Registry { reference: "r.io/a:c".into() };
+        assert_eq!(CachePlace::from(&fields("type=registry,ref=r.io/a:c")), Ok(registry.clone()));
+        let local = CachePlace::Local { path: "/c".into(), tag: Some("t".into()), digest: None };
+        assert_eq!(CachePlace::from(&fields("type=local,src=/c,tag=t")), Ok(local));
+        let to = CacheTo::from(&fields("type=registry,ref=r.io/a:c,mode=max,compression=zstd,ignore-error=true"));
+        let wanted = CacheTo { place: registry, all: true, compression: Compression::Zstd, may_fail: true };
+        assert_eq!(to, Ok(wanted));
+        for wrong in ["type=gha", "type=registry", "type=local,dest=/c", "type=local,src=/c,digest=x"] {
+            assert!(CachePlace::from(&fields(wrong)).is_err(), "{wrong}");
+        }
+        for wrong in
+            ["type=inline", "type=local,src=/c", "type=registry,ref=a,mode=all", "type=registry,ref=a,compression=lz4"]
+        {
+            assert!(CacheTo::from(&fields(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ulimits_have_one_or_two_numbers() {
+        let read = |text: &str| Ulimit::parse(text).map(|limit| (limit.name, limit.soft, limit.hard));
+        assert_eq!(read("nofile=1024:2048"), Ok(("nofile".to_owned(), 1024, 2048)));
+        assert_eq!(read("core=0"), Ok(("core".to_owned(), 0, 0)));
+        assert_eq!(read("memlock=-1"), Ok(("memlock".to_owned(), u64::MAX, u64::MAX)));
+        for wrong in ["nofile", "nofile=x", "nofile=2:1", "files=1", "nofile=-1:5", "nofile=1:2:3"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -70,6 +70,7 @@ impl Sandboxes {
             resources: Resources {
                 memory: options.memory,
                 cpu_quota: options.cpu_quota,
+                cpu_period: options.cpu_period,
                 cpu_shares: options.cpu_shares,
                 ..Resources::default()
             },
@@ -199,6 +200,8 @@ pub struct Work<'a> {
     pub environment: Vec<String>,
     /// The bundle of certificate authorities that it gets.
     pub bundle: Option<&'a Path>,
+    /// The build's bounds.
+    pub options: &'a Options,
 }
 
 /// Runs a step.
@@ -226,7 +229,8 @@ pub async fn run(runtime: &Runtime, work: &Work<'_>, progress: &Progress, vertex
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         container.mounts.push(read_only(&script, path));
     }
-    let mut memory = Vec::new();
+    let mut memory: Vec<(PathBuf, Option<u64>)> = Vec::new();
+    memory.extend(work.options.shm_size.map(|size| (PathBuf::from("/dev/shm"), Some(size))));
     for made in work.mounts {
         match made {
             Made::Bind { source, target, read_only } => {
@@ -245,6 +249,7 @@ pub async fn run(runtime: &Runtime, work: &Work<'_>, progress: &Progress, vertex
             options: OPTIONS.map(str::to_owned).to_vec(),
         },
         memory,
+        limits: work.options.ulimits.iter().map(|limit| (limit.name.clone(), limit.soft, limit.hard)).collect(),
     };
     let mut running = runtime.run_step(work.sandbox, &step).await?;
     let tail = Mutex::new(Tail::default());

@@ -32,14 +32,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     builder::Inner,
-    cache::{Record, Use},
+    cache::{
+        Noted, Record, Use,
+        carried::{Made, Source, Trail},
+    },
     client::Client,
     dockerfile::{Dockerfile, Lines},
     image as config,
     key::{Fields, Key},
     plan::{self, Origin, Plan, Platform},
     progress::{Gone, Outcome, Progress, Vertex},
-    request::{Error, Options},
+    request::{Error, Options, Realm},
     resolve::{Action, Base, Kind, Resolved, resolve},
     run::Sandboxes,
     tree::Tree,
@@ -121,6 +124,8 @@ pub struct Solve<'a> {
     pub inner: &'a Inner,
     /// What was asked for.
     pub options: &'a Options,
+    /// Whose it is.
+    pub realm: &'a Realm,
     /// Whom to ask.
     pub client: Arc<dyn Client>,
     /// Whom to tell.
@@ -135,6 +140,10 @@ pub struct Solve<'a> {
     pub named: BTreeMap<String, Arc<Tree>>,
     /// Images by the names that the Dockerfile has for them.
     pub images: BTreeMap<String, Image>,
+    /// Results of other machines.
+    pub sources: Vec<Source>,
+    /// What was found and made.
+    pub trail: Trail,
     /// Where steps run.
     pub sandboxes: &'a Sandboxes,
     /// A directory of this build's own.
@@ -500,14 +509,82 @@ impl Solve<'_> {
         if step.forced {
             return Ok(None);
         }
-        for (at, key) in keys.iter().enumerate() {
+        let kept: Vec<Key> = keys.iter().map(|key| self.of_realm(key)).collect();
+        for (at, key) in kept.iter().enumerate() {
             let Some((record, root, held)) = self.inner.cache.find(key) else { continue };
-            for other in keys[..at].iter().filter(|other| ***other != **key) {
+            for other in kept[..at].iter().filter(|other| *other != key) {
                 self.inner.cache.alias(other, &record).await?;
             }
+            self.trace(&record);
             return Ok(Some(state.clone().with(record.layer, root, &record, held)));
         }
+        self.carried(step, state, keys, &kept).await
+    }
+
+    /// Keeps in mind what was found or made, for `--cache-to`.
+    fn trace(&self, record: &Record) {
+        let Record { layer, next, created, title, found_by, .. } = record.clone();
+        for key in &found_by {
+            self.trail.add(key, Made { number: layer, next: next.clone(), created, title: title.clone() });
+        }
+    }
+
+    /// The result that one of the build's `--cache-from` has: its layer is fetched, and from now on it is known here too. One that
+    /// cannot be fetched is made anew.
+    async fn carried(
+        &self,
+        step: &Step<'_>,
+        state: &State,
+        keys: &[&Key],
+        kept: &[Key],
+    ) -> anyhow::Result<Option<State>> {
+        for source in &self.sources {
+            let Some(found) = keys.iter().find_map(|key| source.find(key)) else { continue };
+            let file = self.scratch.join(format!("carried-{}", step.vertex));
+            let fetched = async {
+                source.layer(&found.layer, &file).await?;
+                let (draft, held) = self.begin(state, false).await?;
+                let (store, packed, upper) = (self.inner.store().clone(), file.clone(), draft.upper.clone());
+                let unpack = move || -> anyhow::Result<oci::Digest> {
+                    let input = std::fs::File::open(&packed).with_context(|| format!("open {}", packed.display()))?;
+                    Ok(store.unpack_layer(input, &upper)?.diff_id)
+                };
+                let unpacked = self.blocking(unpack).await?;
+                if unpacked != found.layer {
+                    return Err(anyhow!("it holds {unpacked}"));
+                }
+                self.inner.store().end_draft(&draft).await?;
+                let upper = draft.upper.clone();
+                let usage = tokio::task::spawn_blocking(move || image::image::Usage::below(&upper)).await?;
+                let (next, created) = (found.next.clone(), Some(found.created));
+                let found_by = keys.iter().map(|key| (*key).clone()).collect();
+                let noted = Noted { next, title: &found.title, bytes: usage.bytes, created, found_by };
+                let record = self.inner.cache.note(kept, draft.number, noted).await?;
+                anyhow::Ok((draft, held, record))
+            };
+            let fetched = fetched.await;
+            let _ = tokio::fs::remove_file(&file).await;
+            match fetched {
+                Ok((draft, held, record)) => {
+                    self.trace(&record);
+                    return Ok(Some(state.clone().with(draft.number, draft.upper, &record, held)));
+                }
+                Err(error) => {
+                    tracing::warn!(layer = %found.layer, error = format!("{error:#}"), "a cached result is made anew");
+                }
+            }
+        }
         Ok(None)
+    }
+
+    /// The key under which a result is kept: another one for everybody who shares no results.
+    fn of_realm(&self, key: &Key) -> Key {
+        if self.realm.name().is_empty() {
+            return key.clone();
+        }
+        let mut fields = Fields::new("realm");
+        fields.add(self.realm.name()).add(key);
+        fields.finish()
     }
 
     /// Begins what a step writes.
@@ -535,7 +612,10 @@ impl Solve<'_> {
             next = fields.finish();
         }
         let title = &step.action.title;
-        let record = self.inner.cache.note(&keys, draft.number, next, title, usage.bytes).await?;
+        let kept: Vec<Key> = keys.iter().map(|key| self.of_realm(key)).collect();
+        let noted = Noted { next: next.clone(), title, bytes: usage.bytes, created: None, found_by: keys };
+        let record = self.inner.cache.note(&kept, draft.number, noted).await?;
+        self.trace(&record);
         Ok(state.with(draft.number, draft.upper, &record, held))
     }
 }

@@ -75,6 +75,8 @@ pub struct Fetching {
     pub trust: ::image::pull::Trust,
     /// Whom to ask for credentials.
     pub client: Arc<dyn Client>,
+    /// Whether nothing of this machine itself is reached.
+    pub abroad: bool,
 }
 
 impl std::fmt::Debug for Fetching {
@@ -85,7 +87,7 @@ impl std::fmt::Debug for Fetching {
 
 impl Fetching {
     fn web(&self) -> anyhow::Result<::image::pull::web::Web> {
-        let pull = ::image::pull::Pull { trust: self.trust, ..::image::pull::Pull::default() };
+        let pull = ::image::pull::Pull { trust: self.trust, abroad: self.abroad, ..::image::pull::Pull::default() };
         ::image::pull::web::Web::new(&pull)
     }
 

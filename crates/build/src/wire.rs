@@ -246,6 +246,7 @@ impl Ask {
             named,
             client: Arc::new(client),
             outputs,
+            realm: request::Realm::Machine,
         })
     }
 }

@@ -18,7 +18,7 @@ use build::{
     cache::Prune,
     client::Given,
     progress::{Event, Outcome, Progress},
-    request::{Compression, Context, File, NetworkMode, Options, Output, Request},
+    request::{Compression, Context, File, NetworkMode, Options, Output, Request, Ulimit},
 };
 use futures::TryStreamExt as _;
 use http::{Method, Response};
@@ -53,7 +53,7 @@ pub(crate) async fn answer(engine: &Engine, mut call: Call) -> Result<Response<B
     if call.query.get("version") == Some("2") {
         return Err(Error::unsupported("builds with BuildKit come over /grpc and /session: install docker buildx"));
     }
-    let options = options(&call.query)?;
+    let options = engine.allowed(options(&call.query)?).map_err(|error| Error::forbidden(format!("{error:#}")))?;
     let names = call.query.all("t").filter(|name| !name.is_empty());
     let names: Vec<Reference> = names.map(image::reference).collect::<Result<_>>()?;
     let credentials = registries(call.header("x-registry-config"))?;
@@ -75,14 +75,16 @@ pub(crate) async fn answer(engine: &Engine, mut call: Call) -> Result<Response<B
         context,
         dockerfile: File::InContext(dockerfile),
         named: BTreeMap::new(),
-        client: Arc::new(Given { credentials, ..Given::default() }),
+        client: engine.asking(Arc::new(Given { credentials, ..Given::default() })),
         outputs: vec![Output::Image { names: names.clone(), push: false, compression: Compression::default() }],
+        realm: engine.realm(),
     };
     let engine = engine.clone();
     let worker = engine.clone();
     message::stream(&engine, "build", move |messages| async move {
         let (progress, mut events) = Progress::channel();
-        let building = async move { worker.builder().build(request, &progress).await };
+        let builder = worker.builder().clone();
+        let building = async move { builder.build(request, &progress).await };
         let telling = async {
             let mut told = Told::default();
             while let Some(event) = events.recv().await {
@@ -96,6 +98,12 @@ pub(crate) async fn answer(engine: &Engine, mut call: Call) -> Result<Response<B
         let (built, ()) = tokio::join!(building, telling);
         let built = built.map_err(|error| Error::failed(error.to_string()))?;
         let id = built.image.ok_or_else(|| Error::failed("the build has made no image"))?;
+        if worker.view().is_some() {
+            worker.name_image(&id, None).await?;
+            for name in &names {
+                worker.name_image(&id, Some(name)).await?;
+            }
+        }
         if quiet {
             messages.tell(json!({ "stream": format!("{id}\n") })).await;
             return Ok(());
@@ -145,6 +153,7 @@ fn options(query: &Query) -> Result<Options> {
         shm_size: query.number("shmsize")?.filter(|size| *size > 0),
         memory: query.number("memory")?.filter(|bytes| *bytes > 0),
         cpu_quota: query.number("cpuquota")?.filter(|quota| *quota > 0),
+        cpu_period: query.number("cpuperiod")?.filter(|period| *period > 0),
         cpu_shares: query.number("cpushares")?.filter(|shares| *shares > 0),
         cgroup_parent: query.get("cgroupparent").unwrap_or_default().to_owned(),
         ..Options::default()
@@ -167,9 +176,14 @@ fn options(query: &Query) -> Result<Options> {
             address.parse().map_err(|_| Error::invalid(format!("invalid IP address in add-host: {address:?}")))?;
         options.hosts.push((name.to_owned(), address));
     }
-    let ulimits: Option<Vec<Value>> = query.json("ulimits")?;
-    if ulimits.is_some_and(|ulimits| !ulimits.is_empty()) {
-        return Err(Error::unsupported("build steps cannot be given ulimits here"));
+    let limits: Option<Vec<Value>> = query.json("ulimits")?;
+    for limit in limits.unwrap_or_default() {
+        let bound = |name: &str| limit[name].as_i64().map(|number| u64::try_from(number).unwrap_or(u64::MAX));
+        let (Some(soft), Some(hard)) = (bound("Soft"), bound("Hard")) else {
+            return Err(Error::invalid(format!("ulimit {limit}: Soft and Hard are wanted")));
+        };
+        let name = limit["Name"].as_str().unwrap_or_default();
+        options.ulimits.push(Ulimit::new(name, soft, hard).map_err(Error::invalid)?);
     }
     if query.flag("squash") {
         return Err(Error::unsupported("layers are not squashed here: begin a stage FROM scratch and copy into it"));

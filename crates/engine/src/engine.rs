@@ -16,6 +16,7 @@ use crate::{
     disk,
     events::Events,
     network::Networks,
+    view::View,
     volume::Volumes,
 };
 
@@ -45,9 +46,9 @@ pub struct Settings {
     pub resolv_conf: PathBuf,
 }
 
-/// The engine. Clones are the same engine.
+/// The engine, whole or as a pod sees it. Clones are the same engine.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Inner>, Option<Arc<View>>);
 
 pub(crate) struct Inner {
     settings: Settings,
@@ -93,7 +94,7 @@ impl Engine {
             disk::blocking(move || disk::private_directory(&dir)).await?;
         }
         let volumes = settings.dir.join("volumes");
-        let engine = Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             boot_id: runtime::record::boot_id()?,
             containers: Containers::default(),
             execs: Execs::default(),
@@ -107,7 +108,8 @@ impl Engine {
             builder,
             buildkit: buildkit::State::default(),
             started_at: SystemTime::now(),
-        }));
+        });
+        let engine = Self(inner, None);
         restore::all(&engine).await?;
         engine.networks().start(&engine).await?;
         restore::settle(&engine).await;
@@ -119,9 +121,19 @@ impl Engine {
         &self.0.builder
     }
 
+    /// The same engine for somebody who may only build, pull and push.
+    pub(crate) fn seen(&self, view: Arc<View>) -> Self {
+        Self(self.0.clone(), Some(view))
+    }
+
+    /// What somebody sees of it; none for those who see all.
+    pub(crate) fn view(&self) -> Option<&Arc<View>> {
+        self.1.as_ref()
+    }
+
     /// Sessions and builds of BuildKit's clients.
     pub(crate) fn buildkit(&self) -> &buildkit::State {
-        &self.0.buildkit
+        self.view().map_or(&self.0.buildkit, |view| &view.buildkit)
     }
 
     /// For what must not keep the engine alive.
@@ -131,7 +143,7 @@ impl Engine {
 
     /// The engine that is meant, while it is there.
     pub(crate) fn of(weak: &Weak<Inner>) -> Option<Self> {
-        weak.upgrade().map(Self)
+        weak.upgrade().map(|inner| Self(inner, None))
     }
 
     /// What it was opened with.

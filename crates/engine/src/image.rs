@@ -76,13 +76,13 @@ pub(crate) fn find(engine: &Engine, name: &str) -> Result<Image> {
     if name.is_empty() {
         return Err(Error::invalid("an image needs a name"));
     }
-    if let Some(image) = engine.images().get(name) {
+    if let Some(image) = engine.seen_image(name) {
         return Ok(image);
     }
     // Docker takes beginnings of any length, if only one image has it.
     let hex = name.strip_prefix("sha256:").unwrap_or(name);
     if hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        let images = engine.images().list();
+        let images = engine.seen_images();
         let mut fits = images.into_iter().filter(|image| image.id.hex().starts_with(hex));
         return match (fits.next(), fits.next()) {
             (Some(image), None) => Ok(image),
@@ -115,7 +115,7 @@ async fn tag(engine: &Engine, call: Call, name: &str) -> Result<Response<Body>> 
     let image = find(engine, name)?;
     let repository = call.query.get("repo").unwrap_or_default();
     let name = tagged(repository, call.query.filled("tag"), "refusing to create a tag with a digest reference")?;
-    engine.images().tag(image.id.as_str(), &name).await?;
+    engine.name_image(&image.id, Some(&name)).await?;
     tell(engine, Some(&image), "tag", image.id.as_str(), &name.familiar());
     Ok(crate::answer::empty(StatusCode::CREATED))
 }
@@ -159,7 +159,7 @@ pub(crate) fn decoded(text: &str) -> Option<Vec<u8>> {
 
 /// How a registry is asked for a client.
 pub(crate) fn access(engine: &Engine, credentials: Vec<Credentials>) -> pull::Pull {
-    pull::Pull { credentials, registries: engine.registries().clone(), ..pull::Pull::default() }
+    engine.pull(credentials)
 }
 
 /// A familiar name without its tag and digest.

@@ -12,6 +12,9 @@
 //!                                               └─ swarm        refused: this is no swarm
 //! ```
 //!
+//! Beside it, through the Kubernetes API: `objects` carries out `Build` objects, `pods` gives pods a socket of their own, which lets
+//! through what a ServiceAccount may do to images (`view`, `rights`).
+//!
 //! Who may connect to the socket is root on this machine: nothing here asks who it is. Specification:
 //! <https://docs.docker.com/reference/api/engine/version/v1.50/>; where it is silent, github.com/moby/moby 28 decides.
 
@@ -56,6 +59,14 @@ mod classic;
 mod buildkit;
 
 mod builds;
+
+mod rights;
+
+mod view;
+
+pub mod pods;
+
+pub mod objects;
 
 pub use engine::{Engine, Settings};
 pub use server::serve;

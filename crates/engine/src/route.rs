@@ -16,11 +16,16 @@ use crate::{
     },
     disk,
     error::{Error, Result},
-    events, image, network, swarm, system, usage, volume,
+    events, image, network,
+    pods::door,
+    swarm, system, usage, volume,
 };
 
 /// Answers a request.
 pub(crate) async fn answer(engine: &Engine, call: Call) -> Result<Response<Body>> {
+    if engine.view().is_some() {
+        return door::answer(engine, call).await;
+    }
     let first = call.path.first().map(String::as_str).unwrap_or_default();
     match first {
         "_ping" | "version" | "info" => system::answer(engine, call).await,

@@ -65,6 +65,9 @@ pub struct Pull {
     pub patience: Patience,
     /// Which of an index's images; that for this machine without it.
     pub machine: Option<Machine>,
+    /// Whether this machine's own loopback and its link's own addresses are out of reach, where they are not configured: for pulls in
+    /// the name of somebody who has no rights here.
+    pub abroad: bool,
     /// Told about each layer as it comes.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
@@ -158,15 +161,16 @@ impl Store {
             Some(machine) => image.config.architecture().to_string() == machine.architecture,
         };
         // What has a digest cannot have changed.
-        if let Some(digest) = reference.digest()
+        if let Some(digest) = reference.digest().filter(|_| !pull.abroad)
             && let Some(image) = self.get(&reference.to_string()).filter(fits)
         {
             return Ok(Pulled { image, digest: digest.clone(), is_new: false });
         }
         let fetcher = Fetcher::new(reference, pull).await?;
         let current = match reference.digest() {
-            Some(digest) => Some(digest.clone()),
-            None => fetcher.current_digest(reference.target()).await?,
+            Some(digest) if !pull.abroad => Some(digest.clone()),
+            // What is here is nobody's who may not have it from its registry.
+            _ => fetcher.current_digest(reference.target()).await?,
         };
         if let Some(digest) = &current
             && let Some(image) = self.get(&reference.with_digest(digest.clone()).to_string()).filter(fits)

@@ -119,6 +119,21 @@ pub struct Build {
     /// Microseconds of CPU time that steps have in 100 milliseconds
     #[arg(long, value_name = "MICROSECONDS")]
     cpu_quota: Option<i64>,
+    /// The period of --cpu-quota, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    cpu_period: Option<u64>,
+    /// Size of /dev/shm of steps: 64m
+    #[arg(long, value_name = "BYTES")]
+    shm_size: Option<String>,
+    /// Bound of steps' processes: nofile=1024:2048 (repeatable)
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    ulimits: Vec<String>,
+    /// Where results of other machines are: type=registry,ref=NAME or type=local,src=DIR (repeatable)
+    #[arg(long = "cache-from", value_name = "CACHE")]
+    cache_from: Vec<String>,
+    /// Where results go: type=registry,ref=NAME[,mode=max] or type=local,dest=DIR (repeatable)
+    #[arg(long = "cache-to", value_name = "CACHE")]
+    cache_to: Vec<String>,
     /// Control group below which steps run
     #[arg(long, value_name = "GROUP", default_value = "")]
     cgroup_parent: String,

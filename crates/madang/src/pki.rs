@@ -10,6 +10,7 @@
 //!            encryption.keys                   encrypts Secrets in the store; likewise
 //! pki/node/kubelet.{crt,key}                   serves port 10250              root
 //!          client.{crt,key}                    system:node:NAME               root
+//!          engine.{crt,key}                    carries out Build objects      root
 //! pki/edge/server.{crt,key}                    serves registry and metrics     edge
 //!          client.{crt,key}                    asks who may do what            edge
 //! pki/admin.{crt,key}                          in the kubeconfig              root
@@ -31,6 +32,8 @@ use rcgen::{
 
 use crate::config::Config;
 
+/// Who carries out `Build` objects.
+pub const ENGINE: &str = "system:madang:engine";
 /// Days that a certificate of a server or client is good for.
 const LEAF_DAYS: i64 = 365;
 /// Renewed at start when fewer days are left.
@@ -139,6 +142,7 @@ impl Files {
                 names: &[],
                 addresses: &[],
             },
+            Leaf { file: "node/engine", owner: None, name: ENGINE, group: None, names: &[], addresses: &[] },
             Leaf {
                 file: "admin",
                 owner: None,

@@ -6,6 +6,7 @@
 //!                   ├─ /pods /stats/summary /metrics ...           usage, stats, metrics, cadvisor
 //!                   ├─ /metrics/host                               crate `host`
 //!                   ├─ /volumes/NAME                               volumes
+//!                   ├─ /builds/NAMESPACE/NAME/log ...              crate `engine`
 //!                   └─ /healthz /configz
 //! ```
 //!
@@ -213,6 +214,7 @@ impl Api {
                 let ports = ports.filter_map(|port| port.trim().parse().ok()).collect();
                 stream::port_forward(&self.task, &self.shared.runtime, request, sandbox, ports)
             }
+            ["builds", ..] if let Some(builds) = &self.shared.config.builds => Ok((builds.0)(request).await),
             ["volumes", name] => volumes::answer(&self.shared.config.volumes_dir, request.method(), name).await,
             ["exec" | "attach" | "run" | "portForward" | "containerLogs" | "pods" | "stats" | "metrics", ..] => {
                 Err(Failure::Method)

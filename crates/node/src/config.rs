@@ -8,10 +8,13 @@ use std::{
 };
 
 use counts::counter::Counts;
+use futures::future::BoxFuture;
+use http::{Request, Response};
 use image::names::Names;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use runtime::Runtime;
+use serve::Body;
 use task::Task;
 use tokio::sync::watch;
 
@@ -22,6 +25,16 @@ use crate::{
 
 /// The Kubernetes version whose behaviour this is.
 pub const VERSION: &str = "v1.37.1";
+
+/// Answers requests below `/builds` of the node's API that whoever asks has the right to.
+#[derive(Clone)]
+pub struct Builds(pub Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, Response<Body>> + Send + Sync>);
+
+impl std::fmt::Debug for Builds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Builds")
+    }
+}
 
 /// Settings of a node.
 #[derive(Clone, Debug)]
@@ -52,6 +65,10 @@ pub struct Config {
     pub service_cidr: String,
     /// Port of the node's own API.
     pub api_port: u16,
+    /// Where sockets of pods that build are, a directory a pod, by UID; none where nothing builds here.
+    pub build_sockets: Option<PathBuf>,
+    /// Who answers for builds below `/builds`; nobody where nothing builds here.
+    pub builds: Option<Builds>,
     /// The machine's resolver configuration.
     pub resolv_conf: PathBuf,
     /// Version of this program.
@@ -136,6 +153,7 @@ impl Shared {
             dir: self.pod_dir(uid),
             memory: self.runtime.config().run_dir.join("volumes").join(uid),
             provisioned: config.volumes_dir.clone(),
+            socket: config.build_sockets.as_ref().map(|dir| dir.join(uid)),
         }
     }
 

@@ -183,6 +183,8 @@ mod tests {
             cluster_cidr: "10.42.0.0/16".into(),
             service_cidr: "10.43.0.0/16".into(),
             api_port: 10250,
+            build_sockets: None,
+            builds: None,
             resolv_conf: "/etc/resolv.conf".into(),
             version: "0.0.0".into(),
             registries: Default::default(),

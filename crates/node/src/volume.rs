@@ -45,6 +45,8 @@ pub struct Place {
     pub memory: PathBuf,
     /// Below it are the directories of volumes that were made for claims.
     pub provisioned: PathBuf,
+    /// The directory of its socket for builds; none where nothing builds here.
+    pub socket: Option<PathBuf>,
 }
 
 /// Everything that making volumes takes.
@@ -148,9 +150,18 @@ pub fn path(place: &Place, volume: &Volume) -> Option<PathBuf> {
         on_disk("local-volume")
     } else if volume.secret.is_some() || volume.projected.is_some() {
         in_memory()
+    } else if is_build_socket(volume) {
+        place.socket.clone()
     } else {
         None
     }
+}
+
+/// The driver that a volume names which is a socket for builds; the engine answers on it.
+const BUILD_DRIVER: &str = "build.madang.dev";
+
+fn is_build_socket(volume: &Volume) -> bool {
+    volume.csi.as_ref().is_some_and(|source| source.driver == BUILD_DRIVER)
 }
 
 /// Makes all volumes of a pod, or brings those that exist up to date. Returns whether something changed.
@@ -195,6 +206,12 @@ fn make_one(input: &Make<'_>, volume: &Volume) -> Result<bool> {
     }
     if let Some(claimed) = input.claims.get(&volume.name) {
         return mount_claimed(input, claimed, &path);
+    }
+    if is_build_socket(volume) {
+        // The engine puts the socket there, now or later, and takes the directory away with the pod.
+        let made = !path.exists();
+        fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        return Ok(made);
     }
     let files = if let Some(source) = &volume.config_map {
         files::config_map(source, input.objects)?
@@ -319,6 +336,7 @@ fn always_readonly(volume: &Volume) -> bool {
         || volume.projected.is_some()
         || volume.downward_api.is_some()
         || volume.image.is_some()
+        || is_build_socket(volume)
 }
 
 fn part(mount: &VolumeMount, env: &[(String, String)]) -> Result<Option<String>> {

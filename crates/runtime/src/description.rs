@@ -94,7 +94,7 @@ pub struct SandboxConfig {
     pub sysctls: BTreeMap<String, String>,
     /// Limits of the sandbox as a whole.
     pub resources: Resources,
-    /// Group below the root of all pods, `burstable` for example; empty for the root itself.
+    /// Group below the root of all pods, `burstable` or `burstable/podUID-0` for example; empty for the root itself.
     pub cgroup_parent: String,
     /// Directory below which containers log to `CONTAINER/ATTEMPT.log`.
     pub log_dir: PathBuf,

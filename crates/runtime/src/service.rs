@@ -307,8 +307,8 @@ impl Runtime {
 
     pub(crate) fn cgroup(&self, record: &SandboxRecord) -> Result<cgroup::Path> {
         let mut path = cgroup::Path::new(&self.0.config.cgroup_root)?;
-        if !record.config.cgroup_parent.is_empty() {
-            path = path.join(&record.config.cgroup_parent)?;
+        for part in record.config.cgroup_parent.split('/').filter(|part| !part.is_empty()) {
+            path = path.join(part)?;
         }
         Ok(path.join(&format!("pod{}-{}", record.config.uid, record.config.attempt))?)
     }

@@ -39,6 +39,8 @@ pub struct StepConfig {
     pub root: StepRoot,
     /// Directories in memory: where, and bytes at most.
     pub memory: Vec<(PathBuf, Option<u64>)>,
+    /// Bounds of its processes: `nofile` and the like, soft and hard; [`u64::MAX`] for none.
+    pub limits: Vec<(String, u64, u64)>,
 }
 
 /// The root file system of a step: an overlay.
@@ -126,6 +128,20 @@ impl Runtime {
             let mount = json!({"destination": target, "type": "tmpfs", "source": "tmpfs", "options": options});
             let mount = serde_json::from_value(mount).context("describe a mount")?;
             spec.mounts_mut().get_or_insert_default().push(mount);
+        }
+        if !step.limits.is_empty() {
+            let mut process = spec.process().clone().unwrap_or_default();
+            let mut limits = process.rlimits().clone().unwrap_or_default();
+            for (name, soft, hard) in &step.limits {
+                let kind = format!("RLIMIT_{}", name.to_ascii_uppercase());
+                let limit: oci_spec::runtime::PosixRlimit =
+                    serde_json::from_value(json!({"type": kind, "soft": soft, "hard": hard}))
+                        .with_context(|| format!("limit {name}"))?;
+                limits.retain(|known| known.typ() != limit.typ());
+                limits.push(limit);
+            }
+            process.set_rlimits(Some(limits));
+            spec.set_process(Some(process));
         }
         let record = ContainerRecord {
             id: id.to_owned(),

@@ -138,7 +138,7 @@ fn copy(source: &Path, blobs: &Path, digest: &Digest) -> anyhow::Result<()> {
 }
 
 /// Compresses a blob into `blobs`; returns the digest and size of what comes out.
-fn pack(source: &Path, blobs: &Path, compression: Compression) -> anyhow::Result<(Digest, u64)> {
+pub fn pack(source: &Path, blobs: &Path, compression: Compression) -> anyhow::Result<(Digest, u64)> {
     let mut input = BufReader::with_capacity(256 << 10, File::open(source)?);
     let temporary = tempfile::NamedTempFile::new_in(blobs)?;
     let hashing = Hashing { file: temporary.reopen()?, hasher: Hasher::new(Algorithm::Sha256) };

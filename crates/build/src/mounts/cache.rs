@@ -56,6 +56,10 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, target: String, rea
         Some(tree) => tree.identity().unwrap_or_else(|| mount.from.clone().unwrap_or_default()),
     };
     let text = format!("{id}\n{origin}\n{source}\n{:?}\n{:?}\n{:?}", mount.mode, mount.uid, mount.gid);
+    let text = match ground.realm {
+        "" => text,
+        realm => format!("{realm}\n\n{text}"),
+    };
     let key = Digest::sha256(text.as_bytes()).as_str()["sha256:".len()..][..40].to_owned();
     let place = ground.caches.join(key);
     let (read_only, sharing, mount) = (mount.read_only, mount.sharing.unwrap_or_default(), mount.clone());

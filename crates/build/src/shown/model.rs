@@ -15,9 +15,13 @@ const LONGEST: usize = 8 << 10;
 /// A step.
 #[derive(Debug, Default)]
 pub struct Step {
+    /// What it is.
     pub vertex: Vertex,
+    /// When it began.
     pub started: Option<Timestamp>,
+    /// When it ended.
     pub ended: Option<Timestamp>,
+    /// How it ended.
     pub outcome: Option<Outcome>,
     /// Its parts, in the order in which they were told.
     pub parts: Vec<Status>,
@@ -30,6 +34,7 @@ pub struct Step {
 /// All steps.
 #[derive(Debug, Default)]
 pub struct Model {
+    /// By number.
     pub steps: BTreeMap<u32, Step>,
     /// When the first thing was told.
     pub started: Option<Timestamp>,
@@ -81,6 +86,7 @@ impl Step {
 }
 
 impl Model {
+    /// Takes an event in.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Known(vertex) => {

@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Done, Failure, Solve, State, Step};
 use crate::{
+    cache::Noted,
     content,
     copy::{Copier, Target},
     dockerfile::Copy,
@@ -248,6 +249,7 @@ impl Solve<'_> {
                     directory: self.inner.settings.dir.join("sources"),
                     trust: self.inner.settings.trust,
                     client: self.client.clone(),
+                    abroad: self.realm.is_confined(),
                 };
                 let fetched = Arc::new(source::fetch(&how, &remote).await?);
                 all.insert(known, fetched.clone());
@@ -296,7 +298,8 @@ impl Solve<'_> {
         })
         .await?;
         self.inner.store().end_draft(&draft).await?;
-        let record = self.inner.cache.note(std::slice::from_ref(&key), draft.number, key.clone(), "context", 0).await?;
+        let noted = Noted { next: key.clone(), title: "context", bytes: 0, created: None, found_by: Vec::new() };
+        let record = self.inner.cache.note(std::slice::from_ref(&key), draft.number, noted).await?;
         Ok(state.with(draft.number, draft.upper, &record, held))
     }
 }

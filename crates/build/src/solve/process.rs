@@ -41,6 +41,7 @@ impl Solve<'_> {
         tokio::fs::create_dir_all(&scratch).await.with_context(|| format!("make {}", scratch.display()))?;
         let ground = Ground {
             caches: self.inner.settings.dir.join("mounts"),
+            realm: self.realm.name(),
             scratch: scratch.join("mounts"),
             context: &self.context,
             origins,
@@ -82,6 +83,7 @@ impl Solve<'_> {
             scratch: &scratch,
             environment,
             bundle: self.bundle.as_deref(),
+            options: self.options,
         };
         let ended = run::run(&self.inner.runtime, &work, self.progress, step.vertex).await?;
         drop(ready);
@@ -135,6 +137,8 @@ impl Solve<'_> {
         if let Some((path, text)) = &process.script {
             key.add(path).add(text);
         }
+        key.list(self.options.ulimits.iter().map(|limit| format!("{limit:?}")));
+        key.add(format!("{:?}", self.options.shm_size));
         key.list(self.options.hosts.iter().map(|(name, ip)| format!("{name}={ip}")));
         for mount in &process.mounts {
             key.add(format!("{mount:?}"));

@@ -93,6 +93,8 @@ const CASES: &[Case] = &[
     ("USER 5:6\nWORKDIR /w", &["w 755 5:6 dir"]),
     ("ADD dir.tar /t", &["t 755 0:0 dir", "t/inner 755 3:4 dir", "t/inner/file 600 3:4 packed"]),
     ("ADD dir.tar.gz /t/", &["t 755 0:0 dir", "t/inner 755 3:4 dir", "t/inner/file 600 3:4 packed"]),
+    ("ADD dir.tbz /t/", &["t 755 0:0 dir", "t/inner 755 3:4 dir", "t/inner/file 600 3:4 packed"]),
+    ("ADD dir.txz /t/", &["t 755 0:0 dir", "t/inner 755 3:4 dir", "t/inner/file 600 3:4 packed"]),
     ("COPY dir.tar.gz /t.gz\nCOPY --chmod=600 a.txt /t.gz", &["t.gz 600 0:0 a"]),
     ("ADD --chown=1:2 dir.tar /t", &["t 755 1:2 dir", "t/inner 755 1:2 dir", "t/inner/file 600 1:2 packed"]),
     ("ADD a.txt not.tar.gz /t/", &["t 755 0:0 dir", "t/a.txt 644 0:0 a", "t/not.tar.gz 644 0:0 no archive"]),
@@ -124,7 +126,9 @@ fn files_are_put_where_the_reference_says() {
 fn pack(place: &Place, context: &Path) {
     let inner = place.context("packed", &[("inner/file", "packed")]);
     fs::set_permissions(inner.join("inner/file"), fs::Permissions::from_mode(0o600)).unwrap();
-    for (name, flag) in [("dir.tar", "--no-auto-compress"), ("dir.tar.gz", "--gzip")] {
+    let kinds =
+        [("dir.tar", "--no-auto-compress"), ("dir.tar.gz", "--gzip"), ("dir.tbz", "--bzip2"), ("dir.txz", "--xz")];
+    for (name, flag) in kinds {
         let done = Command::new("tar")
             .args(["--create", flag, "--numeric-owner", "--owner=3", "--group=4", "--directory"])
             .arg(&inner)

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use build::request::{ArchiveForm, Compression, Output, Request, Sink};
+use build::request::{ArchiveForm, CachePlace, CacheTo, Compression, Confined, Output, Realm, Request, Sink};
 use serde_json::Value;
 
 use crate::place::{Place, as_root};
@@ -145,5 +145,76 @@ fn contexts_by_name_take_the_place_of_images_and_stages() {
         request.named.insert("made".into(), directory(&context));
         request.named.insert("base".into(), directory(&other));
         assert_eq!(place.files(request).await.unwrap(), ["a 644 0:0 1", "b 644 0:0 2", "c 644 0:0 2"]);
+    });
+}
+
+#[test]
+fn results_travel_to_another_machine_by_a_layout() {
+    as_root(async {
+        let dockerfile = "FROM scratch AS made\nCOPY a /made\nFROM scratch\nCOPY --from=made /made /x\nWORKDIR /w\n";
+        let (first, second, third) = (Place::new().await, Place::new().await, Place::new().await);
+        let layout = CachePlace::Local { path: first.path("cache"), tag: Some("main".into()), digest: None };
+        let to = |all, compression| CacheTo { place: layout.clone(), all, compression, may_fail: false };
+        let build = async |place: &Place, from: Option<CachePlace>, to: Option<CacheTo>| {
+            let context = place.context("context", &[("a", "1")]);
+            let mut request = place.request(dockerfile, &context);
+            (request.options.cache_from, request.options.cache_to) =
+                (from.into_iter().collect(), to.into_iter().collect());
+            built(place, request, image("test.madang.dev/carried:1")).await
+        };
+        let made = build(&first, None, Some(to(true, Compression::Zstd))).await;
+        assert_eq!(made.steps, (3, 0));
+        let carried = build(&second, Some(layout.clone()), None).await;
+        assert_eq!(carried.steps, (0, 3));
+        assert_eq!(config(&first, "test.madang.dev/carried:1"), config(&second, "test.madang.dev/carried:1"));
+        // Known there now, without asking anybody.
+        assert_eq!(build(&second, None, None).await.steps, (0, 3));
+        // Only what the outcome consists of: the stage is made again, and what is copied from it is found.
+        build(&first, None, Some(to(false, Compression::Gzip))).await;
+        assert_eq!(build(&third, Some(layout.clone()), None).await.steps, (1, 2));
+        // A cache that is damaged, or not there, costs time and nothing else.
+        let fourth = Place::new().await;
+        for blob in fs::read_dir(first.path("cache").join("blobs/sha256")).unwrap() {
+            let blob = blob.unwrap().path();
+            let text = fs::read(&blob).unwrap();
+            if !text.starts_with(b"{") {
+                fs::write(&blob, vec![b'x'; text.len()]).unwrap();
+            }
+        }
+        assert_eq!(build(&fourth, Some(layout), None).await.steps, (3, 0));
+        let nowhere = CachePlace::Local { path: "/nowhere/at/all".into(), tag: None, digest: None };
+        assert_eq!(build(&fourth, Some(nowhere), None).await.steps, (0, 3));
+    });
+}
+
+#[test]
+fn confined_builds_share_results_with_their_own_alone_and_name_nothing() {
+    as_root(async {
+        let place = Place::new().await;
+        let context = place.context("context", &[("a", "1")]);
+        let name = "test.madang.dev/confined:1";
+        let build = async |realm: &str, dockerfile: &str| {
+            let mut request = place.request(dockerfile, &context);
+            request.outputs = image(name);
+            if !realm.is_empty() {
+                request.realm = Realm::Confined(Confined { name: realm.into(), registries: Default::default() });
+            }
+            place.build(request).await.0
+        };
+        let dockerfile = "FROM scratch\nCOPY a /\n";
+        for (realm, steps) in [("one", (1, 0)), ("two", (1, 0)), ("one", (0, 1))] {
+            assert_eq!(build(realm, dockerfile).await.unwrap().steps, steps, "{realm}");
+            assert!(place.store.get(name).is_none(), "a name was given");
+        }
+        assert_eq!(build("", dockerfile).await.unwrap().steps, (1, 0));
+        assert!(place.store.get(name).is_some());
+        // The machine has it, its registry does not give it.
+        let refused = build("one", &format!("FROM {name}\n")).await.unwrap_err().to_string();
+        assert!(refused.contains("failed to resolve source metadata"), "{refused}");
+        // Somebody listens there, and is not for others.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("FROM scratch\nADD http://{}/x /\n", listener.local_addr().unwrap());
+        let refused = build("one", &url).await.unwrap_err().to_string();
+        assert!(refused.contains("this machine itself"), "{refused}");
     });
 }

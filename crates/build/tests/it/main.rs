@@ -5,6 +5,7 @@ mod copy;
 mod dockerfiles;
 mod hostile;
 mod images;
+mod leftovers;
 mod mounts;
 mod place;
 #[path = "../../../git/tests/it/server.rs"]

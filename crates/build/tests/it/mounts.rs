@@ -75,6 +75,7 @@ impl Place {
         let scratch = tempfile::tempdir_in(self.path("scratch"))?.keep();
         let ground = Ground {
             caches: self.path("caches"),
+            realm: "",
             scratch,
             context: &context,
             origins: &origins,

@@ -17,12 +17,14 @@ use build::{
     builder::{Builder, Settings},
     client::Given,
     progress::{Event, Outcome, Progress},
-    request::{Built, Context, Error, File, NetworkMode, Options, Output, Request, Sink},
+    request::{Built, Context, Error, File, NetworkMode, Options, Output, Realm, Request, Sink},
 };
 use container::{cgroup, shim::Binary};
 use image::{Store, Unpacker, pull::Trust};
 use runtime::Runtime;
 use task::Task;
+
+use crate::leftovers;
 
 /// Marks a start of this executable that is to unpack.
 pub const CHILD: &str = "unpack-a-layer";
@@ -83,16 +85,7 @@ pub struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let version = cgroup::Version::detect().unwrap();
-        let group = cgroup::Group::open(&version, &cgroup::Path::new(&self.group).unwrap());
-        if group.exists() {
-            for child in group.children() {
-                let path = cgroup::Path::new(&format!("{}/{child}", self.group)).unwrap();
-                let child = cgroup::Group::open(&version, &path);
-                child.kill(Duration::from_secs(2));
-                let _ = child.remove(Duration::from_secs(2));
-            }
-            let _ = group.remove(Duration::from_secs(2));
-        }
+        leftovers::remove_group(&version, &cgroup::Path::new(&self.group).unwrap());
     }
 }
 
@@ -126,8 +119,10 @@ impl Place {
     async fn with(trust: Trust) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = tempfile::Builder::new().prefix("madang-build-").tempdir().unwrap();
-        let group = format!("madang-build-test-{}-{number}", std::process::id());
+        leftovers::remove();
+        let own = std::process::id();
+        let directory = tempfile::Builder::new().prefix(&format!("madang-build-{own}-")).tempdir().unwrap();
+        let group = format!("{}{own}-{number}", leftovers::GROUP);
         let task = Task::root("test");
         let (store, runtime, builder) = Self::open(directory.path(), &group, &task, trust).await;
         Self { directory, task, store, runtime, builder, group }
@@ -211,6 +206,7 @@ impl Place {
             named: BTreeMap::new(),
             client: Arc::new(Given::default()),
             outputs: Vec::new(),
+            realm: Realm::Machine,
         }
     }
 

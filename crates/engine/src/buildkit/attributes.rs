@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use build::request::{NetworkMode, Options};
+use build::request::{NetworkMode, Options, Ulimit};
 
-use super::wire::{Definition, Op, SourceOp};
+use super::wire::{CacheOptionsEntry, Definition, Op, SourceOp};
 
 /// What an attribute's text cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,7 @@ pub fn options(attributes: &Attributes, entitlements: &[String]) -> Result<Optio
         shm_size: number(attributes, "shm-size")?,
         memory: number(attributes, "memory")?,
         cpu_quota: number(attributes, "cpuquota")?,
+        cpu_period: number(attributes, "cpuperiod")?,
         cpu_shares: number(attributes, "cpushares")?,
         cgroup_parent: text("cgroup-parent").unwrap_or_default().to_owned(),
         pull: text("image-resolve-mode") == Some("pull"),
@@ -77,7 +78,10 @@ pub fn options(attributes: &Attributes, entitlements: &[String]) -> Result<Optio
         }
         Some(other) => return Err(Invalid(format!("invalid netmode {other}"))),
     };
-    for name in ["ulimit", "cpusetcpus", "cpusetmems", "memswap", "cpuperiod"] {
+    for limit in text("ulimit").unwrap_or_default().split(',').filter(|limit| !limit.is_empty()) {
+        options.ulimits.push(Ulimit::parse(limit).map_err(Invalid)?);
+    }
+    for name in ["cpusetcpus", "cpusetmems", "memswap"] {
         if let Some(value) = text(name) {
             return Err(Invalid(format!("{name}={value}: build steps cannot be given this limit here")));
         }
@@ -90,6 +94,23 @@ pub fn options(attributes: &Attributes, entitlements: &[String]) -> Result<Optio
         return Err(Invalid(format!("{}: attestations are not made here", name.trim_start_matches("attest:"))));
     }
     Ok(options)
+}
+
+/// `cache-imports`: a JSON list, as clients write it for frontends.
+pub fn cache_imports(attributes: &Attributes) -> Result<Vec<CacheOptionsEntry>, Invalid> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Entry {
+        #[serde(rename = "Type")]
+        kind: String,
+        #[serde(default)]
+        attrs: HashMap<String, String>,
+    }
+    let Some(text) = attributes.get("cache-imports").filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
+    let entries: Vec<Entry> =
+        serde_json::from_str(text).map_err(|error| Invalid(format!("failed to unmarshal cache-imports: {error}")))?;
+    let entry = |Entry { kind, attrs }| CacheOptionsEntry { kind, attributes: attrs };
+    Ok(entries.into_iter().map(entry).collect())
 }
 
 fn prefixed(attributes: &Attributes, prefix: &str) -> BTreeMap<String, String> {

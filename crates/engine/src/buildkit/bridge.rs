@@ -187,6 +187,7 @@ async fn solve(engine: &Engine, job: &Arc<Job>, asked: BridgeSolveRequest) -> Re
                 inputs: asked.inputs,
                 entitlements: job.request.entitlements.clone(),
                 session,
+                cache_imports: asked.cache_imports,
             };
             let made = frontend::build(engine, job, asked).await?;
             metadata.insert("containerimage.config".to_owned(), made.config.clone());
@@ -281,19 +282,15 @@ fn read_file(root: &Root, path: &str, (offset, length): (i64, i64)) -> Result<Ve
 async fn resolve_image(engine: &Engine, job: &Job, asked: ResolveImageRequest) -> Result<ResolveImageResponse, Status> {
     let reference = oci::Reference::parse(&asked.reference);
     let reference = reference.map_err(|error| Status::invalid_argument(format!("{}: {error}", asked.reference)))?;
-    let here = engine.images().get(&reference.to_string()).filter(|_| asked.mode != "pull");
+    let here = engine.images().get(&reference.to_string());
+    let here = here.filter(|_| asked.mode != "pull" && engine.view().is_none());
     let image = match here {
         Some(image) => image,
         None => {
             let session = engine.buildkit().sessions.wait(&job.request.session).await?;
-            use build::client::Client as _;
-            let known =
-                session.credentials(reference.domain()).await.map_err(|error| Status::unknown(format!("{error:#}")))?;
-            let how = image::pull::Pull {
-                credentials: known.into_iter().collect(),
-                registries: engine.registries().clone(),
-                ..Default::default()
-            };
+            let known = engine.asking(Arc::new(session)).credentials(reference.domain()).await;
+            let known = known.map_err(|error| Status::unknown(format!("{error:#}")))?;
+            let how = engine.pull(known.into_iter().collect());
             let pulled = engine.images().pull(&reference, &how).await;
             pulled.map_err(|error| match error {
                 image::pull::Error::NotFound(_) => Status::not_found(format!("{}: not found", asked.reference)),

@@ -157,10 +157,6 @@ impl Drop for Ending<'_> {
 
 async fn carry_out(engine: &Engine, job: &std::sync::Arc<jobs::Job>) -> Result<HashMap<String, String>, Status> {
     let request = &job.request;
-    let cache = request.cache.clone().unwrap_or_default();
-    if let Some(export) = cache.exports.iter().find(|export| export.kind != "inline") {
-        return Err(Status::unimplemented(format!("cache is not exported to {}", export.kind)));
-    }
     let result = match (request.frontend.as_str(), &request.definition) {
         // The client runs the build and says what its result is.
         ("", None) => job.returned().await.map_err(|error| jobs::status(&error))?,
@@ -174,6 +170,7 @@ async fn carry_out(engine: &Engine, job: &std::sync::Arc<jobs::Job>) -> Result<H
                 inputs: request.inputs.clone(),
                 entitlements: request.entitlements.clone(),
                 session: request.session.clone(),
+                cache_imports: Vec::new(),
             };
             let made = frontend::build(engine, job, asked).await?;
             BridgeResult { reference: Some(bridge::keep(job, made)), ..BridgeResult::default() }
@@ -201,6 +198,10 @@ async fn carry_out(engine: &Engine, job: &std::sync::Arc<jobs::Job>) -> Result<H
 /// Records of the cache, in the order in which they would be removed.
 fn usage(engine: &Engine) -> Vec<UsageRecord> {
     let cache = engine.builder().cache();
+    // Titles tell what others build.
+    if engine.view().is_some() {
+        return Vec::new();
+    }
     let record = |(id, record): (String, build::cache::Record)| UsageRecord {
         id,
         in_use: cache.is_in_use(record.layer),
@@ -225,6 +226,9 @@ fn refuse_filters(filters: &[String]) -> Result<(), Status> {
 
 async fn prune(engine: &Engine, asked: PruneRequest) -> Result<Answers<UsageRecord>, Status> {
     refuse_filters(&asked.filter)?;
+    if engine.view().is_some() {
+        return Err(Status::permission_denied("the cache is shared with others and is not pruned through this socket"));
+    }
     let bound = asked.max_used_space.max(asked.reserved_space);
     let what = Prune {
         keep: u64::try_from(bound).ok().filter(|bound| *bound > 0),

@@ -12,14 +12,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Context as _, anyhow, bail};
 use build::{
-    client::Client as _,
     progress::{Event, Outcome, Progress, Status as PartStatus, Vertex},
     tree::{Root, Tree},
 };
 use futures::future::BoxFuture;
 use image::{
     Image,
-    pull::Pull,
     push::{self, Push},
 };
 use jiff::Timestamp;
@@ -147,13 +145,14 @@ impl Export<'_> {
 
     /// An image of the store; pushed, where that is asked for.
     async fn image_store(&self, vertex: u32, response: &mut HashMap<String, String>) -> anyhow::Result<()> {
-        let (names, images) = (self.names()?, self.engine.images());
+        let names = self.names()?;
         let writing = format!("writing image {}", self.made.id);
         self.part(vertex, &writing, Box::pin(async { Ok(()) })).await?;
         for name in &names {
             let naming = format!("naming to {name}");
-            self.part(vertex, &naming, Box::pin(images.tag(self.made.id.as_str(), name))).await?;
+            self.part(vertex, &naming, Box::pin(self.engine.name_image(&self.made.id, Some(name)))).await?;
         }
+        self.engine.name_image(&self.made.id, None).await?;
         if self.flag("push") {
             if names.is_empty() {
                 bail!("tag is needed when pushing to registry");
@@ -168,12 +167,8 @@ impl Export<'_> {
     }
 
     async fn push(&self, vertex: u32, session: &Session, name: &Reference) -> anyhow::Result<()> {
-        let known = session.credentials(name.domain()).await?;
-        let access = Pull {
-            credentials: known.into_iter().collect(),
-            registries: self.engine.registries().clone(),
-            ..Pull::default()
-        };
+        let known = self.engine.asking(Arc::new(session.clone())).credentials(name.domain()).await?;
+        let access = self.engine.pull(known.into_iter().collect());
         let started = Timestamp::now();
         let (sender, mut hints) = tokio::sync::mpsc::channel(HINTS);
         let told = move |told: push::Progress| {

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use build::{
     progress::{Event, Outcome, Progress, Status as PartStatus, Vertex},
-    request::{Compression, Context, Error, File, Options, Output, Request},
+    request::{CachePlace, CacheTo, Compression, Context, Error, File, Options, Output, Request},
 };
 use jiff::Timestamp;
 use oci::Reference;
@@ -31,7 +31,7 @@ use super::{
     jobs::{Job, Made},
     session::Session,
     status::Shown,
-    wire::{Any, Definition, RpcStatus},
+    wire::{Any, CacheOptionsEntry, Definition, RpcStatus},
 };
 use crate::Engine;
 
@@ -56,6 +56,8 @@ pub struct Asked {
     pub entitlements: Vec<String>,
     /// The client's session.
     pub session: String,
+    /// Where results of steps come from.
+    pub cache_imports: Vec<CacheOptionsEntry>,
 }
 
 /// Builds; tells the job what happens.
@@ -87,6 +89,7 @@ pub async fn build_text(engine: &Engine, job: &Arc<Job>, place: Place, text: Str
         inputs: HashMap::new(),
         entitlements: Vec::new(),
         session: job.request.session.clone(),
+        cache_imports: Vec::new(),
     };
     carry_out(engine, job, &asked, Some((place, text))).await
 }
@@ -281,11 +284,49 @@ impl Work<'_> {
         named: BTreeMap<String, Context>,
     ) -> Result<Made, Failure> {
         let outputs = vec![Output::Image { names: Vec::new(), push: false, compression: Compression::default() }];
-        let request = Request { options, context, dockerfile, named, client: Arc::new(self.session.clone()), outputs };
+        let mut options = options;
+        self.caches(&mut options)?;
+        let options = self.engine.allowed(options).map_err(|error| Status::permission_denied(format!("{error:#}")))?;
+        let client = self.engine.asking(Arc::new(self.session.clone()));
+        let realm = self.engine.realm();
+        let request = Request { options, context, dockerfile, named, client, outputs, realm };
         let before: Vec<_> = self.engine.images().list().into_iter().map(|image| image.id).collect();
         let built = self.engine.builder().build(request, &self.progress).await?;
         let id = built.image.ok_or_else(|| anyhow!("the build has made no image"))?;
         Ok(Made { was_here: before.contains(&id), id, config: built.config })
+    }
+
+    /// Where results of steps come from and go, as the client says it. Its own directories would come over the session, which is not
+    /// there.
+    fn caches(&self, options: &mut Options) -> Result<(), Status> {
+        let fields = |entry: &CacheOptionsEntry| {
+            let mut fields: BTreeMap<String, String> = entry.attributes.clone().into_iter().collect();
+            fields.insert("type".to_owned(), entry.kind.clone());
+            fields
+        };
+        let remote = |place: &CachePlace| match place {
+            CachePlace::Registry { .. } => Ok(()),
+            CachePlace::Local { .. } => {
+                Err(Status::unimplemented("cache type=local is not sent over a session: type=registry is"))
+            }
+        };
+        let cache = self.job.request.cache.clone().unwrap_or_default();
+        let written =
+            attributes::cache_imports(&self.asked.attributes).map_err(|error| Status::invalid_argument(error.0))?;
+        for entry in cache.imports.iter().chain(&self.asked.cache_imports).chain(&written) {
+            let place = CachePlace::from(&fields(entry)).map_err(Status::unimplemented)?;
+            remote(&place)?;
+            if !options.cache_from.contains(&place) {
+                options.cache_from.push(place);
+            }
+        }
+        // Inline results would be in the image's own document: there is none for them here, and nothing is lost but time.
+        for entry in cache.exports.iter().filter(|entry| entry.kind != "inline") {
+            let to = CacheTo::from(&fields(entry)).map_err(Status::unimplemented)?;
+            remote(&to.place)?;
+            options.cache_to.push(to);
+        }
+        Ok(())
     }
 
     /// Fetches the Dockerfile, and the patterns beside it.
@@ -345,6 +386,12 @@ impl Work<'_> {
     async fn image(&self, name: &str, lent: &mut Vec<Reference>) -> Result<Reference, Failure> {
         let reference = reference(name)?;
         if reference.repository() == RESULTS {
+            if self.engine.view().is_some() {
+                // Whoever names an image by its id must not thereby have it.
+                return Err(
+                    Status::permission_denied("results of other targets are not used through this socket").into()
+                );
+            }
             let id = format!("sha256:{}", reference.tag().unwrap_or_default());
             self.engine.images().tag(&id, &reference).await.context("use the result of another target")?;
             lent.push(reference.clone());

@@ -60,7 +60,7 @@ async fn pull(engine: &Engine, call: Call, name: &str) -> Result<Response<Body>>
     // Without a tag all of them are meant.
     let named = name.contains('@') || name.rsplit('/').next().is_some_and(|last| last.contains(':'));
     let all = tag.is_none() && !named;
-    let mut how = access(engine, credentials(&call)?);
+    let mut how = access(engine, engine.credentials(wanted.domain(), credentials(&call)?).await?);
     if let Some(platform) = call.query.filled("platform") {
         let machine = Machine::parse(platform);
         how.machine = Some(machine.ok_or_else(|| Error::invalid(format!("invalid platform {platform:?}")))?);
@@ -105,6 +105,9 @@ pub(crate) async fn fetch(engine: &Engine, wanted: &Reference, mut how: Pull, me
     let familiar = wanted.familiar();
     let image = engine.images().get(&wanted.to_string());
     super::tell(engine, image.as_ref(), "pull", &familiar, super::bare(&familiar));
+    if engine.view().is_some() {
+        engine.name_image(&pulled.image.id, Some(wanted)).await?;
+    }
     let fetched = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
     if fetched.is_empty() {
         messages.tell(pulling(wanted)).await;
@@ -184,6 +187,7 @@ async fn download(engine: &Engine, url: &str) -> Result<(tokio::fs::File, build:
         directory: engine.settings().dir.join("imports"),
         trust: ::image::pull::Trust::Host,
         client: Arc::new(build::client::Given::default()),
+        abroad: engine.view().is_some(),
     };
     let fetched = build::source::fetch(&how, &Remote { text: url.clone(), ..Remote::default() }).await?;
     let name = fetched.file.clone().with_context(|| format!("{url} is no file"))?;

@@ -24,7 +24,7 @@ pub(crate) fn all(engine: &Engine, call: &Call) -> Result<Response<Body>> {
     let filters = Filters::of(&call.query, FILTERS)?;
     let store = engine.images();
     let shared = call.query.flag("shared-size");
-    let mut images = store.list();
+    let mut images = engine.seen_images();
     images.sort_by_key(|image| std::cmp::Reverse((created(image), image.id.clone())));
     let shared_bytes = self::shared(engine, &images);
     let bound = |name: &str| -> Result<Option<Timestamp>> {

@@ -28,13 +28,14 @@ pub(crate) async fn answer(engine: &Engine, call: Call, name: &str) -> Result<Re
         return Err(Error::invalid("cannot push a digest reference"));
     }
     let repository = wanted.repository();
+    let wanted_domain = wanted.domain().to_owned();
     // Without a tag, in the path or beside it, all of them are meant.
     let tagged = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
     let names: Vec<Reference> = match call.query.filled("tag") {
         Some(tag) => vec![reference(&format!("{repository}:{tag}"))?],
         None if tagged => vec![wanted],
         None => {
-            let all = engine.images().list().into_iter().flat_map(|image| image.names);
+            let all = engine.seen_images().into_iter().flat_map(|image| image.names);
             let all = all.filter_map(|name| Reference::parse(&name).ok());
             all.filter(|name| name.repository() == repository).collect()
         }
@@ -42,17 +43,19 @@ pub(crate) async fn answer(engine: &Engine, call: Call, name: &str) -> Result<Re
     let missing = || {
         Error::missing(format!("An image does not exist locally with the tag: {}", familiar_repository(&repository)))
     };
-    if names.is_empty() || names.iter().any(|name| engine.images().get(&name.to_string()).is_none()) {
+    if names.is_empty() || names.iter().any(|name| engine.seen_image(&name.to_string()).is_none()) {
         return Err(missing());
     }
-    let known = credentials(&call)?;
+    let known = engine.credentials(wanted_domain.as_str(), credentials(&call)?).await?;
     let engine = engine.clone();
     let worker = engine.clone();
     message::stream(&engine, "push", move |messages| async move {
         messages.tell(status(format!("The push refers to repository [{repository}]"), "")).await;
         for name in names {
             let how = Push { access: access(&worker, known.clone()), progress: Some(told(&messages)) };
-            let pushed = worker.images().push(&name.to_string(), &name, &how).await;
+            let image =
+                worker.seen_image(&name.to_string()).ok_or_else(|| Error::missing(format!("{name} is gone")))?;
+            let pushed = worker.images().push(image.id.as_str(), &name, &how).await;
             let pushed = pushed.map_err(|error| Error::failed(format!("{error:#}")))?;
             let familiar = name.familiar();
             let image = worker.images().get(&name.to_string());

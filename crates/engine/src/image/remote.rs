@@ -71,7 +71,7 @@ pub(crate) async fn login(engine: &Engine, mut call: Call) -> Result<Response<Bo
 /// `GET /distribution/NAME/json`.
 pub(crate) async fn distribution(engine: &Engine, call: Call, name: &str) -> Result<Response<Body>> {
     let wanted = reference(name)?;
-    let how = access(engine, credentials(&call)?);
+    let how = access(engine, engine.credentials(wanted.domain(), credentials(&call)?).await?);
     let said = |error: ::image::pull::Error| match &error {
         ::image::pull::Error::Denied(text) => Error::new(StatusCode::UNAUTHORIZED, text.clone()),
         error => refused(error, &wanted),

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -46,6 +47,7 @@ struct Inner {
     patience: Patience,
     trust: Trust,
     names: Names,
+    abroad: bool,
     /// Read when the first host with TLS is spoken to.
     roots: Mutex<Option<Arc<RootCertStore>>>,
     configs: Mutex<HashMap<Tls, Arc<ClientConfig>>>,
@@ -73,8 +75,8 @@ impl Connector {
 
     fn through_proxies(pull: &Pull, proxies: Proxies) -> Self {
         let (roots, configs) = Default::default();
-        let Pull { registries, trust, names, patience, .. } = pull.clone();
-        Self(Arc::new(Inner { registries, proxies, patience, trust, names, roots, configs }))
+        let Pull { registries, trust, names, patience, abroad, .. } = pull.clone();
+        Self(Arc::new(Inner { registries, proxies, patience, trust, names, abroad, roots, configs }))
     }
 
     /// What a request to `uri` has to show to the proxy that it goes through.
@@ -89,6 +91,7 @@ impl Connector {
     pub async fn speaks_tls(&self, uri: &Uri) -> anyhow::Result<bool> {
         let (_, host, port) = parts(uri).context("a URL without a host")?;
         let stream = self.in_time(self.dial(host, port)).await?;
+        self.admit(&stream, host, port)?;
         Ok(self.in_time(self.secure(stream, host, port)).await.is_ok())
     }
 
@@ -97,7 +100,11 @@ impl Connector {
         let make = async {
             let proxy = self.0.proxies.choose(https, host, port);
             let stream: Box<dyn Stream> = match proxy {
-                None => Box::new(self.dial(host, port).await?),
+                None => {
+                    let stream = self.dial(host, port).await?;
+                    self.admit(&stream, host, port)?;
+                    Box::new(stream)
+                }
                 Some(proxy) => self.through(proxy, https.then_some((host, port))).await?,
             };
             let stream = if https { Box::new(self.secure(stream, host, port).await?) as _ } else { stream };
@@ -110,6 +117,15 @@ impl Connector {
         let stream = self.0.names.connect(host, port).await.with_context(|| format!("connect to {host}:{port}"))?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    /// Refuses a connection to this machine's own loopback or link, whatever the name was, where only others may be reached.
+    fn admit(&self, stream: &TcpStream, host: &str, port: u16) -> anyhow::Result<()> {
+        let configured = || self.0.registries.host(&format!("{host}:{port}")).is_some();
+        if self.0.abroad && is_own(stream.peer_addr()?.ip()) && !configured() {
+            bail!("{host}:{port} is an address of this machine itself, which is not to be reached from here");
+        }
+        Ok(())
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -179,6 +195,14 @@ impl Connector {
             Some(code) if code.starts_with('2') => Ok(stream),
             _ => bail!("proxy {proxy:?} refuses to connect to {host}:{port}: {status}"),
         }
+    }
+}
+
+/// Whether an address leads to no other machine, or to one that only this link knows, such as a cloud's metadata.
+fn is_own(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_unspecified() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local(),
     }
 }
 

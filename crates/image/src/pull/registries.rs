@@ -176,6 +176,17 @@ impl Registries {
         self.hosts.insert(authority.to_owned(), Host { credentials: None, tls });
     }
 
+    /// The same mirrors and certificate authorities, for somebody who has no rights on this machine: nothing by which the machine
+    /// shows who it is.
+    pub fn without_credentials(&self) -> Self {
+        let mut open = self.clone();
+        for host in open.hosts.values_mut() {
+            host.credentials = None;
+            (host.tls.cert_file, host.tls.key_file) = (None, None);
+        }
+        open
+    }
+
     /// Asks the registry at `authority`, which is known as built in, for images of `origin` before any other.
     pub fn copied(&mut self, origin: &str, authority: &str) {
         let base = Base { scheme: Scheme::Https, authority: authority.to_owned(), path: "/v2".to_owned() };
@@ -201,7 +212,8 @@ impl Registries {
                 endpoints.push(Endpoint {
                     base: base.clone(),
                     repository: repository.clone(),
-                    mirror_of: Some(domain.to_owned()),
+                    // Where there is nothing else to ask, it is the registry itself.
+                    mirror_of: (!mirror.only).then(|| domain.to_owned()),
                     credentials: self.host(&base.authority).and_then(|host| host.credentials.clone()),
                 });
             }

@@ -165,10 +165,24 @@ impl Store {
     }
 
     /// Unpacks an archive that is no layer into an empty directory, in a confined process. Blocks the thread.
-    pub fn unpack_archive(&self, mut input: impl std::io::Read, directory: &Path) -> Result<Report, unpack::Error> {
+    pub fn unpack_archive(&self, input: impl std::io::Read, directory: &Path) -> Result<Report, unpack::Error> {
         let limits = Limits { plain: true, ..self.options().limits.clone() };
+        self.unpack_input(input, directory, &limits)
+    }
+
+    /// Unpacks a layer into a draft's empty upper directory, in a confined process. Blocks the thread.
+    pub fn unpack_layer(&self, input: impl std::io::Read, directory: &Path) -> Result<Report, unpack::Error> {
+        self.unpack_input(input, directory, &self.options().limits)
+    }
+
+    fn unpack_input(
+        &self,
+        mut input: impl std::io::Read,
+        directory: &Path,
+        limits: &Limits,
+    ) -> Result<Report, unpack::Error> {
         let machine = |error: std::io::Error| unpack::Error::Machine(error.to_string());
-        let mut job = Job::start(&self.options().unpacker, directory, &limits).map_err(machine)?;
+        let mut job = Job::start(&self.options().unpacker, directory, limits).map_err(machine)?;
         let mut buffer = vec![0; 256 << 10];
         while !job.is_broken() {
             match input.read(&mut buffer).map_err(machine)? {

@@ -19,6 +19,9 @@ const CHUNK: usize = 128 << 10;
 /// Largest window that a zstd frame may ask for, as a power of two: 128 MiB, the format's default bound.
 const ZSTD_WINDOW: u32 = 27;
 
+/// How a stream of xz begins, as far as it is looked at.
+const XZ: &[u8] = b"\xfd7zX";
+
 /// The archive within a compressed layer.
 pub(super) struct Layer<'a> {
     input: Decoder<'a>,
@@ -35,6 +38,10 @@ enum Decoder<'a> {
     Plain(Counted<'a>),
     Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Counted<'a>>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Counted<'a>>>>),
+    /// Of archives that are no layers, as `ADD` takes them.
+    Bzip2(Box<bzip2_rs::DecoderReader<BufReader<Counted<'a>>>>),
+    /// Likewise.
+    Xz(Box<lzma_rust2::XzReader<BufReader<Counted<'a>>>>),
 }
 
 /// Counts compressed bytes.
@@ -62,10 +69,14 @@ impl<'a> Layer<'a> {
         let mut prefix = Vec::with_capacity(Compression::PREFIX);
         (&mut input).take(Compression::PREFIX as u64).read_to_end(&mut prefix)?;
         let compression = Compression::of_content(&prefix);
+        // Layers are packed by gzip or zstd alone.
+        let (bzip2, xz) = (limits.plain && prefix.starts_with(b"BZh"), limits.plain && prefix == XZ);
         let compressed = Rc::new(Cell::new(0));
         let input = Counted { input: Box::new(io::Cursor::new(prefix).chain(input)), count: compressed.clone() };
         let buffered = |input| BufReader::with_capacity(64 << 10, input);
         let input = match compression {
+            Compression::None if bzip2 => Decoder::Bzip2(Box::new(bzip2_rs::DecoderReader::new(buffered(input)))),
+            Compression::None if xz => Decoder::Xz(Box::new(lzma_rust2::XzReader::new(buffered(input), true))),
             Compression::None => Decoder::Plain(input),
             Compression::Gzip => Decoder::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(buffered(input)))),
             Compression::Zstd => {
@@ -95,6 +106,8 @@ impl<'a> Layer<'a> {
             Decoder::Plain(input) => input.read(&mut self.buffer),
             Decoder::Gzip(input) => input.read(&mut self.buffer),
             Decoder::Zstd(input) => input.read(&mut self.buffer),
+            Decoder::Bzip2(input) => input.read(&mut self.buffer),
+            Decoder::Xz(input) => input.read(&mut self.buffer),
         }?;
         (self.start, self.end) = (0, length);
         self.hasher.update(&self.buffer[..length]);

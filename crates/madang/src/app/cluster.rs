@@ -111,6 +111,9 @@ fn objects(config: &Config) -> Result<Vec<Value>> {
             objects.extend(service(config, "git", &[("https", 443)], config.port("console")));
         }
     }
+    if config.with("engine") {
+        objects.extend(engine::objects::kind::installed(crate::pki::ENGINE)?);
+    }
     Ok(objects)
 }
 

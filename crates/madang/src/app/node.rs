@@ -54,13 +54,15 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         task.spawn("content", registry::blobs::door::serve(door, sockets.unix("content")?, content));
     }
     let runtime = open_runtime(task, config, store).await?;
-    if config.with("engine") {
-        open_engine(task, config, &runtime, &registries).await?;
-    }
+    let engine = match config.with("engine") {
+        true => Some(open_engine(task, config, &runtime, &registries).await?),
+        false => None,
+    };
     let credentials =
         Credentials::Certificate { chain: files.read("node/client.crt")?, key: files.read("node/client.key")? };
     let authority = files.read("ca.crt")?;
     let client = client::connection::https_as("kubelet", &config.api_url(), &authority, &credentials)?;
+    let builds = engine.map(|engine| serve_builds(task, config, &files, engine, &client, &registries)).transpose()?;
     let settings = node::config::Config {
         name: config.node_name.clone(),
         ip: config.node_ip,
@@ -75,6 +77,8 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         cluster_cidr: config.cluster_cidr.to_string(),
         service_cidr: config.service_cidr.to_string(),
         api_port: config.port("node"),
+        build_sockets: builds.is_some().then(|| build_sockets(config)),
+        builds,
         resolv_conf: PathBuf::from(RESOLV_CONF),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         registries,
@@ -140,7 +144,12 @@ async fn open_runtime(task: &Task, config: &Config, store: image::Store) -> Resu
 }
 
 /// The engine takes up its containers and answers on its socket.
-async fn open_engine(task: &Task, config: &Config, runtime: &Runtime, registries: &Arc<Registries>) -> Result<()> {
+async fn open_engine(
+    task: &Task,
+    config: &Config,
+    runtime: &Runtime,
+    registries: &Arc<Registries>,
+) -> Result<engine::Engine> {
     let settings = engine::Settings {
         dir: config.data_dir.join("engine"),
         run_dir: config.run_dir.join(ENGINE),
@@ -155,8 +164,47 @@ async fn open_engine(task: &Task, config: &Config, runtime: &Runtime, registries
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
     let below = task.child("engine");
     let engine = engine::Engine::open(&below, settings, runtime.clone(), registries.clone()).await?;
-    task.spawn("engine", engine::serve(below, listener, engine));
-    Ok(())
+    task.spawn("engine", engine::serve(below, listener, engine.clone()));
+    Ok(engine)
+}
+
+/// Where sockets of pods that build are.
+fn build_sockets(config: &Config) -> PathBuf {
+    config.run_dir.join("builds")
+}
+
+/// Carries out `Build` objects, and gives pods sockets to build through; who answers for builds on the node's API.
+fn serve_builds(
+    task: &Task,
+    config: &Config,
+    files: &pki::Files,
+    engine: engine::Engine,
+    node: &kube::Client,
+    registries: &Registries,
+) -> Result<node::config::Builds> {
+    let (chain, key) = (files.read("node/engine.crt")?, files.read("node/engine.key")?);
+    let credentials = Credentials::Certificate { chain, key };
+    let client =
+        client::connection::https_as("madang-engine", &config.api_url(), &files.read("ca.crt")?, &credentials)?;
+    let registries = Arc::new(registries.without_credentials());
+    let of_pods = engine::pods::Settings {
+        node: config.node_name.clone(),
+        dir: build_sockets(config),
+        registry: REGISTRY.to_owned(),
+        registries: registries.clone(),
+    };
+    engine::pods::start(&task.child("sockets"), engine.clone(), node.clone(), of_pods);
+    let settings = engine::objects::Settings {
+        node: config.node_name.clone(),
+        cgroup_root: config.cgroup_root.clone(),
+        registry: REGISTRY.to_owned(),
+        registries,
+    };
+    let builds = engine::objects::start(&task.child("builds"), engine, client, settings);
+    Ok(node::config::Builds(Arc::new(move |request| {
+        let builds = builds.clone();
+        Box::pin(async move { builds.answer(request).await })
+    })))
 }
 
 /// What `registries.yaml` says, and the cluster's own registry.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use build::{
     dockerfile::LARGEST,
-    request::{NetworkMode, Options},
+    request::{CachePlace, CacheTo, NetworkMode, Options, Ulimit},
     source,
     wire::{Ask, Context, File as Dockerfile, Made},
 };
@@ -80,7 +80,14 @@ impl Build {
                 "host" => NetworkMode::Host,
                 other => bail!("--network {other}: default, none or host is wanted"),
             },
-            memory: self.memory.as_deref().map(bytes).transpose()?,
+            memory: self.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?,
+            shm_size: self
+                .shm_size
+                .as_deref()
+                .map(|text| bytes("--shm-size", text))
+                .transpose()?
+                .map(i64::unsigned_abs),
+            cpu_period: self.cpu_period,
             cpu_quota: self.cpu_quota,
             cpu_shares: self.cpu_shares,
             cgroup_parent: self.cgroup_parent.clone(),
@@ -109,6 +116,18 @@ impl Build {
                 .ok()
                 .with_context(|| format!("--add-host {text}: {ip:?} is no address"))?;
             options.hosts.push((name.to_owned(), ip));
+        }
+        for text in &self.ulimits {
+            options.ulimits.push(Ulimit::parse(text).map_err(|error| anyhow::anyhow!("--ulimit {error}"))?);
+        }
+        for text in &self.cache_from {
+            let place =
+                CachePlace::from(&cache_fields(text)).map_err(|error| anyhow::anyhow!("--cache-from {error}"))?;
+            options.cache_from.push(absolute(place)?);
+        }
+        for text in &self.cache_to {
+            let to = CacheTo::from(&cache_fields(text)).map_err(|error| anyhow::anyhow!("--cache-to {error}"))?;
+            options.cache_to.push(CacheTo { place: absolute(to.place)?, ..to });
         }
         for text in self.allowed.iter().flat_map(|text| text.split(',')) {
             match text.trim() {
@@ -256,18 +275,37 @@ fn agent(text: &str) -> Result<(String, PathBuf)> {
     Ok((id, socket))
 }
 
+/// The fields of a cache; a name alone is that of an image in a registry.
+fn cache_fields(text: &str) -> BTreeMap<String, String> {
+    match text.contains('=') {
+        true => fields(text),
+        false => BTreeMap::from([("ref".to_owned(), text.to_owned())]),
+    }
+}
+
+/// A place as the server finds it.
+fn absolute(place: CachePlace) -> Result<CachePlace> {
+    Ok(match place {
+        CachePlace::Local { path, tag, digest } => {
+            let path = std::path::absolute(&path).with_context(|| format!("cache {}", path.display()))?;
+            CachePlace::Local { path, tag, digest }
+        }
+        place => place,
+    })
+}
+
 /// A size as docker writes it.
-fn bytes(text: &str) -> Result<i64> {
+fn bytes(flag: &str, text: &str) -> Result<i64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let power = match text[digits..].to_ascii_lowercase().as_str() {
         "" | "b" => 0,
         "k" | "kb" => 10,
         "m" | "mb" => 20,
         "g" | "gb" => 30,
-        _ => bail!("--memory {text}: a number with b, k, m or g is wanted"),
+        _ => bail!("{flag} {text}: a number with b, k, m or g is wanted"),
     };
-    let number: i64 = text[..digits].parse().ok().with_context(|| format!("--memory {text}: no number"))?;
-    number.checked_mul(1 << power).with_context(|| format!("--memory {text}: too large"))
+    let number: i64 = text[..digits].parse().ok().with_context(|| format!("{flag} {text}: no number"))?;
+    number.checked_mul(1 << power).with_context(|| format!("{flag} {text}: too large"))
 }
 
 #[cfg(test)]
@@ -277,10 +315,10 @@ mod tests {
     #[test]
     fn sizes_have_units() {
         for (text, wanted) in [("5", 5), ("5b", 5), ("2k", 2048), ("512m", 512 << 20), ("1G", 1 << 30)] {
-            assert_eq!(bytes(text).unwrap(), wanted, "{text}");
+            assert_eq!(bytes("--memory", text).unwrap(), wanted, "{text}");
         }
         for text in ["", "m", "5x", "99999999999g"] {
-            assert!(bytes(text).is_err(), "{text}");
+            assert!(bytes("--memory", text).is_err(), "{text}");
         }
     }
 

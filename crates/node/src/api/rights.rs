@@ -3,6 +3,7 @@
 
 use access::gate::{Gate, Refusal};
 use http::{HeaderMap, Method};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use serve::Peer;
 
 /// Lets a request to the API of the node `node` pass, or tells why not.
@@ -18,6 +19,9 @@ pub async fn check(
     path: &str,
 ) -> Result<(), Refusal> {
     let user = gate.who(peer, headers).await?;
+    if let Some(attributes) = of_build(method, path) {
+        return gate.may_do(&user, attributes).await;
+    }
     let mut refusal = Refusal::Unauthorized;
     for part in parts(path) {
         match gate.may(&user, verb(method), "nodes", node, part).await {
@@ -26,6 +30,24 @@ pub async fn check(
         }
     }
     Err(refusal)
+}
+
+/// `/builds/NAMESPACE/NAME/PART` is a part of a `Build` object: whoever may have that needs no right on the node.
+fn of_build(method: &Method, path: &str) -> Option<ResourceAttributes> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let ["builds", namespace, name, part @ ("log" | "context")] = parts.as_slice() else { return None };
+    // What is no name of an object is nobody's.
+    let plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    let text = |text: &str| Some(text.to_owned());
+    [namespace, name].into_iter().all(plain).then(|| ResourceAttributes {
+        group: text("madang.dev"),
+        resource: text("builds"),
+        subresource: text(part),
+        namespace: text(namespace),
+        name: text(name),
+        verb: text(verb(method)),
+        ..ResourceAttributes::default()
+    })
 }
 
 fn verb(method: &Method) -> &'static str {
@@ -58,6 +80,20 @@ fn parts(path: &str) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_builds_are_rights_of_their_own() {
+        let of = |method: Method, path: &str| {
+            let found = of_build(&method, path)?;
+            Some((found.namespace?, found.name?, found.subresource?, found.verb?))
+        };
+        let wanted = |part: &str, verb: &str| Some(("a".to_owned(), "b".to_owned(), part.to_owned(), verb.to_owned()));
+        assert_eq!(of(Method::GET, "/builds/a/b/log"), wanted("log", "get"));
+        assert_eq!(of(Method::POST, "/builds/a/b/context"), wanted("context", "create"));
+        for path in ["/builds/a/b", "/builds/a/b/other", "/builds/a%2Fb/c/log", "/builds/a/b/log/c", "/pods"] {
+            assert_eq!(of(Method::GET, path), None, "{path}");
+        }
+    }
 
     #[test]
     fn paths_belong_to_parts_as_upstream_documents() {

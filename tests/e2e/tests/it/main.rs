@@ -4,6 +4,7 @@ mod alerts;
 mod apply;
 mod bad_input;
 mod batch;
+mod builds;
 mod buildx;
 mod clients;
 mod collect;

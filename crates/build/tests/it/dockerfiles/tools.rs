@@ -12,7 +12,7 @@ use std::{
 
 use build::{
     client::Given,
-    request::{ArchiveForm, Compression, Context, File, NetworkMode, Options, Output, Request, Sink},
+    request::{ArchiveForm, Compression, Context, File, NetworkMode, Options, Output, Realm, Request, Sink},
 };
 
 use super::{
@@ -92,6 +92,7 @@ impl Ours {
             named,
             client: Arc::new(Given { secrets, ..Given::default() }),
             outputs: vec![output],
+            realm: Realm::Machine,
         };
         match self.place.build(request).await {
             (Ok(_), told) => (true, told.output),

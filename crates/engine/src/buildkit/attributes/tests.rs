@@ -36,7 +36,8 @@ fn attributes_become_options() {
 fn what_cannot_be_done_is_named() {
     for (name, value, reason) in [
         ("platform", "linux/amd64,linux/arm64", "several platforms"),
-        ("ulimit", "nofile=1:2", "cannot be given this limit"),
+        ("ulimit", "nofile=2:1", "less than or equal to hard limit"),
+        ("cpusetcpus", "0", "cannot be given this limit"),
         ("shm-size", "x", "invalid shm-size"),
         ("add-hosts", "a", "key-value"),
         ("add-hosts", "a=b", "failed to parse IP b"),
@@ -114,4 +115,16 @@ fn definitions_that_are_more_than_a_source_are_refused() {
 fn ignored_patterns_are_cleaned() {
     let text = "\u{feff}# a comment\n/target/\n  *.log  \n! ./keep//me \n\n#x\n.\n**/tmp";
     assert_eq!(excludes(text), ["target", "*.log", "!keep/me", "**/tmp"]);
+}
+
+#[test]
+fn bounds_and_caches_are_read_as_clients_write_them() {
+    let read = options(&attributes(&[("ulimit", "nofile=1:2,core=0"), ("cpuperiod", "50000")]), &[]).unwrap();
+    assert_eq!(read.ulimits.iter().map(|limit| limit.name.as_str()).collect::<Vec<_>>(), ["nofile", "core"]);
+    assert_eq!(read.cpu_period, Some(50_000));
+    let imports = r#"[{"Type":"registry","Attrs":{"ref":"r.io/a:c"}}]"#;
+    let found = cache_imports(&attributes(&[("cache-imports", imports)])).unwrap();
+    assert_eq!((found[0].kind.as_str(), found[0].attributes["ref"].as_str()), ("registry", "r.io/a:c"));
+    assert!(cache_imports(&attributes(&[])).unwrap().is_empty());
+    assert!(cache_imports(&attributes(&[("cache-imports", "x")])).is_err());
 }
