@@ -22,8 +22,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     gather(&here.join("dashboards"), &here.join("dashboards"), &mut dashboards)?;
     let mut table = String::new();
     writeln!(table, "/// What Vite has built: path, bytes as gzip.\npub static ASSETS: &[(&str, &[u8])] = &[")?;
-    for (name, path) in built {
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    for (at, (name, path)) in built.into_iter().enumerate() {
         if let Some(name) = name.strip_suffix(".gz") {
+            // Copied, so that pages may be built anew while the compiler runs.
+            let copy = out.join(format!("page-{at}.gz"));
+            fs::copy(path, &copy)?;
+            let path = copy;
             writeln!(table, "    ({name:?}, include_bytes!({path:?})),")?;
         }
     }
@@ -33,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(table, "    ({name:?}, include_str!({path:?})),")?;
     }
     writeln!(table, "];")?;
-    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("embedded.rs"), table)?;
+    fs::write(out.join("embedded.rs"), table)?;
     Ok(())
 }
 

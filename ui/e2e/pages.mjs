@@ -38,7 +38,7 @@ await step("nobody is let in without a sign-in", async () => {
   await page.getByRole("button", { name: "Sign in" }).waitFor();
   const refused = await page.evaluate(async () => (await fetch("/api/search")).status);
   if (refused !== 401) throw new Error(`/api/search answered ${refused}`);
-  // The browser notes the refusals that this step is about.
+  // The browser notes the refusal that this step is about.
   wrong.splice(0, wrong.length, ...wrong.filter((one) => !one.includes("401")));
 });
 await step("the link signs in, once", async () => {

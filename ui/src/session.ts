@@ -16,7 +16,7 @@ async function ask(method: string, body?: unknown): Promise<{ status: number; an
 
 export async function lookUp(): Promise<void> {
   const { status, answer } = await ask("GET");
-  setPerson(status === 200 ? answer : null);
+  setPerson(status === 200 && answer.user ? answer : null);
 }
 
 /// Signs in; the server's words if it refuses.

@@ -136,8 +136,13 @@ impl Console {
         let host = door::host(&parts.headers, &parts.uri).unwrap_or_default();
         match parts.method {
             Method::GET => {
-                let user = self.who(&self.token(parts).ok_or(Refusal::SignIn)?).await?;
-                Ok(self.shown(&user))
+                // Nobody is an answer too: browsers write about refusals as if they were errors.
+                let Some(token) = self.token(parts) else { return Ok(json(&json!({"user": null}))) };
+                match self.who(&token).await {
+                    Ok(user) => Ok(self.shown(&user)),
+                    Err(Refusal::SignIn) => Ok(json(&json!({"user": null}))),
+                    Err(other) => Err(other),
+                }
             }
             Method::POST => {
                 let bytes = body::read(body, SIGN_IN).await.map_err(|error| Refusal::Invalid(error.to_string()))?;

@@ -43,13 +43,15 @@ export default function Plot(props: PlotProps) {
   const data = createMemo(() => {
     const { times, values } = aligned(shown());
     const sums = new Map<string, number[]>();
+    const some = times.map((_, place) => values.some((row, at) => shown()[at]!.stack && row[place] != null));
     const drawn = values.map((row, at) => {
       const line = shown()[at]!;
       let out = line.negative ? row.map((value) => (value == null ? value : -value)) : row;
       if (line.stack) {
         const key = line.stack + (line.negative ? "-" : "+");
         const sum = sums.get(key) ?? new Array<number>(times.length).fill(0);
-        out = out.map((value, place) => { sum[place]! += value ?? 0; return value == null ? value : sum[place]!; });
+        // Where others of the stack have values, a missing one counts nothing: what stands on it needs its height.
+        out = out.map((value, place) => { sum[place]! += value ?? 0; return value == null && !some[place] ? value : sum[place]!; });
         sums.set(key, sum);
       }
       return out;
