@@ -1,6 +1,9 @@
 //! The readers. Each tells in a few words what it made of its input; what it must never do is panic or hang.
 
-use std::io::{Seek, Write};
+use std::{
+    io::{Seek, Write},
+    sync::Arc,
+};
 
 use build::{
     dockerfile,
@@ -8,6 +11,13 @@ use build::{
     plan::{Options, Plan, Platform},
     resolve::{Base, Resolved, resolve},
     source::address::Repository,
+};
+use groovy::{
+    fault::Outcome,
+    host::{Host, Step},
+    interpret::{Interpreter, Program, Strand},
+    limit::Limits,
+    value::Value,
 };
 
 use crate::metrics;
@@ -39,6 +49,7 @@ pub const TARGETS: &[Target] = &[
         words: &["[submodule \"", "\"]\n", "path = ", "url = ", "../", "\\", "#"],
     },
     Target { name: "fetch", read: fetch, words: FETCH },
+<<<<<<< HEAD
     Target { name: "query", read: metrics::query, words: metrics::QUERY },
     Target { name: "exposition", read: metrics::exposition, words: metrics::EXPOSITION },
     Target { name: "families", read: metrics::families, words: &["\n", "\x12", "\x1a", "\x22", "\x3a"] },
@@ -48,6 +59,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "chunk", read: metrics::chunk, words: &["\0", "\x01", "\x7f"] },
     Target { name: "block-index", read: metrics::index, words: &["\0", "\x01", "\x7f"] },
     Target { name: "prometheus-chunk", read: metrics::prometheus_chunk, words: &["\0", "\x01", "\x7f"] },
+=======
+    Target { name: "script", read: script, words: SCRIPT },
+>>>>>>> ce61156 (Feed the reader and runner of scripts with broken input; note what upstream's pipelines showed)
     Target { name: "packets", read: packets, words: &["0000", "0001", "0002", "0004", "0005", "ffff", "fff0", "ERR "] },
 ];
 
@@ -69,6 +83,46 @@ const FETCH: &[&str] = &[
     "shallow ",
     "filter combine:blob:none+tree:1",
     "1111111111111111111111111111111111111111",
+];
+
+const SCRIPT: &[&str] = &[
+    "pipeline {",
+    "def ",
+    "class A { ",
+    "try { ",
+    "} catch (e) { ",
+    "} finally { ",
+    "switch (a) { case 1: ",
+    "for (a in b) ",
+    "while (a) ",
+    "if (a) ",
+    "else ",
+    "return ",
+    "throw ",
+    "new A(",
+    "a.each { ",
+    "{ a, b -> ",
+    "[a: 1, ",
+    "a: ",
+    "\"${",
+    "'''",
+    "$/",
+    "/$",
+    "=~ ",
+    "?.",
+    "*.",
+    "?: ",
+    "..",
+    "<=>",
+    "**",
+    " as int",
+    "@Field ",
+    "@Library('a') _",
+    "import a.b",
+    "0x1F",
+    "1.5e3",
+    "\n",
+    "}",
 ];
 
 const DOCKERFILE: &[&str] = &[
@@ -402,5 +456,48 @@ fn packets(input: &[u8]) -> String {
             Ok(None) => return format!("{} {}", about(count), held.is_empty()),
             Err(_) => return format!("{} error", about(count)),
         }
+    }
+}
+
+/// A script is read, and what can be read is run within narrow bounds.
+fn script(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input).into_owned();
+    let work = move || match Program::read("fuzz", &text) {
+        Ok(program) => {
+            let limits = Limits { steps: 2_000, memory: 4 << 20, text: 1 << 16, elements: 1_000, ..Limits::default() };
+            match Interpreter::new(program, Arc::new(Nothing), limits).run(Arc::new(())) {
+                Ok(value) => value.class_name(),
+                Err(failure) => failure.message.chars().take(20).collect(),
+            }
+        }
+        Err(error) => error.message.chars().take(20).collect(),
+    };
+    // Reading wants as much stack as the main thread of a program has.
+    let thread = std::thread::Builder::new().stack_size(8 << 20).spawn(work);
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(told)) => told,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => format!("no thread: {error}"),
+    }
+}
+
+/// A host without steps and variables.
+struct Nothing;
+
+impl Host for Nothing {
+    fn has_step(&self, _name: &str) -> bool {
+        false
+    }
+
+    fn step(&self, _strand: &mut Strand, step: Step) -> Outcome {
+        Err(groovy::fault::throw("NoSuchMethodError", step.name))
+    }
+
+    fn variable(&self, _strand: &mut Strand, _name: &str) -> Outcome<Option<Value>> {
+        Ok(None)
+    }
+
+    fn print(&self, _strand: &mut Strand, _text: &str) -> Outcome<()> {
+        Ok(())
     }
 }
