@@ -51,8 +51,9 @@ fn context(dir: &Path, dockerfile: &str) -> PathBuf {
     fs::write(dir.join("Dockerfile"), dockerfile).unwrap();
     fs::copy("/bin/busybox", dir.join("busybox")).unwrap();
     let archive = dir.with_extension("tar");
-    let packed = Command::new("tar").arg("--create").arg("--file").arg(&archive).arg("--directory").arg(dir).arg(".");
-    assert!(packed.status().unwrap().success());
+    let mut tar = Command::new("tar");
+    tar.arg("--create").arg("--file").arg(&archive).arg("--directory").arg(dir).arg(".");
+    assert!(tar.status().unwrap().success());
     archive
 }
 
