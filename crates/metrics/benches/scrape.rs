@@ -10,7 +10,8 @@ use metrics::{
     format::negotiate::Format,
     scrape::{
         fetch::Intake,
-        ledger::{Ledger, Terms},
+        ledger::Ledger,
+        terms::Terms,
     },
     storage::Storage,
 };

@@ -324,10 +324,10 @@ fn compare(differences: &mut Differences, asked: &str, shape: bool, mut ours: An
             differences.note(format!("{asked}\n   ours: {name} {mine:?}\n theirs: {name} {other:?}"));
         }
     }
+    let times = regex::Regex::new(r" \d{13}\n").unwrap();
     for answered in [&mut ours, &mut theirs] {
         if asked.contains("/federate") {
             // The times of the samples.
-            let times = regex::Regex::new(r" \d{13}\n").unwrap();
             answered.bytes = times.replace_all(&answered.text(), " T\n").into_owned().into_bytes();
         }
         if let Ok(mut value) = serde_json::from_slice::<Value>(&answered.bytes) {
