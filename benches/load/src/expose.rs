@@ -145,7 +145,7 @@ fn answer(stream: &TcpStream, target: &Mutex<Target>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut out = stream;
     loop {
-        let (mut path, mut line) = (String::new(), String::new());
+        let (mut path, mut line, mut once) = (String::new(), String::new(), false);
         loop {
             line.clear();
             if reader.read_line(&mut line)? == 0 {
@@ -156,6 +156,7 @@ fn answer(stream: &TcpStream, target: &Mutex<Target>) -> std::io::Result<()> {
             }
             if path.is_empty() {
                 path = line.split(' ').nth(1).unwrap_or("/").to_owned();
+                once = line.trim_end().ends_with("HTTP/1.0");
             }
         }
         let mut target = target.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,6 +170,10 @@ fn answer(stream: &TcpStream, target: &Mutex<Target>) -> std::io::Result<()> {
             target.step();
             out.write_all(head(target.body.len()).as_bytes())?;
             out.write_all(target.body.as_bytes())?;
+        }
+        // Of this version the end of the connection ends the answer.
+        if once {
+            return Ok(());
         }
     }
 }
