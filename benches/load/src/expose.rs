@@ -69,7 +69,7 @@ impl Target {
                 let _ = write!(heads, "{}{{", name(metric));
                 let _ = write!(heads, "ns=\"team-{:02}\",pod=\"app-{:02}-7d9f8b6c5d-{nth:05x}\",", nth % 37, nth % 50);
                 let _ = write!(heads, "container=\"main\",node=\"node-{:02}.example.internal\",", nth % 23);
-                let _ = write!(heads, "zone=\"zone-{}\",code=\"{}\"}} ", nth % 3, [200, 404, 500][nth % 3]);
+                let _ = write!(heads, "zone=\"zone-{metric:02}\",code=\"{}\"}} ", [200, 404, 500][nth % 3]);
                 ends.push(heads.len());
                 values.push((nth * 97 + metric) as u64);
             }
