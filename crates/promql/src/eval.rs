@@ -500,7 +500,12 @@ fn broadcast(series: Series, steps: usize) -> Series {
 
 /// Labels without name, type and unit.
 fn without_metadata(labels: &Labels) -> Labels {
-    labels.without(|name| matches!(name, NAME | TYPE | UNIT))
+    labels.without(is_metadata)
+}
+
+/// Whether a label says what a metric is, and not which series of it.
+fn is_metadata(name: &str) -> bool {
+    matches!(name, NAME | TYPE | UNIT)
 }
 
 /// Makes one series of those with the same labels, which must not have values at the same step.

@@ -1,6 +1,6 @@
 //! Functions over ranges: `..._over_time`, `changes`, `deriv` and their like. Rates stand in `rate` and `extended`.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tsdb::{
     histogram::{Compensated, FloatHistogram, ResetHint, add_compensated},
@@ -8,7 +8,7 @@ use tsdb::{
 };
 
 use super::{
-    Evaluator, Result, Sink, Subject, extended, failed, rate,
+    DUPLICATES, Evaluator, Result, Sink, Subject, extended, failed, is_metadata, rate,
     window::{Cursor, Window},
 };
 use crate::{
@@ -83,6 +83,13 @@ impl Evaluator<'_> {
         let shape = Shape { id, anchored: range.anchored(), smoothed: range.smoothed(), length: range.length };
         let mut present = vec![false; if id == Id::AbsentOverTime { self.grid.steps } else { 0 }];
         let mut last_metric = String::new();
+        // Series of several metrics may be the same without their names.
+        let named = |matcher: &crate::matcher::Matcher| {
+            matcher.name == tsdb::labels::NAME && matcher.comparison == Comparison::Equal
+        };
+        let of_one_metric = range.selector.is_some_and(|selector| selector.matchers.iter().any(named));
+        let several = !self.delayed() && (!of_one_metric || self.query.options.features.type_and_unit);
+        let (mut seen, mut key) = (HashSet::new(), String::new());
         let mut one = |labels: &Labels, drop_name: bool, samples: &mut Samples| -> Result<()> {
             samples.drop_stale();
             let place = call.args[at].place();
@@ -99,6 +106,12 @@ impl Evaluator<'_> {
                 return Ok(());
             }
             if !matches!(id, Id::LastOverTime | Id::FirstOverTime) || drop_name {
+                if several {
+                    labels.key_without(is_metadata, &mut key);
+                    if !seen.insert(key.clone()) {
+                        return Err(failed(DUPLICATES));
+                    }
+                }
                 if nameless {
                     series.drop_name = true;
                 } else {
