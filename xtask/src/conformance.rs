@@ -15,6 +15,8 @@ enum Suite {
     Kubernetes(crate::kubernetes::Arguments),
     /// The OCI distribution specification's suite (needs Go)
     Distribution(crate::distribution::Arguments),
+    /// Gateway API's suite (needs Go)
+    Gateway(crate::gateway::Arguments),
     /// Remote write 2.0, sender and receiver (needs Go)
     RemoteWrite(crate::remote_write::Arguments),
 }
@@ -24,6 +26,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.suite {
         Suite::Kubernetes(arguments) => crate::kubernetes::run(arguments),
         Suite::Distribution(arguments) => crate::distribution::run(arguments),
+        Suite::Gateway(arguments) => crate::gateway::run(arguments),
         Suite::RemoteWrite(arguments) => crate::remote_write::run(arguments),
     }
 }

@@ -21,6 +21,8 @@ const DOCKER: &str = "v29.9.3+incompatible";
 const ALERTMANAGER: &str = "v0.34.2";
 /// Prometheus 3.15.0 as a module.
 const PROMETHEUS: &str = "v0.315.0";
+/// Gateway API, whose kinds are served and whose suite judges the gateway.
+const GATEWAY: &str = "v1.6.3";
 /// kubectl of this minor version or newer does.
 const KUBECTL_MINOR: u32 = 36;
 
@@ -229,6 +231,35 @@ fn of_prometheus(name: &str) -> Result<PathBuf> {
     let mut build = Command::new("go");
     build.current_dir(&dir).env("CGO_ENABLED", "0").args(["build", "-mod=mod", "-buildvcs=false", "-ldflags=-s -w"]);
     host::run(build.arg("-o").arg(&built).arg(&package))?;
+    Ok(built)
+}
+
+/// A command or the tests of a package of Gateway API's conformance module.
+pub fn gateway(name: &str, package: &str, verb: &[&str]) -> Result<PathBuf> {
+    let built = binaries()?.join(name);
+    if built.exists() {
+        return Ok(built);
+    }
+    require_go()?;
+    eprintln!("building {name} of Gateway API {GATEWAY} from its Go module (minutes the first time)");
+    let dir = host::cache()?.join("go/gateway");
+    fs::create_dir_all(&dir)?;
+    if !dir.join("go.sum").exists() {
+        fs::write(dir.join("go.mod"), "module peers\n\ngo 1.26.0\n")?;
+        let packages = ["conformance", "conformance/echo-basic"];
+        let imports: String =
+            packages.iter().map(|package| format!("\t_ \"sigs.k8s.io/gateway-api/{package}\"\n")).collect();
+        fs::write(dir.join("tools.go"), format!("//go:build tools\n\npackage tools\n\nimport (\n{imports})\n"))?;
+        // The suite's own module leads to the kinds by a path; here both are named by their version.
+        for module in ["sigs.k8s.io/gateway-api/conformance", "sigs.k8s.io/gateway-api"] {
+            let wanted = format!("{module}@{GATEWAY}");
+            host::run(Command::new("go").current_dir(&dir).args(["mod", "edit", "-require", &wanted]))?;
+        }
+        host::run(Command::new("go").current_dir(&dir).args(["mod", "tidy"]))?;
+    }
+    let mut build = Command::new("go");
+    build.current_dir(&dir).args(verb).args(["-mod=mod", "-buildvcs=false", "-ldflags=-s -w", "-o"]).arg(&built);
+    host::run(build.env("CGO_ENABLED", "0").arg(package))?;
     Ok(built)
 }
 

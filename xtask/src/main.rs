@@ -5,6 +5,7 @@ mod binary;
 mod conformance;
 mod distribution;
 mod fuzz;
+mod gateway;
 mod go;
 mod host;
 mod images;

@@ -42,6 +42,21 @@ pub fn pause() -> Result<PathBuf> {
     Maker::open()?.pause_image()
 }
 
+/// Makes the images of Gateway API's suite: one program under the names that the suite asks for; returns their archives.
+pub fn gateway() -> Result<Vec<PathBuf>> {
+    let maker = Maker::open()?;
+    let echo = go::gateway("echo-basic", "sigs.k8s.io/gateway-api/conformance/echo-basic", &["build"])?;
+    let echo = maker.program_layer("echo-basic", &echo, "/echo-basic", 0o755)?;
+    let config = json!({"User": "65532:65532", "Entrypoint": ["/echo-basic"]});
+    let name = |version: &str| format!("registry.k8s.io/gateway-api/echo-basic:{version}");
+    let versions = ["v1.5.1", "v1.6.0-dev.2", "v1.6.0-dev.3"];
+    let mut archives = vec![maker.pause_image()?];
+    for version in versions {
+        archives.push(maker.image(&name(version), config.clone(), &[&echo])?);
+    }
+    Ok(archives)
+}
+
 struct Maker {
     dir: PathBuf,
 }

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! control   store ─ API server ─ listener ─ caches ─ controllers, scheduler ─ Ready
-//! edge      content, by the node ─ registry, metrics ─ listeners ─ Ready
+//! edge      content, by the node ─ registry, gateway, metrics ─ listeners ─ Ready
 //! node      images ─ runtime (finds running pods) ─ client ─ node ─ Ready when its Node object is
 //! ```
 
 mod cluster;
 mod control;
 mod edge;
+mod gateways;
 mod node;
 
 use std::time::Duration;

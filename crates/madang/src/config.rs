@@ -61,7 +61,7 @@ pub struct Flags {
     /// State elsewhere: etcd:http://HOST:2379 (repeatable)
     #[arg(long, value_name = "URL")]
     pub store: Vec<String>,
-    /// Part not to start: dns, registry, engine, metrics, console (repeatable)
+    /// Part not to start: dns, registry, engine, metrics, console, gateway (repeatable)
     #[arg(long, value_name = "PART")]
     pub without: Vec<String>,
     /// Port by name, 0 for any free one: api=6443, node=10250 (repeatable)
@@ -79,6 +79,9 @@ pub struct Flags {
     /// Ask for a login also where loopback is open without: to pull from the registry
     #[arg(long)]
     pub loopback_auth: bool,
+    /// Give the gateway the machine's ports 80 and 443 instead of 8080 and 8443
+    #[arg(long)]
+    pub gateway_ports: bool,
     /// Registry whose images the cluster's own registry keeps copies of, such as docker.io (repeatable)
     #[arg(long, value_name = "NAME")]
     pub registry_cache: Vec<String>,
@@ -172,14 +175,21 @@ pub struct Config {
 }
 
 /// Names and default numbers of the ports of the parts that there are.
-pub const PORTS: &[(&str, u16)] =
-    &[("api", 6443), ("node", 10250), ("registry", 5000), ("prometheus", 9090), ("console", 3000)];
+pub const PORTS: &[(&str, u16)] = &[
+    ("api", 6443),
+    ("node", 10250),
+    ("registry", 5000),
+    ("prometheus", 9090),
+    ("console", 3000),
+    ("gateway-http", 8080),
+    ("gateway-https", 8443),
+];
 
 /// The file of [`Config::keep`].
 const INSTANCE: &str = "instance.json";
 
 /// Parts that `--without` may name.
-const PARTS: &[&str] = &["dns", "registry", "engine", "metrics", "pipeline", "console"];
+const PARTS: &[&str] = &["dns", "registry", "engine", "metrics", "pipeline", "console", "gateway"];
 
 /// What the cluster's own registry is called in image names.
 pub const REGISTRY: &str = "registry.madang.internal";
@@ -194,6 +204,9 @@ impl Flags {
         }
         let data_dir = absolute(self.data_dir.unwrap_or_else(|| "/var/lib/madang".into()))?;
         let mut ports: BTreeMap<String, u16> = PORTS.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect();
+        if self.gateway_ports {
+            ports.extend([("gateway-http".to_owned(), 80), ("gateway-https".to_owned(), 443)]);
+        }
         for setting in &self.port {
             let parsed = setting.split_once('=').and_then(|(name, port)| Some((name, port.parse().ok()?)));
             let Some((name, port)) = parsed else { bail!("--port {setting}: expected NAME=N") };
@@ -205,7 +218,13 @@ impl Flags {
         if let Some(unknown) = self.without.iter().find(|part| !PARTS.contains(&part.as_str())) {
             bail!("--without {unknown}: no part of that name; there are {}", list(PARTS.iter().copied()));
         }
-        for (part, port) in [("registry", "registry"), ("metrics", "prometheus"), ("console", "console")] {
+        for (part, port) in [
+            ("registry", "registry"),
+            ("metrics", "prometheus"),
+            ("console", "console"),
+            ("gateway", "gateway-http"),
+            ("gateway", "gateway-https"),
+        ] {
             if self.without.iter().any(|name| name == part) {
                 ports.remove(port);
             }
@@ -267,6 +286,7 @@ impl Flags {
             control_uid: self.control_uid.or(file.control_uid),
             edge_uid: self.edge_uid.or(file.edge_uid),
             loopback_auth: self.loopback_auth || file.loopback_auth,
+            gateway_ports: self.gateway_ports || file.gateway_ports,
             registry_cache: lists(self.registry_cache, file.registry_cache),
             registries: self.registries.or(file.registries),
         }

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, sockopt}
 
 use crate::config::Config;
 
-/// Sockets by name: `api`, `node`, `dns-tcp`, `dns-udp`; `registry` and `prometheus` on loopback, and with `-tls` behind the
+/// Sockets by name: `api`, `node`, `dns-tcp`, `dns-udp`, `gateway-http`, `gateway-https`; `registry` and `prometheus` on loopback, and with `-tls` behind the
 /// name on the node's address; `content`, where the node takes content from the registry.
 #[derive(Debug, Default)]
 pub struct Sockets(BTreeMap<String, OwnedFd>);

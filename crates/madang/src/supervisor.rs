@@ -59,16 +59,22 @@ enum User {
 const ROLES: &[Role] = &[
     Role { name: "control", sockets: &["api"], user: User::Control, arenas: "2" },
     Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp", "content"], user: User::Root, arenas: "1" },
-    Role {
-        name: "edge",
-        sockets: &["registry", "registry-tls", "prometheus", "prometheus-tls", "console", "console-tls"],
-        user: User::Edge,
-        arenas: "1",
-    },
+    Role { name: "edge", sockets: EDGE_SOCKETS, user: User::Edge, arenas: "1" },
+];
+
+const EDGE_SOCKETS: &[&str] = &[
+    "registry",
+    "registry-tls",
+    "prometheus",
+    "prometheus-tls",
+    "console",
+    "console-tls",
+    "gateway-http",
+    "gateway-https",
 ];
 
 /// The parts of the role edge.
-const EDGE: &[&str] = &["registry", "metrics", "console", "pipeline"];
+const EDGE: &[&str] = &["registry", "metrics", "console", "pipeline", "gateway"];
 
 const FIRST_RESTART: Duration = Duration::from_millis(100);
 const LAST_RESTART: Duration = Duration::from_secs(10);

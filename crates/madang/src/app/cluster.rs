@@ -95,6 +95,13 @@ fn objects(config: &Config) -> Result<Vec<Value>> {
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         bind("madang:edge", "system:auth-delegator", user("system:madang:edge")),
     ];
+    if config.with("gateway") {
+        objects.extend(::gateway::builtin::objects("system:madang:edge"));
+        match ::release::builtin::objects("system:madang:edge") {
+            Ok(kinds) => objects.extend(kinds),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "kinds of releases"),
+        }
+    }
     if config.with("registry") {
         objects.extend(registry(config));
     }

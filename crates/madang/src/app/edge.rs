@@ -1,4 +1,4 @@
-//! The role `edge`: what faces users, in one unprivileged process. Now: the registry, metrics, the console and Git.
+//! The role `edge`: what faces users, in one unprivileged process. Now: the registry, the gateway, metrics, the console and Git.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -55,6 +55,12 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
             .then(|| Repositories::start(task, config.data_dir.join("git"), client.clone(), gate.clone()));
         start_console(task, config, &mut sockets, gate.clone(), &authority, repositories)?;
     }
+    let mut parts = Vec::new();
+    if config.with("gateway") {
+        let tls = server_tls(&files, &authority)?;
+        let shown = super::gateways::start(task, config, &mut sockets, client.clone(), tls).await?;
+        parts.push(part("gateway", shown.to_string(), true));
+    }
     if config.with("metrics") {
         let caches = Caches::new(task, client.clone());
         let cluster = Cluster { caches, namespace: super::cluster::NAMESPACE.to_owned() };
@@ -63,10 +69,16 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         let (metrics, alerts, scraper) = start_metrics(task, config, cluster, address).await?;
         let local =
             metrics::web::door::Door { gate: Some(gate.clone()), open: !config.loopback_auth, local_only: true };
-        let own = (!config.loopback_auth).then_some(address);
-        let mut parts: Vec<builtin::Part> = own.iter().map(|own| part("prometheus", own.to_string(), false)).collect();
+        if !config.loopback_auth {
+            parts.push(part("prometheus", address.to_string(), false));
+        }
         parts.extend(registry_part(config, &sockets));
         listen_metrics(task, listener, None, metrics.clone(), local);
+        match config.with("gateway") {
+            true if config.loopback_auth => tracing::warn!("releases wait: --loopback-auth closes 9090 to them"),
+            true => release::run::run(&task.child("releases"), &client, address),
+            false => {}
+        }
         metrics::alerting::follow::start(task, client.clone(), alerts);
         let adapter = Adapter::new(metrics.clone(), client.clone());
         collect(task, &files, client, scraper, &parts)?;
