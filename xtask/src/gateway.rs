@@ -17,7 +17,7 @@ use crate::{binary, go, host, server::Server, stand_ins, up};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only tests of these names (repeatable)
+    /// Only the test of this name
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
     /// Not these tests, separated by commas

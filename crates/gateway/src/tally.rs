@@ -1,6 +1,7 @@
 //! What is counted of requests: how many by status, how long they took, by route and backend.
 //!
-//! A request touches atomic numbers only. Series stay while a route has them; they are written when somebody asks.
+//! A request touches atomic numbers only. Series stay while a route has them; they are written when somebody asks. Their
+//! labels `namespace` and `service` are the backend's, by which autoscalers ask for an object's metrics.
 //!
 //! | family | type | labels beside the route's and the backend's |
 //! |---|---|---|
@@ -135,15 +136,15 @@ pub struct Route<'a> {
 impl Tally {
     /// The series of a route's requests to a Service and port; of those that no backend gets without.
     pub fn series(&self, route: Route<'_>, backend: Option<(&str, &str, u16)>) -> Arc<Series> {
-        let (namespace, service, port) = backend.unwrap_or_default();
+        let (namespace, service, port) = backend.unwrap_or((route.namespace, "", 0));
         let port = if port == 0 { String::new() } else { port.to_string() };
         let labels = vec![
             ("route_kind", route.kind.to_owned()),
             ("route_namespace", route.namespace.to_owned()),
             ("route", route.name.to_owned()),
-            ("backend_namespace", namespace.to_owned()),
-            ("backend_service", service.to_owned()),
-            ("backend_port", port),
+            ("namespace", namespace.to_owned()),
+            ("service", service.to_owned()),
+            ("port", port),
         ];
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(&labels) {
@@ -196,8 +197,8 @@ mod tests {
         let mut page = Page::default();
         tally.write(&mut page);
         let text = page.text();
-        let labels = "route_kind=\"HTTPRoute\",route_namespace=\"shop\",route=\"front\",backend_namespace=\"shop\",\
-                      backend_service=\"orders\",backend_port=\"80\"";
+        let labels = "route_kind=\"HTTPRoute\",route_namespace=\"shop\",route=\"front\",namespace=\"shop\",service=\"orders\",\
+                      port=\"80\"";
         for line in [
             format!("gateway_requests_total{{{labels},code=\"200\"}} 2\n"),
             format!("gateway_requests_total{{{labels},code=\"4xx\"}} 1\n"),

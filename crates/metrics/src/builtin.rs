@@ -108,7 +108,7 @@ pub fn jobs(identity: &Identity, parts: &[Part]) -> Result<Vec<Scrape>, String> 
     }
     for part in parts {
         let mut job = json!({
-            "job_name": part.job, "static_configs": [{"targets": [part.address], "labels": {"namespace": "madang-system"}}],
+            "job_name": part.job, "honor_labels": true, "static_configs": [{"targets": [part.address], "labels": {"namespace": "madang-system"}}],
         });
         if part.tls {
             job["scheme"] = "https".into();

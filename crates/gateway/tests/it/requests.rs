@@ -44,7 +44,7 @@ async fn requests_go_where_the_best_match_says() {
         assert!(answer.contains(part), "{path} {more}: {answer}");
     }
     let page = bed.page();
-    let line = "route=\"r\",backend_namespace=\"shop\",backend_service=\"two\",backend_port=\"80\",code=\"200\"} 4\n";
+    let line = "route=\"r\",namespace=\"shop\",service=\"two\",port=\"80\",code=\"200\"} 4\n";
     assert!(page.contains(line), "{page}");
 }
 
