@@ -49,7 +49,6 @@ pub const TARGETS: &[Target] = &[
         words: &["[submodule \"", "\"]\n", "path = ", "url = ", "../", "\\", "#"],
     },
     Target { name: "fetch", read: fetch, words: FETCH },
-<<<<<<< HEAD
     Target { name: "query", read: metrics::query, words: metrics::QUERY },
     Target { name: "exposition", read: metrics::exposition, words: metrics::EXPOSITION },
     Target { name: "families", read: metrics::families, words: &["\n", "\x12", "\x1a", "\x22", "\x3a"] },
@@ -59,9 +58,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "chunk", read: metrics::chunk, words: &["\0", "\x01", "\x7f"] },
     Target { name: "block-index", read: metrics::index, words: &["\0", "\x01", "\x7f"] },
     Target { name: "prometheus-chunk", read: metrics::prometheus_chunk, words: &["\0", "\x01", "\x7f"] },
-=======
     Target { name: "script", read: script, words: SCRIPT },
->>>>>>> ce61156 (Feed the reader and runner of scripts with broken input; note what upstream's pipelines showed)
     Target { name: "packets", read: packets, words: &["0000", "0001", "0002", "0004", "0005", "ffff", "fff0", "ERR "] },
 ];
 

@@ -8,11 +8,7 @@ use std::{fmt::Write, fs};
 
 use metrics::{
     format::negotiate::Format,
-    scrape::{
-        fetch::Intake,
-        ledger::Ledger,
-        terms::Terms,
-    },
+    scrape::{fetch::Intake, ledger::Ledger, terms::Terms},
     storage::Storage,
 };
 use tsdb::{Db, labels::Labels, options::Options};
