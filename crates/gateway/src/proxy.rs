@@ -473,7 +473,8 @@ fn sound(parts: &Parts) -> Result<(Cow<'static, str>, Cow<'static, str>), Refusa
         return Err(Refusal::last(BAD, "no host can have that name"));
     };
     let path = parts.uri.path();
-    if !path.starts_with('/') && !(path == "*" && parts.method == Method::OPTIONS) {
+    let whole_server = path == "*" && parts.method == Method::OPTIONS;
+    if !path.starts_with('/') && !whole_server {
         return Err(Refusal::last(BAD, "a path begins with a slash"));
     }
     let Some(path) = path::resolved(path) else {

@@ -197,7 +197,7 @@ impl Keeper {
             self.endpoints();
             let world = self.caches.world();
             let mut plan = self.plan(&world);
-            self.new(&plan.new);
+            plan.new.iter().for_each(|backend| self.fill(backend));
             let refused = self.listeners.change(&plan.ports, std::mem::take(&mut plan.certificates));
             self.gateways.proxy.change(Arc::new(std::mem::take(&mut plan.table)));
             if refused != self.gateways.settings.refused {
@@ -244,10 +244,6 @@ impl Keeper {
                 self.fill(&backend);
             }
         }
-    }
-
-    fn new(&self, backends: &[Arc<Backend>]) {
-        backends.iter().for_each(|backend| self.fill(backend));
     }
 
     fn fill(&self, backend: &Backend) {

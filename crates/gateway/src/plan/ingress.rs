@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{INGRESS_CONTROLLER, Kind, Lasting, Plan, Settings, World};
 use crate::{
     backend,
-    hosts::{Hosts, Pattern},
+    hosts::Pattern,
     path::{self, PathMatch},
     rule::{Conditions, Rule, Target},
     table::Entry,
@@ -136,7 +136,7 @@ fn certificates(
             hosts => hosts.iter().map(|host| Pattern::of(Some(host))).collect(),
         };
         for host in hosts {
-            plan.certificates.entry(port).or_insert_with(Hosts::default).entry(host.clone(), || key.clone());
+            plan.certificates.entry(port).or_default().entry(host.clone(), || key.clone());
             secured.push(host);
         }
     }
