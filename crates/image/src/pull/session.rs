@@ -332,6 +332,8 @@ impl Session {
                 }
                 // Without credentials there is nothing to show to who wants a password.
                 Ok(None) => {}
+                // What nobody is told says less than what somebody was.
+                Err(Error::Denied(_)) if credentials.is_none() && !self.credentials.is_empty() => {}
                 Err(error @ Error::Denied(_)) => last = error,
                 Err(error) => return Err(error),
             }

@@ -183,6 +183,9 @@ fn a_build_goes_on_after_the_server_was_killed() {
     let archive = context(&dir.path().join("context"), &format!("{SHELL}RUN echo begun; sleep 3; echo ended\n"));
     {
         let kubectl = cluster.kubectl("default");
+        kubectl.until(&["get", "crd", "builds.madang.dev", "--output=jsonpath={.status.conditions[*].type}"], |out| {
+            out.contains("Established")
+        });
         kubectl.apply(&build("app", json!({"context": {"upload": {}}})));
         kubectl.until(&["get", "build/app", "--output=jsonpath={.status.reason}"], |out| out == "WaitingForContext");
         let to = "/api/v1/nodes/node-1/proxy/builds/default/app/context";
@@ -263,13 +266,14 @@ fn a_pods_socket_builds_and_pushes_within_its_account_and_does_nothing_else() {
     assert_eq!(shown.trim(), mine.trim_end_matches(":1"), "others' images are seen");
     // What it is not for.
     let nothing = "does nothing else";
+    let saved = dir.path().join("saved.tar");
     for arguments in [
         &["create", &mine][..],
         &["run", "--rm", "--volume", "/:/host", &mine, "/bin/sh"],
         &["ps"],
         &["volume", "ls"],
         &["network", "create", "n"],
-        &["save", &mine, "--output", "/dev/null"],
+        &["save", &mine, "--output", saved.to_str().unwrap()],
         &["system", "df"],
         &["builder", "prune", "--force"],
     ] {
