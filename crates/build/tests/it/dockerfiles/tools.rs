@@ -35,7 +35,10 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("madang-dockerfiles-{}-{name}", std::process::id()));
+        // Two tests of one process may each have one.
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("madang-dockerfiles-{}-{name}-{number}", std::process::id()));
         fs::create_dir_all(&path).expect("make a folder");
         Self(path)
     }
