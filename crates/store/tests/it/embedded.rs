@@ -64,7 +64,13 @@ async fn put(store: &Store, key: &str, value: impl Into<Bytes>) -> Revision {
 }
 
 fn size(dir: &Path) -> u64 {
-    dir.read_dir().expect("list").map(|entry| entry.expect("entry").metadata().expect("metadata").len()).sum()
+    let length = |entry: std::io::Result<std::fs::DirEntry>| match entry.expect("entry").metadata() {
+        Ok(metadata) => metadata.len(),
+        // Written anew meanwhile, in the background.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => panic!("metadata: {error}"),
+    };
+    dir.read_dir().expect("list").map(length).sum()
 }
 
 #[tokio::test]
