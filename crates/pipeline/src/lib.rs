@@ -16,6 +16,8 @@
 //! In reading order:
 //!
 //! - [`repositories`]: Git repositories that are objects
+//! - [`kind`]: the kinds `Pipeline` and `PipelineRun`
+//! - [`record`]: what a run leaves on disk
 //! - [`model`]: what a declarative pipeline says
 //! - [`catalogue`]: steps, options, parameters, triggers, conditions that are known, with their arguments
 //! - [`read`]: a script's tree to a model
@@ -25,6 +27,10 @@
 //! - [`run`]: a run from its beginning to its end
 
 pub mod repositories;
+
+pub mod kind;
+
+pub mod record;
 
 pub mod model;
 

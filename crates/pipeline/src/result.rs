@@ -1,9 +1,11 @@
 //! How runs and stages end.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::PostCondition;
 
 /// A result, the best first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Result {
     /// All went well.
     #[default]

@@ -15,6 +15,7 @@ use groovy::{
     limit::Limits,
     value::{Value, map::Map},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::result::Result;
@@ -34,7 +35,8 @@ use spot::Spot;
 use world::{Event, World};
 
 /// What a run begins with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Start {
     /// The script's name, as errors give it.
     pub name: String,
@@ -55,11 +57,12 @@ pub struct Start {
     /// Messages of these commits.
     pub messages: Vec<String>,
     /// Bounds of the script.
+    #[serde(skip)]
     pub limits: Limits,
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Ended {
     /// The result.
     pub result: Result,

@@ -114,6 +114,7 @@ fn objects(config: &Config) -> Result<Vec<Value>> {
     }
     if config.with("pipeline") {
         objects.extend(pipeline::repositories::kind::installed("system:madang:edge")?);
+        objects.extend(pipeline::kind::installed("system:madang:edge")?);
         if config.with("console") && !config.node_ip.is_loopback() {
             objects.extend(service(config, "git", &[("https", 443)], config.port("console")));
         }

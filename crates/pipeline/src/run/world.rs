@@ -1,5 +1,6 @@
 //! What a run asks of its world, and what it tells it.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::result::Result;
@@ -20,7 +21,7 @@ pub trait World: Send + Sync {
 }
 
 /// Something that is asked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Ask {
     /// Which ask of the run it is.
     pub key: String,
@@ -43,7 +44,7 @@ pub struct Ask {
 }
 
 /// Where a step is taken.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Place {
     /// On which agent; none outside of one.
     pub agent: Option<String>,
@@ -60,7 +61,7 @@ pub struct Place {
 }
 
 /// What comes back.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub enum Answer {
     /// It was done.
     Done(Json),
@@ -83,7 +84,7 @@ pub enum Answer {
 }
 
 /// What a run says of itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub enum Event {
     /// A stage has begun.
     Began {
