@@ -13,6 +13,11 @@ import { Yard } from "./pages/Yard";
 
 const Workloads = lazy(() => import("./pages/Workloads"));
 const Detail = lazy(() => import("./pages/Detail"));
+const Pipelines = lazy(() => import("./pages/Pipelines"));
+const Pipeline = lazy(() => import("./pages/Pipeline"));
+const Run = lazy(() => import("./pages/Run"));
+const Releases = lazy(() => import("./pages/Releases"));
+const Release = lazy(() => import("./pages/Release"));
 const Images = lazy(() => import("./pages/Images"));
 const Alerts = lazy(() => import("./pages/Alerts"));
 const Explore = lazy(() => import("./pages/Explore"));
@@ -20,11 +25,15 @@ const Dashboards = lazy(() => import("./pages/Dashboards"));
 const Dashboard = lazy(() => import("./pages/Dashboard"));
 const Find = lazy(() => import("./pages/Find"));
 
-interface Section { path: string; label: Key; key: string; icon: string; part?: string }
+interface Section { path: string; label: Key; key: string; icon: string; part?: string; also?: string }
+/// Whether what is behind a section runs.
+export const isThere = (section: Section) => (!section.part || has(section.part)) && (!section.also || has(section.also));
 export const SECTIONS: readonly Section[] = [
   { path: "/", label: "nav.yard", key: "y", icon: "M2 3h14v5H2zM2 10h6v5H2zM10 10h6v5h-6z" },
   { path: "/workloads", label: "nav.workloads", key: "w", icon: "M9 1.5 16 5v8l-7 3.5L2 13V5zM2 5l7 3.5L16 5M9 8.5v8" },
   { path: "/images", label: "nav.images", key: "i", icon: "M2 6l7-4 7 4-7 4zM2 9.5l7 4 7-4M2 13l7 4 7-4" },
+  { path: "/pipelines", label: "nav.pipelines", key: "p", icon: "M3.500 3.500h4v4h-4zM10.500 3.500h4v4h-4zM10.500 11h4v4h-4zM7.500 5.500h3M12.500 7.500V11", part: "pipeline" },
+  { path: "/releases", label: "nav.releases", key: "r", icon: "M2 15.5h14M4 12l4-4 3 2.5L15 4M11.500 4H15v3.500", part: "gateway", also: "metrics" },
   { path: "/alerts", label: "nav.alerts", key: "a", icon: "M4 13V8a5 5 0 0 1 10 0v5l1.5 1.5h-13zM7.5 16.5h3", part: "metrics" },
   { path: "/dashboards", label: "nav.dashboards", key: "d", icon: "M2 2h6v8H2zM10 2h6v4h-6zM10 8h6v8h-6zM2 12h6v4H2z", part: "metrics" },
   { path: "/explore", label: "nav.explore", key: "e", icon: "M2 14l4-5 3 3 6-8M2 16.5h14", part: "metrics" },
@@ -36,7 +45,7 @@ const RANGES: readonly [string, "minutes" | "hours" | "days", number][] = [
 
 const current = createMemo(() => {
   const [first] = parts();
-  return first === "d" ? "/dashboards" : `/${first ?? ""}`;
+  return first === "d" ? "/dashboards" : first === "pipeline" || first === "run" ? "/pipelines" : `/${first ?? ""}`;
 });
 
 function RangePicker() {
@@ -92,6 +101,9 @@ function Person() {
   );
 }
 
+/// Parts of an address that name what a page shows; what follows are its tabs.
+const DEPTHS: Record<string, number> = { workloads: 4, releases: 3, pipelines: 1, pipeline: 3, run: 3 };
+
 function Page() {
   const detail = () => (parts().length >= 4 && parts()[0] === "workloads" ? Detail : Workloads);
   const page = () => {
@@ -99,6 +111,10 @@ function Page() {
       case undefined: return Yard;
       case "sign-in": return Yard;
       case "workloads": return detail();
+      case "pipelines": return Pipelines;
+      case "pipeline": return Pipeline;
+      case "run": return Run;
+      case "releases": return parts().length >= 3 ? Release : Releases;
       case "images": return Images;
       case "alerts": return Alerts;
       case "explore": return Explore;
@@ -108,7 +124,7 @@ function Page() {
     }
   };
   // Another object of the same kind is another page, with nothing left of the one before.
-  const identity = createMemo(() => parts().slice(0, parts()[0] === "workloads" ? 4 : 2).join("/"));
+  const identity = createMemo(() => parts().slice(0, DEPTHS[parts()[0] ?? ""] ?? 2).join("/"));
   return (
     <Show when={identity() + "/"} keyed>
       <ErrorBoundary fallback={(failed: Error) => { console.error(failed); return <p class="wrong" role="alert">{t("error.part", { error: failed.message })}</p>; }}>
@@ -124,7 +140,7 @@ export function Frame() {
   const [slim, setSlim] = createSignal(localStorage.getItem("rail") === "slim");
   const [finding, setFinding] = createSignal(false);
   const [keys, setKeys] = createSignal(false);
-  const sections = () => SECTIONS.filter((section) => !section.part || has(section.part));
+  const sections = () => SECTIONS.filter(isThere);
   createEffect(() => localStorage.setItem("rail", slim() ? "slim" : "wide"));
   createEffect(() => {
     const section = SECTIONS.find((one) => one.path === current());

@@ -4,6 +4,7 @@ import { CALCS } from "../calcs";
 import { dark, token } from "../colours";
 import { clock } from "../format";
 import { default as Plot, type Band, type Line } from "../parts/Plot";
+import type { Mark } from "../marks";
 import { withGaps } from "../plot-data";
 import type { Range } from "../range";
 import { t } from "../words";
@@ -13,7 +14,7 @@ import { displayName, type Field, type Frame, type Link } from "./frame";
 import { safe } from "./markdown";
 import type { Panel } from "./model";
 
-export interface PanelProps { panel: Panel; frames: Frame[]; step: number; range: Range; width: number; height: number; replace: (text: string, row?: Record<string, string>) => string }
+export interface PanelProps { panel: Panel; frames: Frame[]; step: number; range: Range; width: number; height: number; replace: (text: string, row?: Record<string, string>) => string; marks?: Mark[] }
 
 const Empty = (props: { words?: string | undefined }) => <div class="empty">{props.words ?? t("dash.noData")}</div>;
 
@@ -78,7 +79,7 @@ export function TimeSeries(props: PanelProps) {
   const percent = () => series().some(({ field }) => (field.config.custom?.stacking as { mode?: string } | undefined)?.mode === "percent");
   return (
     <Show when={series().length} fallback={<Empty words={props.panel.fieldConfig?.defaults?.noValue} />}>
-      <Plot name={props.panel.title ?? ""} lines={lines()} range={props.range} height={Math.max(60, props.height - legendRoom() - 4)} bands={bands()} legend={hasLegend() ? (columns().length || legend().displayMode === "table" ? "table" : "list") : false} legendHeight={legendRoom()} columns={columns()}
+      <Plot name={props.panel.title ?? ""} lines={lines()} range={props.range} height={Math.max(60, props.height - legendRoom() - 4)} bands={bands()} marks={props.marks ?? []} legend={hasLegend() ? (columns().length || legend().displayMode === "table" ? "table" : "list") : false} legendHeight={legendRoom()} columns={columns()}
         {...(unit()?.min !== undefined ? { min: unit()!.min } : percent() ? { min: 0 } : {})} {...(unit()?.max !== undefined ? { max: unit()!.max } : percent() ? { max: 100 } : {})} {...(axis().axisSoftMin !== undefined ? { softMin: axis().axisSoftMin } : {})} {...(axis().axisSoftMax !== undefined ? { softMax: axis().axisSoftMax } : {})}
         {...(axis().scaleDistribution?.type === "log" ? { log: axis().scaleDistribution.log ?? 10 } : {})} format={(value) => (percent() ? format(value, "percent") : format(Math.abs(value) < 1e-12 ? 0 : value, unit()?.unit))} />
     </Show>

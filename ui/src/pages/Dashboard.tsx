@@ -1,5 +1,5 @@
 /// One dashboard: its variables, rows and panels, drawn as Grafana draws its JSON. Panels ask only once they are seen.
-import { createEffect, createMemo, createResource, createSignal, ErrorBoundary, For, Match, on, onCleanup, onMount, Show, Switch } from "solid-js";
+import { createContext, createEffect, createMemo, createResource, createSignal, ErrorBoundary, For, Match, on, onCleanup, onMount, Show, Switch, useContext } from "solid-js";
 import { send } from "../kube/client";
 import { applied } from "../dashboard/field";
 import { safe } from "../dashboard/markdown";
@@ -10,14 +10,19 @@ import { run, seconds, type Ran } from "../dashboard/run";
 import { transformed } from "../dashboard/transform";
 import { ALL, chosen, replaced, settle, type Scope, type Variable } from "../dashboard/variables";
 import { Confirm, Popup, Wrong } from "../parts/Small";
+import { marksOf, type Mark } from "../marks";
 import { isLive, range, rangeText, refresh, setDefaultRange, step } from "../range";
 import { go, href, params, parts, query, setQuery } from "../router";
+import { has } from "../session";
 import { t } from "../words";
 
 interface Answer { meta: { canDelete?: boolean; provisionedExternalId?: string }; dashboard: DashboardModel }
 /// Repeats of one panel or row at most.
 const REPEATS = 40;
 const REFRESH = ["", "5s", "10s", "30s", "1m", "5m", "15m"];
+
+/// Marks of all panels.
+const Marks = createContext<() => Mark[]>(() => []);
 
 export default function Dashboard() {
   const [error, setError] = createSignal<string>();
@@ -49,6 +54,11 @@ export default function Dashboard() {
     onCleanup(() => clearInterval(timer));
   });
   const scope = createMemo<Scope | undefined>(() => (variables() ? { variables: variables()!, range: range(), interval: 15, dashboard: { uid: model()!.uid, title: model()!.title } } : undefined));
+  // A dashboard of one namespace shows what changed in that one.
+  const inside = () => { const one = variables()?.find((variable) => variable.model.name === "namespace"); return one && one.value.length === 1 && one.value[0] !== ALL ? one.value[0]! : query("ns"); };
+  const changes = marksOf(inside);
+  const marked = () => query("marks") !== "off";
+  const marks = createMemo(() => (marked() ? changes() : []));
   const links = () => (model()?.links ?? []).filter((link) => link.type === "link" || link.url).map((link) => ({ title: link.title ?? link.url ?? "", url: safe(scope() ? replaced(link.url ?? "", scope()!) : link.url), blank: link.targetBlank })).filter((link) => link.url);
   const download = () => {
     const link = document.createElement("a");
@@ -64,6 +74,7 @@ export default function Dashboard() {
         <span class="grow" />
         <For each={links().slice(0, 6)}>{(link) => <a class="button" href={link.url} target={link.blank ? "_blank" : undefined} rel="noopener noreferrer">{link.title}</a>}</For>
         <Show when={model()}>
+          <Show when={has("gateway") || has("pipeline")}><button class="button" aria-pressed={marked()} title={t("dash.marksWhat")} onClick={() => setQuery({ marks: marked() ? "off" : "" })}>{t("dash.marks")}</button></Show>
           <label class="row" style={{ gap: "4px" }}><span class="soft small">{t("dash.refresh")}</span><select class="field" onChange={(event) => setQuery({ refresh: event.currentTarget.value || "off" })}><For each={REFRESH}>{(one) => <option value={one} selected={every() === one || (!one && every() === "off")}>{one || t("dash.off")}</option>}</For></select></label>
           <Popup label="…" title={t("dash.json")} plain>
             <p class="small soft">{t("dash.from")}: {answer()!.meta.provisionedExternalId}</p>
@@ -74,7 +85,7 @@ export default function Dashboard() {
       <Wrong error={error()} />
       <Show when={answer.loading}><div class="shape" style={{ height: "320px" }} /></Show>
       <Show when={variables()}><Variables all={variables()!} /></Show>
-      <Show when={scope()}><Body panels={panelsOf(model()!)} scope={scope()!} /></Show>
+      <Show when={scope()}><Marks.Provider value={marks}><Body panels={panelsOf(model()!)} scope={scope()!} /></Marks.Provider></Show>
       <Show when={deleting()}><Confirm title={t("action.delete")} danger name={model()!.title} what={t("dash.deleteWhat")} command={`curl -X DELETE .../api/dashboards/uid/${model()!.uid}`} act={async () => { await send("DELETE", `/api/dashboards/uid/${model()!.uid}`); go("/dashboards"); }} onClose={() => setDeleting(false)} /></Show>
     </div>
   );
@@ -170,6 +181,7 @@ const position = (panel: Panel) => { const grid = panel.gridPos!; return { "grid
 const DRAWN = new Set(["timeseries", "stat", "gauge", "bargauge", "table", "heatmap", "text"]);
 
 function PanelView(props: { panel: Panel; scope: Scope }) {
+  const marks = useContext(Marks);
   let box!: HTMLElement, inside!: HTMLDivElement;
   const [seen, setSeen] = createSignal(false);
   const [size, setSize] = createSignal<[number, number]>([0, 0]);
@@ -221,7 +233,7 @@ function PanelView(props: { panel: Panel; scope: Scope }) {
         <Show when={props.panel.type === "text"}><Text content={replace(String(props.panel.options?.content ?? ""))} mode={String(props.panel.options?.mode ?? "markdown")} /></Show>
         <Show when={asks && result() && size()[1] > 10}>
           <Switch>
-            <Match when={props.panel.type === "timeseries"}><TimeSeries {...given()} /></Match>
+            <Match when={props.panel.type === "timeseries"}><TimeSeries {...given()} marks={marks()} /></Match>
             <Match when={props.panel.type === "stat"}><Stat {...given()} /></Match>
             <Match when={props.panel.type === "gauge"}><Gauge {...given()} /></Match>
             <Match when={props.panel.type === "bargauge"}><BarGauge {...given()} /></Match>

@@ -4,15 +4,17 @@ import { bytes, cores, exact, quantity } from "../format";
 import { kindRow, objectPath, pageOf } from "../kube/kinds";
 import { patch, remove } from "../kube/client";
 import { podState, workloadState, type State as Stated } from "../kube/status";
-import { eventTime, type ContainerSpec, type Event, type Pod, type Workload } from "../kube/types";
+import type { ContainerSpec, Pod, Workload } from "../kube/types";
 import { watch } from "../kube/watch";
 import { Age, Confirm, Fresh, Note, Wrong } from "../parts/Small";
+import { Events } from "../parts/Events";
 import { State } from "../parts/State";
 import { Table } from "../parts/Table";
 import Plot from "../parts/Plot";
 import { withGaps } from "../plot-data";
 import { coloursOf } from "../colours";
 import { queryRange, repeated } from "../prometheus";
+import { marksOf } from "../marks";
 import { isLive, range, refresh, step } from "../range";
 import { go, href, parts } from "../router";
 import { has } from "../session";
@@ -174,6 +176,7 @@ function WorkloadOverview(props: { it: Workload; kind: string }) {
 
 /// CPU and memory, a line a container or pod.
 function Usage(props: { namespace: string; selector: string; by: "container" | "pod" }) {
+  const marks = marksOf(() => props.namespace);
   const every = createMemo(() => step(range(), 420));
   const timer = setInterval(() => { if (isLive() && !document.hidden) refresh(); }, 15_000);
   onCleanup(() => clearInterval(timer));
@@ -191,21 +194,7 @@ function Usage(props: { namespace: string; selector: string; by: "container" | "
         const colours = coloursOf(names);
         return series.map((one, place) => ({ name: names[place]!, colour: colours[place]!, ...withGaps(one, every()) }));
       });
-      return <section class="card"><header><h2>{t(plot.title)}</h2></header><div class="body"><Wrong error={answer.error()} /><Plot name={t(plot.title)} lines={lines()} range={range()} min={0} format={plot.format} height={130} legend={lines().length > 1} /></div></section>;
+      return <section class="card"><header><h2>{t(plot.title)}</h2></header><div class="body"><Wrong error={answer.error()} /><Plot name={t(plot.title)} lines={lines()} range={range()} min={0} format={plot.format} height={130} legend={lines().length > 1} marks={marks()} /></div></section>;
     }}</For></div>
-  );
-}
-
-function Events(props: { uid: string; namespace: string; name: string }) {
-  const events = watch<Event>(`/api/v1/namespaces/${props.namespace}/events?fieldSelector=${encodeURIComponent(`involvedObject.name=${props.name}`)}`);
-  const rows = createMemo(() => events.items().filter((event) => !event.involvedObject?.uid || event.involvedObject.uid === props.uid || event.involvedObject.name === props.name)
-    .sort((a, b) => Date.parse(eventTime(b) ?? "") - Date.parse(eventTime(a) ?? "")));
-  return (
-    <><Fresh of={events} />
-      <Show when={rows().length} fallback={<Show when={events.phase() !== "loading"}><div class="card"><Note words={t("events.none")} /></div></Show>}>
-        <div class="table" tabindex="0" role="group" aria-label={t("pod.events")}><table>
-          <thead><tr><th>{t("col.reason")}</th><th>{t("col.message")}</th><th class="num">{t("col.count")}</th><th class="num">{t("col.age")}</th></tr></thead>
-          <tbody><For each={rows()}>{(event) => <tr><td><State state={{ kind: event.type === "Warning" ? "warn" : "idle", word: event.reason ?? "" }} /></td><td style={{ "max-width": "none", "overflow-wrap": "anywhere" }}>{event.message}</td><td class="num">{event.series?.count ?? event.count ?? 1}</td><td class="num"><Age time={eventTime(event)} /></td></tr>}</For></tbody>
-        </table></div></Show></>
   );
 }

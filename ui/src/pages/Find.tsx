@@ -2,9 +2,11 @@
 import { createMemo, createResource, createSignal, For, Show } from "solid-js";
 import { send } from "../kube/client";
 import { KINDS } from "../kube/kinds";
+import { pipelinesPath } from "../kube/pipelines";
+import { RELEASES } from "../kube/releases";
 import type { Thing } from "../kube/types";
 import { watch } from "../kube/watch";
-import { SECTIONS } from "../Frame";
+import { isThere, SECTIONS } from "../Frame";
 import { Dialog } from "../parts/Small";
 import { go } from "../router";
 import { has } from "../session";
@@ -16,10 +18,14 @@ export default function Find(props: { onClose: () => void }) {
   const [words, setWords] = createSignal("");
   const [at, setAt] = createSignal(0);
   const lists = KINDS.filter((kind) => kind.name !== "replicasets").map((kind) => ({ kind, list: watch<Thing>(`${kind.base}/${kind.name}`) }));
+  const pipelines = has("pipeline") ? watch<Thing>(pipelinesPath()) : undefined;
+  const releases = has("gateway") && has("metrics") ? watch<Thing>(`${RELEASES}/releases`) : undefined;
   const [boards] = createResource(async () => (has("metrics") ? ((await send("GET", "/api/search").catch(() => [])) as { title: string; url: string }[]) : []));
   const all = createMemo<Found[]>(() => [
-    ...SECTIONS.filter((section) => !section.part || has(section.part)).map((section) => ({ title: t(section.label), kind: "", link: section.path })),
+    ...SECTIONS.filter(isThere).map((section) => ({ title: t(section.label), kind: "", link: section.path })),
     ...lists.flatMap(({ kind, list }) => list.items().map((thing) => ({ title: `${thing.metadata.namespace}/${thing.metadata.name}`, kind: t(kind.label), link: `/workloads/${kind.name}/${thing.metadata.namespace}/${thing.metadata.name}` }))),
+    ...(pipelines?.items() ?? []).map((thing) => ({ title: `${thing.metadata.namespace}/${thing.metadata.name}`, kind: t("nav.pipelines"), link: `/pipeline/${thing.metadata.namespace}/${thing.metadata.name}` })),
+    ...(releases?.items() ?? []).map((thing) => ({ title: `${thing.metadata.namespace}/${thing.metadata.name}`, kind: t("nav.releases"), link: `/releases/${thing.metadata.namespace}/${thing.metadata.name}` })),
     ...(boards() ?? []).map((board) => ({ title: board.title, kind: t("dash.title"), link: board.url })),
   ]);
   const found = createMemo(() => {

@@ -10,6 +10,7 @@ import type { Event, Node, Pod, Workload } from "../kube/types";
 import { eventTime } from "../kube/types";
 import { watch } from "../kube/watch";
 import { queryInstant, queryRange, repeated } from "../prometheus";
+import { marksOf } from "../marks";
 import { isLive, range, refresh, step } from "../range";
 import { go, href, query, setQuery } from "../router";
 import { has } from "../session";
@@ -18,8 +19,11 @@ import { Shape } from "../parts/State";
 import { send } from "../kube/client";
 import { t, tn } from "../words";
 import { bay, fit, next, NAMED, type Placed } from "./yard-layout";
+import { badness, flows, rates, thickness, type EndpointSlice, type Flow, type Rate } from "./yard-traffic";
 
 const HEAD = 40, PAD = 12, BAY_GAP = 16;
+/// The room above the bays where the gateway stands while traffic is drawn.
+const GATE = 52;
 /// What a pod that asks for nothing is measured against, in cores.
 const NOMINAL = 0.1;
 const MOTION = 150;
@@ -59,6 +63,13 @@ export function Yard() {
   const boxes = createMemo(() => new Map(pods.items()
     .filter((pod) => !query("ns") || pod.metadata.namespace === query("ns"))
     .map((pod): [string, Box] => [keyOf(pod), { pod, state: podState(pod), load: usage.value()?.get(keyOf(pod)), request: asks(pod, "cpu"), memory: asks(pod, "memory"), restarts: restarts(pod) }])));
+  // Traffic is known from the gateway only, and drawn when asked for.
+  const gated = metrics && has("gateway");
+  const drawn = () => gated && query("traffic") === "on";
+  const traffic = repeated(async (signal) => (gated ? rates(await queryInstant("sum by (namespace, service, code) (rate(gateway_requests_total[1m]))", Date.now(), signal)) : []), () => (gated ? 15 : 0));
+  const seen = createMemo(() => (traffic.value() ?? []).filter((one) => !query("ns") || one.namespace === query("ns")));
+  const slices = createMemo(() => (drawn() ? watch<EndpointSlice>("/apis/discovery.k8s.io/v1/endpointslices") : undefined));
+  const flowing = createMemo(() => (drawn() ? flows(seen(), slices()?.items() ?? []).filter((one) => boxes().has(one.pod)) : undefined));
   const bad = createMemo(() => [...boxes().values()].filter((box) => box.state.kind === "bad" || box.state.kind === "warn"));
   const loaded = () => pods.phase() !== "loading" && nodes.phase() !== "loading";
 
@@ -69,19 +80,21 @@ export function Yard() {
         <Show when={loaded()}>
           <p class="soft" role="status">{t("yard.summary", { pods: tn("yard.pods", boxes().size), nodes: tn("yard.nodes", nodes.items().length), bad: bad().length })}</p>
         </Show>
-        <input class="field end" type="search" data-filter placeholder={t("yard.filter")} aria-label={t("yard.filter")} value={filter()} onInput={(event) => setFilter(event.currentTarget.value)} onKeyDown={(event) => { if (event.key === "Escape") { setFilter(""); event.currentTarget.blur(); } }} style={{ width: "240px" }} />
+        <Show when={gated}><button class="button end" aria-pressed={drawn()} onClick={() => setQuery({ traffic: drawn() ? "" : "on" })}>{t("yard.traffic")}</button></Show>
+        <input class="field" classList={{ end: !gated }} type="search" data-filter placeholder={t("yard.filter")} aria-label={t("yard.filter")} value={filter()} onInput={(event) => setFilter(event.currentTarget.value)} onKeyDown={(event) => { if (event.key === "Escape") { setFilter(""); event.currentTarget.blur(); } }} style={{ width: "240px" }} />
       </header>
       <Fresh of={pods} /><Fresh of={nodes} />
       <div class="yard">
         <div class="stack">
           <Show when={loaded()} fallback={<div class="card shape" style={{ height: "420px" }} />}>
             <Show when={boxes().size > 0} fallback={<div class="card"><Note words={t("yard.empty")} command={"kubectl create deployment hello --image=registry.madang.internal/hello"} /></div>}>
-              <Ground boxes={boxes()} nodes={nodes.items()} filter={filter()} />
+              <Ground boxes={boxes()} nodes={nodes.items()} filter={filter()} flows={flowing()} />
             </Show>
           </Show>
-          <Show when={metrics}><Golden /></Show>
+          <Show when={metrics && (!gated || traffic.value() || traffic.error())}><Golden gateway={(traffic.value() ?? []).length > 0} /></Show>
         </div>
         <aside class="stack">
+          <Show when={drawn()}><Traffic rates={seen()} error={traffic.error()} /></Show>
           <WrongNow bad={bad()} nodes={nodes.items()} deployments={deployments.items()} />
           <Changed events={events.items()} deployments={deployments.items()} />
           <Pressure />
@@ -91,7 +104,7 @@ export function Yard() {
   );
 }
 
-function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter: string }) {
+function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter: string; flows: readonly Flow[] | undefined }) {
   let ground!: HTMLDivElement, canvas!: HTMLCanvasElement;
   const [width, setWidth] = createSignal(0);
   const [hover, setHover] = createSignal<string>();
@@ -115,7 +128,7 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
       .filter(([, box]) => (names.includes(box.pod.spec.nodeName ?? "") ? box.pod.spec.nodeName : "") === name)
       .map(([id, box]) => ({ id, group: box.pod.metadata.namespace ?? "", memory: box.memory })));
     const unit = fit(members, columns, inner, 460, HEAD + 2 * PAD + BAY_GAP);
-    let top = 0;
+    let top = props.flows ? GATE : 0;
     const bays: { name: string; x: number; y: number; w: number; h: number; boxes: Placed[]; labels: { text: string; x: number; y: number; w: number }[] }[] = [];
     for (let row = 0; row * columns < all.length; row += 1) {
       const cells = members.slice(row * columns, (row + 1) * columns).map((items) => bay(items, inner, unit));
@@ -147,6 +160,28 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
     schedule();
   }));
 
+  /// Thin lines from the gateway to the pods behind it: width by rate, colour and dashes by the share of errors.
+  const drawTraffic = (ctx: CanvasRenderingContext2D, wide: number, look: Record<"surface" | "accent" | "text" | "soft", string>, states: Record<Kind, string>, sans: string) => {
+    const all = props.flows!, most = Math.max(0, ...all.map((one) => one.rate));
+    const x = wide / 2, y = GATE - 20;
+    for (const flow of all) {
+      const place = places().get(flow.pod);
+      if (!place) continue;
+      const px = place.x + place.w / 2, py = place.y, how = badness(flow.errors);
+      ctx.strokeStyle = alpha(how === "good" ? look.accent : states[how], 0.6);
+      ctx.lineWidth = thickness(flow.rate, most);
+      ctx.setLineDash(how === "bad" ? [5, 4] : how === "warn" ? [10, 3] : []);
+      ctx.beginPath(); ctx.moveTo(x, y); ctx.bezierCurveTo(x, y + (py - y) * 0.5, px, py - (py - y) * 0.5, px, py); ctx.stroke();
+      ctx.setLineDash([]);
+      ctx.fillStyle = ctx.strokeStyle; ctx.beginPath(); ctx.arc(px, py, 2.5, 0, 2 * Math.PI); ctx.fill();
+    }
+    const words = all.length ? `${t("yard.gateway")}  ${short(all.reduce((sum, one) => sum + one.rate, 0))}/s` : `${t("yard.gateway")}: ${t("yard.traffic.none")}`;
+    ctx.font = `600 12px ${sans}`;
+    const room = ctx.measureText(words).width + 24;
+    ctx.beginPath(); ctx.roundRect(x - room / 2, y - 26, room, 26, 6);
+    ctx.fillStyle = look.surface; ctx.fill(); ctx.strokeStyle = look.accent; ctx.lineWidth = 1.5; ctx.stroke();
+    ctx.fillStyle = look.text; ctx.textAlign = "center"; ctx.fillText(words, x, y - 9); ctx.textAlign = "left";
+  };
   const schedule = () => { if (!frame) frame = requestAnimationFrame(draw); };
   const draw = () => {
     frame = 0;
@@ -190,7 +225,7 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
       if (it?.load !== undefined) {
         const share = Math.min(1, it.load / (it.request || NOMINAL));
         ctx.save(); ctx.clip();
-        ctx.fillStyle = share >= 0.95 ? alpha(states.warn, 0.65) : look.fill;
+        ctx.fillStyle = share >= 0.95 ? alpha(states.warn, 0.4) : look.fill;
         ctx.fillRect(x, y + h * (1 - share), w, h * share);
         ctx.restore();
       }
@@ -246,6 +281,7 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
         box(place, it, (dimmed ? 0.15 : 1) * fading * (0.3 + 0.7 * appear), (1 - appear) * 16, blink);
       }
     }
+    if (props.flows) drawTraffic(ctx, wide, look, states, sans);
     for (const [id, { place, at }] of gone) {
       const left = 1 - (now - at) / MOTION;
       if (left <= 0) gone.delete(id); else { moving = true; box(place, undefined, left, 0, 1); }
@@ -258,7 +294,7 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
     }
     if (moving) schedule();
   };
-  createEffect(() => { layout(); hover(); focus(); props.filter; props.boxes; dark(); schedule(); });
+  createEffect(() => { layout(); hover(); focus(); props.filter; props.boxes; props.flows; dark(); schedule(); });
   onMount(() => {
     const observer = new ResizeObserver(() => setWidth(ground.clientWidth));
     observer.observe(ground);
@@ -311,6 +347,19 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
 }
 
 const MOST = 6;
+
+/// The same as the lines say, in words.
+function Traffic(props: { rates: readonly Rate[]; error: string | undefined }) {
+  return (
+    <section class="card"><header><h2>{t("yard.traffic.title")}</h2><a class="end small" href={href("/d/madang-gateway")}>{t("dash.title")}</a></header>
+      <Wrong error={props.error} />
+      <Show when={props.rates.length} fallback={<p class="body soft">{t("yard.traffic.none")}</p>}>
+        <ul class="list"><For each={props.rates.slice(0, MOST)}>{(one) => (
+          <li class="row" style={{ "flex-wrap": "nowrap" }}><span class={`state ${badness(one.errors)}`}><Shape kind={badness(one.errors)} /></span><span class="cut grow">{one.service} <span class="faint small">{one.namespace}</span></span><span class="num">{short(one.rate)}/s</span><span class="num soft small" title={t("yard.errors.share")}>{percent(one.errors)}<span class="hidden"> {t("yard.errors.share")}</span></span></li>)}</For>
+          <Show when={props.rates.length > MOST}><li class="small soft">{tn("yard.more", props.rates.length - MOST)}</li></Show></ul>
+      </Show></section>
+  );
+}
 
 function WrongNow(props: { bad: Box[]; nodes: readonly Node[]; deployments: readonly Workload[] }) {
   const alerts = repeated(async (signal) => (has("metrics")
@@ -394,20 +443,28 @@ function Pressure() {
   );
 }
 
-/// Four plots of one line each: requests, errors, latency, saturation.
-function Golden() {
-  const plots = [
-    { key: "yard.requests", expression: "sum(rate(apiserver_request_total[2m]))", format: (value: number) => `${short(value)}/s` },
-    { key: "yard.errors", expression: '(sum(rate(apiserver_request_total{code=~"5.."}[2m])) or vector(0)) / sum(rate(apiserver_request_total[2m]))', format: percent },
-    { key: "yard.latency", expression: 'histogram_quantile(0.99, sum by (le) (rate(apiserver_request_duration_seconds_bucket{verb!~"WATCH|CONNECT"}[2m])))', format: (value: number) => `${short(value * 1000)} ms` },
-    { key: "yard.saturation", expression: '1 - avg(rate(node_cpu_seconds_total{mode="idle"}[2m]))', format: percent },
-  ] as const;
+/// Four plots of one line each: requests, errors, latency, saturation; through the gateway where that has any, else of the API.
+const API = [
+  { key: "yard.requests", expression: "sum(rate(apiserver_request_total[2m]))", format: (value: number) => `${short(value)}/s` },
+  { key: "yard.errors", expression: '(sum(rate(apiserver_request_total{code=~"5.."}[2m])) or vector(0)) / sum(rate(apiserver_request_total[2m]))', format: percent },
+  { key: "yard.latency", expression: 'histogram_quantile(0.99, sum by (le) (rate(apiserver_request_duration_seconds_bucket{verb!~"WATCH|CONNECT"}[2m])))', format: (value: number) => `${short(value * 1000)} ms` },
+] as const;
+const GATEWAY = [
+  { key: "yard.gateway.requests", expression: "sum(rate(gateway_requests_total[2m]))", format: (value: number) => `${short(value)}/s` },
+  { key: "yard.gateway.errors", expression: '(sum(rate(gateway_requests_total{code=~"5.."}[2m])) or vector(0)) / (sum(rate(gateway_requests_total[2m])) > 0)', format: percent },
+  { key: "yard.gateway.latency", expression: "histogram_quantile(0.99, sum by (le) (rate(gateway_request_duration_seconds_bucket[2m])))", format: (value: number) => `${short(value * 1000)} ms` },
+] as const;
+const SATURATION = { key: "yard.saturation", expression: '1 - avg(rate(node_cpu_seconds_total{mode="idle"}[2m]))', format: percent } as const;
+
+function Golden(props: { gateway: boolean }) {
+  const plots = createMemo(() => [...(props.gateway ? GATEWAY : API), SATURATION]);
+  const marks = marksOf(() => query("ns"));
   const every = createMemo(() => step(range(), 260));
   const timer = setInterval(() => { if (isLive() && !document.hidden) refresh(); }, 15_000);
   onCleanup(() => clearInterval(timer));
   return (
     <div class="plots">
-      <For each={plots}>{(plot) => {
+      <For each={plots()}>{(plot) => {
         const answer = repeated((signal) => queryRange(plot.expression, range(), every(), signal), () => 0);
         const lines = createMemo(() => {
           const series = answer.value()?.[0];
@@ -416,7 +473,7 @@ function Golden() {
         const last = () => lines()[0]?.values.at(-1);
         return (
           <section class="card"><header><h2 class="cut">{t(plot.key)}</h2><span class="end num">{last() == null ? "-" : plot.format(last()!)}</span></header>
-            <div class="body"><Wrong error={answer.error()} /><Plot name={t(plot.key)} lines={lines()} range={range()} height={110} min={0} format={plot.format} /></div></section>
+            <div class="body"><Wrong error={answer.error()} /><Plot name={t(plot.key)} lines={lines()} range={range()} height={110} min={0} format={plot.format} marks={marks()} /></div></section>
         );
       }}</For>
     </div>

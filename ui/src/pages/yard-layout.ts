@@ -49,7 +49,7 @@ export function bay(items: readonly Item[], width: number, unit: number): Bay {
 }
 
 /// The largest unit with which all bays fit into `height`, from a fixed ladder so that boxes do not jitter.
-export const LADDER = [52, 44, 36, 30, 24, 20, 16, 13, 10] as const;
+export const LADDER = [88, 72, 60, 52, 44, 36, 30, 24, 20, 16, 13, 10] as const;
 export function fit(bays: readonly (readonly Item[])[], columns: number, width: number, height: number, head: number): number {
   for (const unit of LADDER) {
     const rows = Math.ceil(bays.length / columns);

@@ -7,8 +7,10 @@ import { CALCS } from "../calcs";
 import { aligned } from "../plot-data";
 import { dark, token } from "../colours";
 import { short } from "../format";
+import type { Mark } from "../marks";
 import { setRange, type Range } from "../range";
 import { t } from "../words";
+import { Shape } from "./State";
 
 export interface Line {
   name: string; colour: string; times: number[]; values: (number | null)[];
@@ -19,11 +21,15 @@ export interface Line {
 export interface Band { from: number; colour: string; line: boolean; area: boolean }
 export interface PlotProps {
   name: string; lines: Line[]; range: Range; height?: number; format?: (value: number) => string; min?: number; max?: number;
-  softMin?: number; softMax?: number; log?: number; legend?: boolean | "table" | "list"; legendHeight?: number; columns?: string[]; marks?: { time: number; words: string }[]; bands?: Band[]; zoom?: boolean;
+  softMin?: number; softMax?: number; log?: number; legend?: boolean | "table" | "list"; legendHeight?: number; columns?: string[]; marks?: Mark[]; bands?: Band[]; zoom?: boolean;
 }
 
 /// Distances of ticks for bytes.
 const BINARY = Array.from({ length: 64 }, (_, at) => 2 ** (at - 4));
+/// Colours of marks by how what they tell of ended.
+const MARKS: Record<NonNullable<Mark["kind"]>, string> = { good: "green", bad: "red", warn: "amber", new: "blue", idle: "faint" };
+/// Pixels from a mark within which the pointer is at it.
+const NEAR = 7;
 const CALC_WORDS: Record<string, () => string> = {
   last: () => t("plot.last"), lastNotNull: () => t("plot.last"), max: () => t("plot.max"), min: () => t("plot.min"), mean: () => t("plot.mean"), sum: () => t("plot.total"), total: () => t("plot.total"),
 };
@@ -34,7 +40,7 @@ export default function Plot(props: PlotProps) {
   let library: typeof uPlot | undefined;
   const [ready, setReady] = createSignal(false);
   const [off, setOff] = createSignal<ReadonlySet<string>>(new Set());
-  const [tip, setTip] = createSignal<{ left: number; top: number; at: number } | undefined>();
+  const [tip, setTip] = createSignal<{ left: number; top: number; at: number; marks: Mark[] } | undefined>();
   const [sort, setSort] = createSignal<[string, boolean] | undefined>();
   const format = () => props.format ?? ((value: number) => short(value));
 
@@ -111,7 +117,7 @@ export default function Plot(props: PlotProps) {
         setCursor: [(self) => {
           const { left, top, idx } = self.cursor;
           // Only the plot under the pointer says numbers; the others show the crosshair.
-          setTip(idx == null || left == null || left < 0 || !self.over.matches(":hover") ? undefined : { left: left + self.over.offsetLeft, top: (top ?? 0) + self.over.offsetTop, at: idx });
+          setTip(idx == null || left == null || left < 0 || !self.over.matches(":hover") ? undefined : { left: left + self.over.offsetLeft, top: (top ?? 0) + self.over.offsetTop, at: idx, marks: (props.marks ?? []).filter((mark) => Math.abs(self.valToPos(mark.time / 1000, "x") - left) < NEAR).slice(0, 6) });
         }],
         setSelect: [(self) => {
           const { left, width } = self.select;
@@ -153,9 +159,14 @@ export default function Plot(props: PlotProps) {
       const x = self.valToPos(mark.time / 1000, "x", true);
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
       ctx.save();
-      ctx.strokeStyle = token("blue"); ctx.fillStyle = token("blue"); ctx.setLineDash([3, 3]);
+      const colour = token(MARKS[mark.kind ?? "new"]), size = 4 * (window.devicePixelRatio || 1);
+      ctx.strokeStyle = alpha(colour, 0.7); ctx.fillStyle = colour; ctx.setLineDash([3, 3]);
       ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
-      ctx.beginPath(); ctx.moveTo(x - 4, bbox.top); ctx.lineTo(x + 4, bbox.top); ctx.lineTo(x, bbox.top + 7); ctx.fill();
+      // A shape goes with the colour: a triangle begins, a square ends well, a cross does not.
+      ctx.setLineDash([]); ctx.beginPath();
+      if (mark.kind === "bad") { ctx.strokeStyle = colour; ctx.lineWidth = size / 2; ctx.moveTo(x - size, bbox.top); ctx.lineTo(x + size, bbox.top + 2 * size); ctx.moveTo(x + size, bbox.top); ctx.lineTo(x - size, bbox.top + 2 * size); ctx.stroke(); }
+      else if (mark.kind === "good") { ctx.rect(x - size, bbox.top, 2 * size, 2 * size); ctx.fill(); }
+      else { ctx.moveTo(x - size, bbox.top); ctx.lineTo(x + size, bbox.top); ctx.lineTo(x, bbox.top + 2 * size); ctx.fill(); }
       ctx.restore();
     }
   };
@@ -203,7 +214,8 @@ export default function Plot(props: PlotProps) {
     return rows.sort((a, b) => b.value! - a.value!).slice(0, 12);
   });
   const sorter = (name: string) => () => setSort((old) => (old?.[0] === name ? [name, !old[1]] : [name, true]));
-  const summary = () => `${t("plot.label", { name: props.name })}: ${props.lines.slice(0, 5).map((line) => { const value = CALCS.lastNotNull!(line.values); return `${line.name} ${value === null ? "-" : (line.format ?? format())(value)}`; }).join(", ")}`;
+  const summary = () => `${t("plot.label", { name: props.name })}: ${props.lines.slice(0, 5).map((line) => { const value = CALCS.lastNotNull!(line.values); return `${line.name} ${value === null ? "-" : (line.format ?? format())(value)}`; }).join(", ")}${marked()}`;
+  const marked = () => { const seen = (props.marks ?? []).filter((mark) => mark.time >= props.range.from && mark.time <= props.range.to); return seen.length ? `. ${t("plot.marks")}: ${seen.slice(-8).map((mark) => mark.words).join(", ")}` : ""; };
 
   return (
     <div class="plot" ref={box}>
@@ -211,6 +223,7 @@ export default function Plot(props: PlotProps) {
       <Show when={tip() && hovered().length > 0}>
         <div class="plot-tip" style={{ left: `${Math.min(tip()!.left + 14, Math.max(0, box.clientWidth - 240))}px`, top: `${Math.max(0, tip()!.top - 10)}px` }}>
           <strong>{new Date((data().times[tip()!.at] ?? 0) * 1000).toLocaleString()}</strong>
+          <For each={tip()!.marks}>{(mark) => <div class={`state ${mark.kind ?? "new"}`} style={{ "white-space": "normal" }}><Shape kind={mark.kind ?? "new"} /><span>{mark.words}</span></div>}</For>
           <For each={hovered()}>{(row) => <div><i style={{ background: row.line.colour }} /><span class="cut grow">{row.line.name}</span><span class="num">{(row.line.format ?? format())(row.value!)}</span></div>}</For>
         </div>
       </Show>

@@ -142,7 +142,7 @@ fn start_console(
             Some(target(address.clone(), config.port("prometheus"), address)?)
         }
     };
-    let parts = ["registry", "engine", "metrics"];
+    let parts = ["registry", "engine", "metrics", "gateway"];
     let settings = ConsoleSettings {
         place: Place::of(&config.data_dir),
         api: target(local.clone(), config.port("api"), local)?,
