@@ -243,6 +243,8 @@ pub struct Status {
     pub retention: Option<Retention>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
     #[serde(skip_serializing_if = "Option::is_none")]

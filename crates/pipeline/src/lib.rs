@@ -25,6 +25,10 @@
 //! - [`ant`]: patterns of files and branches
 //! - [`mask`]: secrets in a log
 //! - [`run`]: a run from its beginning to its end
+//! - [`xml`]: documents of others as trees
+//! - [`left`]: what a run leaves
+//! - [`trigger`]: what starts runs
+//! - [`jenkins`]: Jenkins' remote API
 
 pub mod repositories;
 
@@ -45,3 +49,11 @@ pub mod ant;
 pub mod mask;
 
 pub mod run;
+
+pub mod xml;
+
+pub mod left;
+
+pub mod trigger;
+
+pub mod jenkins;

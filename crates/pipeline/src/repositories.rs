@@ -76,6 +76,13 @@ impl Repositories {
     }
 }
 
+impl Repositories {
+    /// The objects, as they are known here.
+    pub fn objects(&self) -> Cache<Repository> {
+        self.0.objects.clone()
+    }
+}
+
 impl Inner {
     fn place(&self, uid: &str) -> PathBuf {
         self.dir.join(format!("{uid}.git"))

@@ -90,6 +90,7 @@ fn all_that_a_pipeline_says_is_in_its_definition() {
         triggers: Some(triggers),
         retention: Some(retention),
         concurrency: Some(Concurrency::Replace),
+        quiet: Some(1),
         branches: vec![Branch {
             name: "a".into(),
             commit: Some("b".into()),

@@ -1,0 +1,31 @@
+//! What starts runs.
+//!
+//! ```text
+//! push ── a Repository's status ─ pushed ─┐
+//! clock ── cron ──────────────────────────┼─► PipelineRun, once
+//! forge ── hook ── look at the remote ────┘
+//! ```
+//!
+//! In reading order:
+//!
+//! - [`declared`]: what a Jenkinsfile says of its pipeline
+//! - [`given`]: values of parameters
+//! - [`cron`]: when something is due
+//! - [`hook`]: what a hosting service sends, checked
+//! - [`pushed`]: which runs pushes start
+//! - [`due`]: what the clock, other pipelines and a look elsewhere start
+//! - [`start`]: the loop
+
+pub mod declared;
+
+pub mod given;
+
+pub mod cron;
+
+pub mod hook;
+
+pub mod pushed;
+
+pub mod due;
+
+pub mod start;
