@@ -33,5 +33,8 @@ export function marksOf(namespace: Accessor<string>): Accessor<Mark[]> {
   const within = (base: string, plural: string) => (namespace() ? `${base}/namespaces/${encodeURIComponent(namespace())}/${plural}` : `${base}/${plural}`);
   const releases = createMemo(() => (has("gateway") && has("metrics") ? watch<Release>(within(RELEASES, "releases")) : undefined));
   const runs = createMemo(() => (has("pipeline") ? watch<Run>(runsPath(namespace())) : undefined));
-  return createMemo(() => [...(releases()?.items() ?? []).flatMap(releaseMarks), ...(runs()?.items() ?? []).flatMap(runMarks)].sort((a, b) => a.time - b.time));
+  return createMemo<Mark[]>(() => [...(releases()?.items() ?? []).flatMap(releaseMarks), ...(runs()?.items() ?? []).flatMap(runMarks)].sort((a, b) => a.time - b.time), [], { equals: same });
 }
+
+/// Plots are drawn anew only for marks that changed.
+const same = (a: readonly Mark[], b: readonly Mark[]) => a.length === b.length && a.every((mark, at) => mark.time === b[at]!.time && mark.words === b[at]!.words && mark.kind === b[at]!.kind);

@@ -18,11 +18,14 @@ export async function queryRange(expression: string, range: Range, step: number,
   const start = Math.floor(range.from / 1000 / step) * step;
   const end = Math.max(start, Math.floor(range.to / 1000 / step) * step);
   const answer = await ask("query_range", { query: expression, start, end, step }, signal);
-  return (answer.data.result as { metric: Labels; values: [number, string][] }[]).map(({ metric, values }) => ({
-    labels: metric,
-    times: values.map(([time]) => time),
-    values: values.map(([, value]) => number(value)),
-  }));
+  let times: number[] = [];
+  return (answer.data.result as { metric: Labels; values: [number, string][] }[]).map(({ metric, values }) => {
+    // Series of one question mostly have the same times, at every step: those are kept once.
+    const first = values[0]?.[0], last = values.at(-1)?.[0];
+    const whole = first !== undefined && last !== undefined && Math.abs(last - first - (values.length - 1) * step) < step / 2;
+    if (!whole || times.length !== values.length || times[0] !== first || times.at(-1) !== last) times = values.map(([time]) => time);
+    return { labels: metric, times, values: values.map(([, value]) => number(value)) };
+  });
 }
 
 export async function queryInstant(expression: string, time: number, signal?: AbortSignal): Promise<Sample[]> {

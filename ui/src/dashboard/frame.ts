@@ -31,10 +31,14 @@ export function autoLegend(all: Labels[]): string | undefined {
 
 export function fromSeries(series: Series[], refId: string, format: string | undefined, expression: string): Frame[] {
   const pattern = format && format !== "__auto" ? format : format === "__auto" ? autoLegend(series.map((one) => one.labels)) : undefined;
+  // Times that several series share stay shared.
+  const stamps = new Map<readonly number[], number[]>();
   return series.map((one) => {
     const name = legend(one.labels, pattern, expression);
+    const values = stamps.get(one.times) ?? one.times.map((time) => time * 1000);
+    stamps.set(one.times, values);
     return frame(refId, name, [
-      { name: "Time", type: "time", values: one.times.map((time) => time * 1000), config: {} },
+      { name: "Time", type: "time", values, config: {} },
       { name: "Value", type: "number", values: one.values, labels: one.labels, config: {}, nameFromSource: name },
     ]);
   });

@@ -32,7 +32,8 @@ export async function run(panel: Panel, scope: Scope, width: number, signal: Abo
   const range = ownRange(panel, scope.range);
   const targets = (panel.targets ?? []).filter((target) => !target.hide && target.expr?.trim());
   const least = seconds(panel.interval ? replaced(panel.interval, scope) : undefined) ?? 15;
-  const every = step(range, Math.min(panel.maxDataPoints ?? 11_000, Math.max(60, width)), least);
+  // As many points as the panel asks for, else one a pixel; Prometheus gives 11,000 at most.
+  const every = step(range, Math.min(11_000, panel.maxDataPoints ?? Math.max(60, width)), least);
   const filters = scope.variables.filter((one) => one.model.type === "adhoc").flatMap((one) => one.value.map((text) => /^(.+?)(=~|!~|!=|=)(.*)$/.exec(text)).filter((parts) => parts !== null).map((parts) => ({ key: parts[1]!, operator: parts[2]!, value: parts[3]! })));
   let cut = false;
   const answers = await Promise.all(targets.map(async (target): Promise<Frame[]> => {

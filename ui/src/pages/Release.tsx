@@ -105,16 +105,16 @@ function Overview(props: { it: It }) {
       <Track it={it()} />
       <section class="card"><header><h2>{t("release.metrics")}</h2></header>
         <Show when={it().spec.metrics?.length} fallback={<p class="body soft">{t("release.noMetrics")}</p>}>
-          <div class="table" style={{ border: 0 }} tabindex="0" role="group" aria-label={t("release.metrics")}><table>
-            <thead><tr><th>{t("col.name")}</th><th>{t("release.says")}</th><th class="num">{t("release.wells")}</th><th class="num">{t("release.wrongs")}</th><th>{t("release.why")}</th><th class="num">{t("release.asked")}</th></tr></thead>
-            <tbody><For each={it().spec.metrics}>{(metric) => (
-              <tr><td><strong>{metric.name}</strong><For each={[["release.failsWhen", metric.failure], ["release.wellWhen", metric.success]] as [Key, string | undefined][]}>{([label, question]) => <Show when={question}><div class="small soft">{t(label)} <a class="mono" style={{ "overflow-wrap": "anywhere" }} href={href(`/explore?expr=${encodeURIComponent(filled(question!, it()).trim())}`)}>{filled(question!, it()).trim()}</a></div></Show>}</For></td>
-                <td><State state={verdictState(judged(metric.name))} /></td>
-                <td class="num">{t("yard.of", { used: Math.min(judged(metric.name)?.successes ?? 0, metric.successes ?? 1), all: metric.successes ?? 1 })}</td>
-                <td class="num">{t("yard.of", { used: judged(metric.name)?.failures ?? 0, all: metric.failures ?? 1 })}<Show when={judged(metric.name)?.unknowns}><div class="small soft">{tn("release.unknowns", judged(metric.name)!.unknowns!)}</div></Show></td>
-                <td style={{ "overflow-wrap": "anywhere" }} title={judged(metric.name)?.message}>{rounded(judged(metric.name)?.message)}</td>
-                <td class="num"><Show when={judged(metric.name)?.asked} fallback="-"><Age time={judged(metric.name)!.asked} /></Show></td></tr>)}</For></tbody>
-          </table></div></Show></section>
+          <ul class="list"><For each={it().spec.metrics}>{(metric) => (
+            <li data-metric={metric.name}>
+              <div class="row" style={{ gap: "4px 16px" }}><strong>{metric.name}</strong><State state={verdictState(judged(metric.name))} />
+                <span class="soft small">{t("release.wells")} <span class="num">{t("yard.of", { used: Math.min(judged(metric.name)?.successes ?? 0, metric.successes ?? 1), all: metric.successes ?? 1 })}</span></span>
+                <span class="small" classList={{ soft: !judged(metric.name)?.failures, "state bad": (judged(metric.name)?.failures ?? 0) > 0 }}>{t("release.wrongs")} <span class="num">{t("yard.of", { used: judged(metric.name)?.failures ?? 0, all: metric.failures ?? 1 })}</span></span>
+                <Show when={judged(metric.name)?.unknowns}><span class="soft small">{tn("release.unknowns", judged(metric.name)!.unknowns!)}</span></Show>
+                <span class="soft small end"><Show when={judged(metric.name)?.asked} fallback={t("release.notAsked")}>{t("release.asked")} <Age time={judged(metric.name)!.asked} /></Show></span></div>
+              <Show when={judged(metric.name)?.message}><p class="small" title={judged(metric.name)!.message}><span class="soft">{t("release.why")}:</span> {rounded(judged(metric.name)!.message)}</p></Show>
+              <For each={[["release.failsWhen", metric.failure], ["release.wellWhen", metric.success]] as [Key, string | undefined][]}>{([label, question]) => <Show when={question}><p class="small soft">{t(label)} <a class="mono" href={href(`/explore?expr=${encodeURIComponent(filled(question!, it()).trim())}`)}>{filled(question!, it()).trim()}</a></p></Show>}</For>
+            </li>)}</For></ul></Show></section>
       <Show when={has("metrics")}><Traffic it={it()} /></Show>
       <section class="card"><div class="body" style={{ "padding-top": "12px" }}><dl class="facts">
         <dt>{t("release.route")}</dt><dd>{it().spec.route.name}{it().spec.route.rule ? `, ${it().spec.route.rule}` : ""}</dd>

@@ -138,7 +138,7 @@ function Stages(props: { run: It; now: number }) {
                   <span class={`state ${stepState(one).kind}`}><Shape kind={stepState(one).kind} /><span class="hidden">{stepState(one).word}</span></span><span class="cut grow"><code>{one.name}</code> <span class="soft small">{one.label}</span></span><span class="num small soft">{length(one, props.now)}</span></button>)}</For>
               <Show when={stage().dropped}><p class="body soft small">{tn("yard.more", stage().dropped!)}</p></Show>
             </>)}</Show></section>
-        <Suspense fallback={<div class="shape" style={{ height: "320px" }} />}><RunLog run={props.run} step={step()?.id ?? chosen()?.id} /></Suspense>
+        <Suspense fallback={<div class="shape" style={{ height: "320px" }} />}><RunLog run={props.run} stage={chosen()?.id} step={step()?.id} /></Suspense>
       </div>
     </>
   );
@@ -166,7 +166,9 @@ function Box(props: { node: Node; chosen: string | undefined; choose: (stage: St
   );
 }
 
-interface Case { name: string; class?: string; className?: string; seconds?: number; state?: string; status?: string; message?: string; details?: string }
+/// As crates/pipeline/src/left/junit.rs writes them.
+type Outcome = "passed" | "fixed" | { failed: { message?: string; trace?: string; since?: number } } | { skipped: { message?: string } };
+interface Case { name: string; class: string; seconds?: number; outcome: Outcome; output?: string; errors?: string }
 interface Suite { name: string; cases: Case[] }
 
 const CASES = 2000;
@@ -176,9 +178,11 @@ function Tests(props: { run: It }) {
   const [found] = createResource(() => (props.run.status?.tests?.total ? `${props.run.metadata.uid}/${props.run.status.tests.total}` : undefined), async () => {
     try { return ((await send("GET", left(props.run, "tests"))) as { suites: Suite[] }).suites; } catch (failed) { setError((failed as Error).message); return []; }
   });
-  const state = (one: Case): "failed" | "skipped" | "passed" => { const word = (one.state ?? one.status ?? "").toLowerCase(); return word.startsWith("fail") || word === "error" || word === "regression" ? "failed" : word.startsWith("skip") ? "skipped" : "passed"; };
+  const state = (one: Case): "failed" | "skipped" | "passed" => (typeof one.outcome === "string" ? "passed" : "failed" in one.outcome ? "failed" : "skipped");
+  const told = (one: Case) => (typeof one.outcome === "string" ? {} : "failed" in one.outcome ? one.outcome.failed : one.outcome.skipped) as { message?: string; trace?: string; since?: number };
+  const details = (one: Case) => [told(one).trace, one.output, one.errors].filter(Boolean).join("\n\n");
   const rows = createMemo(() => (found() ?? []).flatMap((suite) => suite.cases.map((one) => ({ suite: suite.name, one, state: state(one) })))
-    .filter(({ suite, one }) => query("q").toLowerCase().split(/\s+/).filter(Boolean).every((word) => `${suite} ${one.class ?? one.className ?? ""} ${one.name}`.toLowerCase().includes(word)))
+    .filter(({ suite, one }) => query("q").toLowerCase().split(/\s+/).filter(Boolean).every((word) => `${suite} ${one.class} ${one.name}`.toLowerCase().includes(word)))
     .sort((a, b) => ["failed", "skipped", "passed"].indexOf(a.state) - ["failed", "skipped", "passed"].indexOf(b.state) || (b.one.seconds ?? 0) - (a.one.seconds ?? 0)));
   const KINDS = { failed: "bad", skipped: "idle", passed: "good" } as const;
   const tests = () => props.run.status?.tests;
@@ -191,8 +195,8 @@ function Tests(props: { run: It }) {
         <thead><tr><th>{t("col.state")}</th><th>{t("run.test")}</th><th class="wide-only">{t("run.suite")}</th><th class="num">{t("run.took")}</th></tr></thead>
         <tbody><For each={rows().slice(0, CASES)}>{(row) => (
           <tr><td><State state={{ kind: KINDS[row.state], word: t(`test.${row.state}` as Key) }} /></td>
-            <td style={{ "max-width": "none" }}><span style={{ "overflow-wrap": "anywhere" }}><span class="soft">{row.one.class ?? row.one.className ? `${row.one.class ?? row.one.className}.` : ""}</span>{row.one.name}</span>
-              <Show when={row.one.message}><p class="small" style={{ "overflow-wrap": "anywhere" }}>{row.one.message}</p></Show><Show when={row.one.details}><details><summary class="small soft">{t("run.details")}</summary><pre class="small" tabindex="0" style={{ overflow: "auto", "max-height": "320px", margin: 0 }}>{row.one.details}</pre></details></Show></td>
+            <td style={{ "max-width": "none" }}><span style={{ "overflow-wrap": "anywhere" }}><span class="soft">{row.one.class ? `${row.one.class}.` : ""}</span>{row.one.name}</span>
+              <Show when={told(row.one).message}><p class="small" style={{ "overflow-wrap": "anywhere" }}>{told(row.one).message}</p></Show><Show when={row.state === "failed" && details(row.one)}><details><summary class="small soft">{t("run.details")}</summary><pre class="small" tabindex="0" style={{ overflow: "auto", "max-height": "320px", margin: 0 }}>{details(row.one)}</pre></details></Show></td>
             <td class="wide-only soft">{row.suite}</td><td class="num">{row.one.seconds === undefined ? "-" : row.one.seconds < 1 ? `${short(row.one.seconds * 1000)} ms` : span(row.one.seconds)}</td></tr>)}</For></tbody>
       </table></div>
       <Show when={rows().length > CASES}><p class="soft small">{tn("yard.more", rows().length - CASES)}</p></Show>

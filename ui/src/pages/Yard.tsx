@@ -5,6 +5,8 @@ import { withGaps } from "../plot-data";
 import { coloursOf, dark, token } from "../colours";
 import { bytes, cores, percent, quantity, short } from "../format";
 import { pageOf } from "../kube/kinds";
+import { runsPath, runState, shortCommit, title, type Run } from "../kube/pipelines";
+import { RELEASES, releaseState, type Release } from "../kube/releases";
 import { nodeState, podState, restarts, workloadState, type Kind, type State as Stated } from "../kube/status";
 import type { Event, Node, Pod, Workload } from "../kube/types";
 import { eventTime } from "../kube/types";
@@ -88,7 +90,7 @@ export function Yard() {
         <div class="stack">
           <Show when={loaded()} fallback={<div class="card shape" style={{ height: "420px" }} />}>
             <Show when={boxes().size > 0} fallback={<div class="card"><Note words={t("yard.empty")} command={"kubectl create deployment hello --image=registry.madang.internal/hello"} /></div>}>
-              <Ground boxes={boxes()} nodes={nodes.items()} filter={filter()} flows={flowing()} />
+              <Ground boxes={boxes()} nodes={nodes.items()} filter={filter()} flows={flowing()} rate={seen().reduce((sum, one) => sum + one.rate, 0)} />
             </Show>
           </Show>
           <Show when={metrics && (!gated || traffic.value() || traffic.error())}><Golden gateway={(traffic.value() ?? []).length > 0} /></Show>
@@ -104,7 +106,7 @@ export function Yard() {
   );
 }
 
-function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter: string; flows: readonly Flow[] | undefined }) {
+function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter: string; flows: readonly Flow[] | undefined; rate: number }) {
   let ground!: HTMLDivElement, canvas!: HTMLCanvasElement;
   const [width, setWidth] = createSignal(0);
   const [hover, setHover] = createSignal<string>();
@@ -175,7 +177,7 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
       ctx.setLineDash([]);
       ctx.fillStyle = ctx.strokeStyle; ctx.beginPath(); ctx.arc(px, py, 2.5, 0, 2 * Math.PI); ctx.fill();
     }
-    const words = all.length ? `${t("yard.gateway")}  ${short(all.reduce((sum, one) => sum + one.rate, 0))}/s` : `${t("yard.gateway")}: ${t("yard.traffic.none")}`;
+    const words = props.rate > 0 ? `${t("yard.gateway")}  ${short(props.rate)}/s` : `${t("yard.gateway")}: ${t("yard.traffic.none")}`;
     ctx.font = `600 12px ${sans}`;
     const room = ctx.measureText(words).width + 24;
     ctx.beginPath(); ctx.roundRect(x - room / 2, y - 26, room, 26, 6);
@@ -294,7 +296,7 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
     }
     if (moving) schedule();
   };
-  createEffect(() => { layout(); hover(); focus(); props.filter; props.boxes; props.flows; dark(); schedule(); });
+  createEffect(() => { layout(); hover(); focus(); props.filter; props.boxes; props.flows; props.rate; dark(); schedule(); });
   onMount(() => {
     const observer = new ResizeObserver(() => setWidth(ground.clientWidth));
     observer.observe(ground);
@@ -400,13 +402,18 @@ function WrongNow(props: { bad: Box[]; nodes: readonly Node[]; deployments: read
 const CHANGES = new Set(["ScalingReplicaSet", "SuccessfulRescale", "SuccessfulDelete", "Completed", "NodeReady", "NodeNotReady", "Provisioned"]);
 
 function Changed(props: { events: readonly Event[]; deployments: readonly Workload[] }) {
+  const released = has("gateway") && has("metrics") ? watch<Release>(`${RELEASES}/releases`) : undefined;
+  const ran = has("pipeline") ? watch<Run>(runsPath()) : undefined;
+  const mine = (it: { metadata: { namespace?: string } }) => !query("ns") || it.metadata.namespace === query("ns");
   const rows = createMemo(() => {
     const from = range().from;
     const events = props.events.filter((event) => CHANGES.has(event.reason ?? "") && !query("ns") || (CHANGES.has(event.reason ?? "") && event.metadata.namespace === query("ns")))
       .map((event) => ({ title: `${event.involvedObject?.kind ?? ""} ${event.involvedObject?.name ?? ""}`, words: event.message ?? "", time: eventTime(event), link: pageOf(event.involvedObject?.kind, event.involvedObject?.namespace, event.involvedObject?.name) }));
     const made = props.deployments.map((it) => ({ title: `Deployment ${it.metadata.name}`, words: it.metadata.annotations?.["kubernetes.io/change-cause"] ?? "", time: it.status?.conditions?.find((one) => one.type === "Progressing")?.lastTransitionTime, link: pageOf("Deployment", it.metadata.namespace, it.metadata.name) })).filter((row) => row.words);
+    const releases = (released?.items() ?? []).filter(mine).map((it) => ({ title: `${t("nav.releases")} ${it.metadata.name}`, words: it.status?.message ?? releaseState(it).word, time: it.status?.ended ?? it.status?.stepBegan ?? it.status?.began, link: `/releases/${it.metadata.namespace}/${it.metadata.name}` as string | undefined }));
+    const runs = (ran?.items() ?? []).filter(mine).filter((it) => it.status?.started).map((it) => ({ title: `${it.spec.pipelineRef.name} ${title(it)}`, words: [runState(it).word, shortCommit(it.status?.commit), it.status?.message].filter(Boolean).join(" · "), time: it.status?.finished ?? it.status?.started, link: `/run/${it.metadata.namespace}/${it.metadata.name}` as string | undefined }));
     const seen = new Set<string>();
-    return [...made, ...events].filter((row) => row.time && Date.parse(row.time) >= from).sort((a, b) => Date.parse(b.time!) - Date.parse(a.time!))
+    return [...releases, ...runs, ...made, ...events].filter((row) => row.time && Date.parse(row.time) >= from).sort((a, b) => Date.parse(b.time!) - Date.parse(a.time!))
       .filter((row) => { const key = row.title + row.words; return seen.has(key) ? false : (seen.add(key), true); });
   });
   return (

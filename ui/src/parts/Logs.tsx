@@ -1,5 +1,5 @@
 /// A pod's log as it is written, of any container or the run before.
-import { createEffect, createSignal, For, on, onCleanup } from "solid-js";
+import { createEffect, createMemo, createSignal, For, on, onCleanup } from "solid-js";
 import type { Pod } from "../kube/types";
 import { get, socket } from "../kube/client";
 import { query, setQuery } from "../router";
@@ -9,8 +9,8 @@ import { keep, LogLines } from "./LogLines";
 export default function Logs(props: { pod: Pod }) {
   const { namespace, name } = props.pod.metadata;
   const containers = [...props.pod.spec.containers, ...(props.pod.spec.initContainers ?? [])].map((one) => one.name);
-  const container = () => (containers.includes(query("container")) ? query("container") : containers[0]!);
-  const previous = () => query("previous") === "true";
+  const container = createMemo(() => (containers.includes(query("container")) ? query("container") : containers[0]!));
+  const previous = createMemo(() => query("previous") === "true");
   const kept = keep(true);
   const [ended, setEnded] = createSignal<string>();
 

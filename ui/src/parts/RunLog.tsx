@@ -1,5 +1,5 @@
 /// A run's log as it is written, whole or of one step, from the byte where a lost connection ended.
-import { createEffect, createSignal, on, onCleanup } from "solid-js";
+import { createEffect, createMemo, createSignal, on, onCleanup } from "solid-js";
 import { send, socket } from "../kube/client";
 import { isOver, left, type Run } from "../kube/pipelines";
 import { t } from "../words";
@@ -8,18 +8,20 @@ import { keep, LogLines } from "./LogLines";
 /// Of a long log only so many bytes at its end are read; the whole of it is there for download.
 const TAIL = 4 << 20;
 
-export default function RunLog(props: { run: Run; step?: string | undefined }) {
+export default function RunLog(props: { run: Run; stage?: string | undefined; step?: string | undefined }) {
   const kept = keep(false);
   const [ended, setEnded] = createSignal<string>();
   const whole = () => left(props.run, "log");
-  createEffect(on(() => [props.run.metadata.uid, props.step ?? ""] as const, ([, step]) => {
+  // The object changes with everything that happens in the run; whose log it is does not.
+  const whose = createMemo(() => [props.run.metadata.uid, props.stage ?? "", props.step ?? ""] as const, undefined, { equals: (a, b) => a.every((one, at) => one === b[at]) });
+  createEffect(on(whose, ([, stage, step]) => {
     kept.clear();
     setEnded(undefined);
     const decoder = new TextDecoder();
     const size = props.run.status?.log?.bytes ?? 0;
-    let stopped = false, read = step || size <= TAIL ? 0 : size - TAIL, delay = 500, timer = 0;
+    let stopped = false, read = stage || step || size <= TAIL ? 0 : size - TAIL, delay = 500, timer = 0;
     let connection: WebSocket | undefined;
-    const path = (follow: boolean) => `${whole()}?${new URLSearchParams({ ...(step ? { step } : {}), ...(read ? { start: String(read) } : {}), ...(follow ? { follow: "true" } : {}) })}`;
+    const path = (follow: boolean) => `${whole()}?${new URLSearchParams({ ...(step ? { step } : stage ? { stage } : {}), ...(read ? { start: String(read) } : {}), ...(follow ? { follow: "true" } : {}) })}`;
     const open = () => {
       let came = false;
       connection = new WebSocket(socket(path(true)), "binary.k8s.io");
@@ -34,7 +36,7 @@ export default function RunLog(props: { run: Run; step?: string | undefined }) {
       connection.onclose = (event) => {
         if (stopped) return;
         // A clean end is the log's; any other is the connection's, and begins again where it was.
-        if (event.code === 1000 || isOver(props.run)) {
+        if (event.wasClean || isOver(props.run)) {
           kept.end();
           if (came || read > 0) return void setEnded(t("logs.ended"));
           // A WebSocket that is refused does not tell why; the same request does.

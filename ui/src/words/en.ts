@@ -84,7 +84,7 @@ export const en = {
   "release.paused": "Paused", "release.at": "At {weight}%", "release.begins": "Begins", "release.cannot": "Cannot go on",
   "release.steps": "Steps", "release.stepN": "Step {n}", "release.begin": "Before", "release.end": "All traffic", "release.since": "At this step for", "release.atLeast": "{time} or longer", "release.asksApproval": "asks for approval",
   "release.share": "{rest}% of the traffic goes to {stable}, {weight}% to {canary}", "release.stop.done": "done", "release.stop.now": "now", "release.stop.failed": "rolled back here", "release.stop.next": "to come",
-  "release.metrics": "What judges it", "release.noMetrics": "No metric judges this release: it goes on by time and approval alone.", "release.says": "Says", "release.wells": "Well", "release.wrongs": "Wrong", "release.why": "Why", "release.asked": "Asked",
+  "release.metrics": "What judges it", "release.noMetrics": "No metric judges this release: it goes on by time and approval alone.", "release.wells": "Well", "release.wrongs": "Wrong", "release.why": "Why", "release.asked": "Asked",
   "release.well": "Well", "release.wrong": "Wrong", "release.unknown": "Not known", "release.notAsked": "Not asked yet", "release.unknowns.one": "not known {n} time in a row", "release.unknowns.other": "not known {n} times in a row", "release.failsWhen": "Wrong when:", "release.wellWhen": "Well when:",
   "release.requests": "Requests by version", "release.errors": "Errors by version", "release.latency": "Latency p95 by version", "release.ended": "Ended", "release.mark.began": "{name}: release begins",
   "release.do.approve": "Approve step", "release.do.pause": "Pause", "release.do.resume": "Go on", "release.do.promote": "Promote now", "release.do.abort": "Abort",

@@ -86,7 +86,7 @@ export const ko: Record<Key, string> = {
   "release.paused": "일시 중지됨", "release.at": "{weight}% 진행", "release.begins": "시작하는 중", "release.cannot": "진행할 수 없음",
   "release.steps": "단계", "release.stepN": "{n}단계", "release.begin": "시작 전", "release.end": "전체 트래픽", "release.since": "이 단계 경과", "release.atLeast": "최소 {time}", "release.asksApproval": "승인 필요",
   "release.share": "트래픽의 {rest}%는 {stable}, {weight}%는 {canary}(으)로 갑니다", "release.stop.done": "완료", "release.stop.now": "현재", "release.stop.failed": "여기서 롤백됨", "release.stop.next": "예정",
-  "release.metrics": "판정 기준", "release.noMetrics": "이 릴리스를 판정하는 메트릭이 없습니다. 시간과 승인으로만 진행합니다.", "release.says": "판정", "release.wells": "정상", "release.wrongs": "이상", "release.why": "이유", "release.asked": "조회",
+  "release.metrics": "판정 기준", "release.noMetrics": "이 릴리스를 판정하는 메트릭이 없습니다. 시간과 승인으로만 진행합니다.", "release.wells": "정상", "release.wrongs": "이상", "release.why": "이유", "release.asked": "조회",
   "release.well": "정상", "release.wrong": "이상", "release.unknown": "알 수 없음", "release.notAsked": "아직 조회하지 않음", "release.unknowns.one": "연속 {n}회 알 수 없음", "release.unknowns.other": "연속 {n}회 알 수 없음", "release.failsWhen": "이상 조건:", "release.wellWhen": "정상 조건:",
   "release.requests": "버전별 요청", "release.errors": "버전별 오류", "release.latency": "버전별 지연 p95", "release.ended": "종료", "release.mark.began": "{name}: 릴리스 시작",
   "release.do.approve": "단계 승인", "release.do.pause": "일시 중지", "release.do.resume": "계속", "release.do.promote": "바로 전체 적용", "release.do.abort": "중단",

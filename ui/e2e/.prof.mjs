@@ -1,0 +1,17 @@
+import { open } from "./browser.mjs";
+const [, , link, url] = process.argv;
+const { browser, context, page } = await open(new URL(link).origin, { size: [1440, 3400] });
+await page.goto(link); await page.waitForTimeout(1000);
+await page.goto(url); await page.waitForTimeout(4000);
+const session = await context.newCDPSession(page);
+await session.send("Profiler.enable"); await session.send("Profiler.setSamplingInterval", { interval: 500 }); await session.send("Performance.enable", { timeDomain: "threadTicks" });
+await session.send("Profiler.start");
+await page.goto(url);
+await page.waitForFunction(() => document.querySelectorAll("[data-panel=timeseries][data-state=done] .u-over").length === 30, undefined, { timeout: 60000 }); await page.waitForTimeout(500);
+const { profile } = await session.send("Profiler.stop");
+const { metrics } = await session.send("Performance.getMetrics");
+console.log(metrics.filter((m) => /Duration|Count|Heap/.test(m.name)).map((m) => `${m.name} ${m.value.toFixed(3)}`).join("\n"));
+const self = new Map(); const dt = profile.timeDeltas; const byId = new Map(profile.nodes.map((n) => [n.id, n]));
+profile.samples.forEach((id, at) => { const n = byId.get(id); const f = n.callFrame; const key = `${f.functionName || "(anon)"} ${f.url.split("/").pop()}:${f.lineNumber}`; self.set(key, (self.get(key) ?? 0) + dt[at]); });
+console.log([...self].sort((a, b) => b[1] - a[1]).slice(0, 32).map(([k, v]) => `${(v / 1000).toFixed(1)} ms ${k}`).join("\n"));
+await browser.close();
