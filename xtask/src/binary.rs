@@ -14,7 +14,8 @@ pub fn release() -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let mut flags = "-C target-feature=+crt-static -C relocation-model=static".to_owned();
     if host::find("ld.lld").is_some() {
-        flags.push_str(" -C link-arg=-fuse-ld=lld");
+        // Functions that came out the same, of which there are many among those made anew for each kind, are linked once.
+        flags.push_str(" -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all");
     }
     cargo
         .current_dir(host::root())

@@ -13,6 +13,8 @@ pub mod capability;
 pub mod cgroup;
 #[cfg(feature = "client")]
 pub mod compile;
+#[cfg(feature = "client")]
+pub mod footprint;
 pub mod plan;
 pub mod protocol;
 #[cfg(feature = "client")]

@@ -28,6 +28,8 @@ use crate::{
 pub use cluster::{CONSOLE, LOGIN, NAMESPACE};
 pub use node::{remove_everything, unpack};
 
+/// How long after a start its memory is given back: the first scrapes are over then.
+const SETTLED: Duration = Duration::from_secs(20);
 /// Threads of each role.
 const THREADS: usize = 2;
 /// How long a role's tasks may take to end.
@@ -62,10 +64,23 @@ pub fn run(name: &str) -> Result<()> {
             unknown => bail!("no role {unknown:?}"),
         };
         let ready = started?;
+        settle(&task);
         until_stopped(&task, &link, ready).await?;
         task.drain(DRAIN).await;
         Ok(())
     })
+}
+
+/// Gives back, once, what only the start needed.
+pub fn settle(task: &Task) {
+    task.spawn_until_cancelled("settle", async {
+        tokio::time::sleep(SETTLED).await;
+        // Many pages take a while to unmap.
+        let given = tokio::task::spawn_blocking(container::footprint::give_back).await;
+        if let Ok(Err(error)) = given {
+            tracing::debug!("memory of the start is not given back: {error}");
+        }
+    });
 }
 
 /// Tells the supervisor once the role is ready; returns when it is to stop.

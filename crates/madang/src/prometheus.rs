@@ -417,6 +417,7 @@ fn serve(flags: &Flags) -> Result<()> {
             accept(&task, listener, address, flags.connections, metrics.clone());
         }
         eprintln!("ready in {} ms", started.elapsed().as_millis());
+        crate::app::settle(&task);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,

@@ -193,6 +193,7 @@ async fn supervise(config: Config, sockets: Sockets, only: Option<&str>, started
             eprintln!("ready in {} ms", started.elapsed().as_millis());
         }
     });
+    crate::app::settle(&task);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     tracing::info!("stopping; containers go on");
