@@ -35,8 +35,8 @@ use writer::Writer;
 pub struct Resource<'a> {
     /// Its kind.
     pub kind: &'a Kind,
-    /// `openAPIV3Schema` of a custom resource that has one.
-    pub schema: Option<&'a Value>,
+    /// `openAPIV3Schema` of a custom resource that has one: an object of JSON, as text.
+    pub schema: Option<&'a [u8]>,
     /// `selectableFields` of a custom resource: paths such as `.spec.color`.
     pub selectable: &'a [&'a str],
 }
@@ -84,11 +84,7 @@ pub fn hash(resources: &[Resource<'_>]) -> String {
         for sub in kind.subresources {
             (sub.name, sub.kind, sub.verbs).hash(&mut hasher);
         }
-        if let Some(schema) = resource.schema {
-            let mut bytes = Vec::new();
-            crate::json::write(&mut bytes, schema);
-            bytes.hash(&mut hasher);
-        }
+        resource.schema.hash(&mut hasher);
         resource.selectable.hash(&mut hasher);
     }
     format!("{:016X}", hasher.finish())

@@ -5,7 +5,10 @@
 //!
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use api::{
     crd::Structural,
@@ -17,7 +20,9 @@ use api::{
     validate,
     validate::FieldError,
 };
-use serde_json::Value;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use crate::{object::Object, registry, remote::Remote};
 
@@ -92,8 +97,8 @@ pub struct Version {
     pub scale: Option<Places>,
     /// `deprecationWarning`, or upstream's own where the version is deprecated without one.
     pub warning: Option<String>,
-    /// `schema.openAPIV3Schema`.
-    pub schema: Value,
+    /// `schema.openAPIV3Schema` where it has one: text within the stored definition, of which there is no second copy.
+    pub schema: Option<Bytes>,
     columns: Value,
     selectable: Vec<String>,
     /// Whether its objects differ from the stored ones in nothing but `apiVersion`.
@@ -126,10 +131,14 @@ impl Definition {
         };
         let group = spec.text("group").to_owned();
         let storage = spec.list("versions").find(|version| version.is("storage")).unwrap_or(View::nothing());
+        let mut schemas = schemas(object.bytes());
         let mut versions: Vec<Version> = spec
             .list("versions")
             .filter(|version| version.is("served"))
-            .map(|version| Version::read(version, storage, &group, &names.kind))
+            .map(|version| Version {
+                schema: schemas.remove(version.text("name")),
+                ..Version::read(version, storage, &group, &names.kind)
+            })
             .collect();
         versions.sort_by(|a, b| compare_versions(&b.name, &a.name));
         let (uid, generation) = (meta::uid(&value).to_owned(), meta::generation(&value));
@@ -252,10 +261,9 @@ impl Version {
     fn read(view: View<'_>, storage: View<'_>, group: &str, kind: &str) -> Self {
         let sub = view.at("subresources");
         let scale = sub.at("scale");
-        let schema = |view: View<'_>| view.at("schema").at("openAPIV3Schema").value().clone();
-        let own = schema(view);
+        let own = schema_of(view);
         let name = view.text("name").to_owned();
-        let plain = name == storage.text("name") || own == schema(storage) || !has_default(&own);
+        let plain = name == storage.text("name") || own == schema_of(storage) || !has_default(own);
         let warning = view.is("deprecated").then(|| match view.at("deprecationWarning").as_str() {
             Some(text) => text.to_owned(),
             None => format!("{group}/{name} {kind} is deprecated"),
@@ -267,7 +275,7 @@ impl Version {
             columns: view.at("additionalPrinterColumns").value().clone(),
             selectable: view.list("selectableFields").map(|field| field.text("jsonPath").to_owned()).collect(),
             plain,
-            schema: own,
+            schema: None,
             name,
             structural: OnceLock::new(),
         }
@@ -275,8 +283,46 @@ impl Version {
 
     /// The schema, compiled when it is first needed.
     pub fn structural(&self) -> &Structural {
-        self.structural.get_or_init(|| Structural::of_checked(&self.schema))
+        self.structural.get_or_init(|| {
+            let schema = self.schema.as_deref().and_then(|text| serde_json::from_slice(text).ok());
+            Structural::of_checked(&schema.unwrap_or_default())
+        })
     }
+}
+
+fn schema_of(version: View<'_>) -> &Value {
+    version.at("schema").at("openAPIV3Schema").value()
+}
+
+/// The schemas of a stored definition, by version: slices of its bytes.
+fn schemas(definition: &Bytes) -> HashMap<String, Bytes> {
+    #[derive(Deserialize)]
+    struct Stored<'a> {
+        #[serde(borrow)]
+        spec: Spec<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Spec<'a> {
+        #[serde(borrow)]
+        versions: Vec<Entry<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Entry<'a> {
+        name: String,
+        #[serde(borrow, default)]
+        schema: Option<Schema<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Schema<'a> {
+        #[serde(borrow, default, rename = "openAPIV3Schema")]
+        text: Option<&'a RawValue>,
+    }
+    let Ok(stored) = serde_json::from_slice::<Stored<'_>>(definition) else { return HashMap::new() };
+    let text = |entry: Entry<'_>| {
+        let schema = entry.schema?.text?.get();
+        schema.starts_with('{').then(|| (entry.name, definition.slice_ref(schema.as_bytes())))
+    };
+    stored.spec.versions.into_iter().filter_map(text).collect()
 }
 
 /// Whether a schema gives anything a default. `default` may also be the name of a property, which is taken for one: that

@@ -14,7 +14,6 @@ use api::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
-use serde_json::Value;
 use serve::{body, body::Body};
 
 use crate::{call::Call, registry::Registry, server::Server};
@@ -22,7 +21,7 @@ use crate::{call::Call, registry::Registry, server::Server};
 /// A served kind with what a custom resource adds to it.
 struct Row<'a> {
     kind: Kind,
-    schema: Option<&'a Value>,
+    schema: Option<&'a [u8]>,
     selectable: Vec<&'a str>,
 }
 
@@ -115,7 +114,7 @@ fn rows(registry: &Registry) -> Vec<Row<'_>> {
             let version = definition.version(served.kind.version);
             rows.push(Row {
                 kind: served.kind,
-                schema: version.map(|version| &version.schema).filter(|schema| schema.is_object()),
+                schema: version.and_then(|version| version.schema.as_deref()),
                 selectable: definition.selectable(served.kind.version).iter().map(String::as_str).collect(),
             });
         }

@@ -48,6 +48,7 @@ struct Collector {
     graph: Arc<Mutex<Graph>>,
     queue: Queue<Uid>,
     kinds: Arc<Mutex<BTreeMap<String, (Listed, Running)>>>,
+    rediscover: Queue<&'static str>,
 }
 
 /// Runs the collector.
@@ -58,16 +59,10 @@ pub fn run(task: &Task, client: &Client) {
         graph: Arc::default(),
         queue: Queue::new(task),
         kinds: Arc::default(),
+        rediscover: Queue::new(task),
     };
-    let rediscover: Queue<&'static str> = Queue::new(task);
-    let again = rediscover.clone();
-    let definitions: client::cache::Cache<
-        k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-    > = client::cache::Cache::idle();
-    definitions.listen(move |_| again.add_after("kinds", REDISCOVER));
-    definitions.start(task, Api::all(client.clone()), Default::default());
-    rediscover.add("kinds");
-    let kinds = collector.clone();
+    collector.rediscover.add("kinds");
+    let (rediscover, kinds) = (collector.rediscover.clone(), collector.clone());
     rediscover.run("kinds with owners", 1, move |_| {
         let kinds = kinds.clone();
         async move { kinds.follow_all().await.map(|()| Next::Done) }
@@ -123,12 +118,17 @@ impl Collector {
                     self.take(&kind, &object);
                 }
                 Ok(Event::InitDone) => {
+                    self.rediscover_after(&kind);
                     let changed = self.graph.lock().expect("graph").keep_only(&kind.group, &kind.plural, &listed);
                     listed = Vec::new();
                     changed.into_iter().for_each(|uid| self.queue.add(uid));
                 }
-                Ok(Event::Apply(object)) => self.take(&kind, &object),
+                Ok(Event::Apply(object)) => {
+                    self.rediscover_after(&kind);
+                    self.take(&kind, &object);
+                }
                 Ok(Event::Delete(object)) => {
+                    self.rediscover_after(&kind);
                     if let Some(uid) = uid_of(&object) {
                         let changed = self.graph.lock().expect("graph").remove(uid);
                         changed.into_iter().for_each(|uid| self.queue.add(uid));
@@ -139,6 +139,13 @@ impl Collector {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
             }
+        }
+    }
+
+    /// What defines kinds has changed: the set of kinds is read again, once for many changes.
+    fn rediscover_after(&self, changed: &Listed) {
+        if changed.plural == "customresourcedefinitions" {
+            self.rediscover.add_after("kinds", REDISCOVER);
         }
     }
 

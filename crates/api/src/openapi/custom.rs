@@ -13,13 +13,14 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 pub(super) fn write(out: &mut Writer, resource: &Resource<'_>, descriptions: &Descriptions, form: Form) {
     let kind = resource.kind;
     let texts = Texts { descriptions, form };
-    let preserved = resource.schema.is_some_and(|s| s["x-kubernetes-preserve-unknown-fields"] == true);
-    let mut schema = match resource.schema {
+    // It was an object when its definition was taken.
+    let schema: Option<Value> = resource.schema.and_then(|text| serde_json::from_slice(text).ok());
+    let preserved = schema.as_ref().is_some_and(|s| s["x-kubernetes-preserve-unknown-fields"] == true);
+    let mut schema = match schema {
         // Clients of v2 take what is listed for all there is: an open object lists nothing.
         None => json!({"type": "object"}),
         Some(_) if preserved && form == Form::V2 => json!({"type": "object"}),
-        Some(schema) => {
-            let mut schema = schema.clone();
+        Some(mut schema) => {
             unfold(&mut schema);
             if form == Form::V2 {
                 downgrade(&mut schema);

@@ -162,7 +162,8 @@ fn custom_resources_are_published_with_their_schemas() {
             "gone": {"type": "string", "nullable": true},
         },
     });
-    let resource = Resource { kind: &kind, schema: Some(&schema), selectable: &[".spec.color"] };
+    let text = schema.to_string();
+    let resource = Resource { kind: &kind, schema: Some(text.as_bytes()), selectable: &[".spec.color"] };
     let old = parsed(&v2(&[resource]));
     check_references(&old, &old);
     let published = &old["definitions"]["com.example.stable.v1.Foo"];
@@ -202,17 +203,21 @@ fn custom_resources_without_a_schema_are_open() {
     let expected = json!({"type": "object", "x-kubernetes-group-version-kind": [{"group": "stable.example.com", "version": "v1", "kind": "Foo"}]});
     assert_eq!(document["definitions"]["com.example.stable.v1.Foo"], expected);
     let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}});
-    let resource = Resource { kind: &kind, schema: Some(&open), selectable: &[] };
+    let text = open.to_string();
+    let resource = Resource { kind: &kind, schema: Some(text.as_bytes()), selectable: &[] };
     assert_eq!(parsed(&v2(&[resource]))["definitions"]["com.example.stable.v1.Foo"], expected);
 }
 
 #[test]
 fn the_index_names_each_document_with_its_hash() {
     let kind = foo();
-    let (one, other) = (json!({"type": "object"}), json!({"type": "object", "properties": {}}));
-    let with = |schema| hash(&[Resource { kind: &kind, schema, selectable: &[] }]);
-    assert_ne!(with(Some(&one)), with(Some(&other)));
-    assert_eq!(with(Some(&one)), with(Some(&one)));
+    let (one, other) = (r#"{"type": "object"}"#, r#"{"type": "object", "properties": {}}"#);
+    let with = |schema: Option<&str>| {
+        let schema = schema.map(str::as_bytes);
+        hash(&[Resource { kind: &kind, schema, selectable: &[] }])
+    };
+    assert_ne!(with(Some(one)), with(Some(other)));
+    assert_eq!(with(Some(one)), with(Some(one)));
     let index = parsed(&v3_index([("apis/stable.example.com/v1", with(None))]));
     let url = index["paths"]["apis/stable.example.com/v1"]["serverRelativeURL"].as_str().unwrap();
     assert_eq!(url, format!("/openapi/v3/apis/stable.example.com/v1?hash={}", with(None)));
@@ -231,7 +236,8 @@ fn the_old_document_has_a_binary_form() {
     let kind = foo();
     let schema = json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}, "default": [1]},
         "b": {"type": "object", "additionalProperties": {"type": "integer", "maximum": 1.5}}}});
-    let resource = Resource { kind: &kind, schema: Some(&schema), selectable: &[] };
+    let text = schema.to_string();
+    let resource = Resource { kind: &kind, schema: Some(text.as_bytes()), selectable: &[] };
     let bytes = v2_protobuf(&[resource]);
 
     let has = |part: &[u8]| bytes.windows(part.len()).any(|w| w == part);
