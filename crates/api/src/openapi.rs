@@ -24,8 +24,6 @@ mod writer;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde_json::Value;
-
 use crate::kinds::Kind;
 use descriptions::Descriptions;
 use writer::Writer;

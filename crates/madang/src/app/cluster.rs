@@ -122,6 +122,12 @@ fn objects(config: &Config) -> Result<Vec<Value>> {
     if config.with("engine") {
         objects.extend(engine::objects::kind::installed(crate::pki::ENGINE)?);
     }
+    // Who may do what comes first: the other roles ask already.
+    objects.sort_by_key(|object| match object["apiVersion"].as_str() {
+        Some("v1") if object["kind"] == "Namespace" => 0,
+        Some("rbac.authorization.k8s.io/v1") => 1,
+        _ => 2,
+    });
     Ok(objects)
 }
 
