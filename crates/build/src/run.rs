@@ -13,6 +13,7 @@ use std::{
     os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -37,6 +38,8 @@ use crate::{
 
 /// What the host name of steps is, as in BuildKit.
 const HOSTNAME: &str = "buildkitsandbox";
+/// How long the pod network may take to be there: builds go on while a server starts.
+const NETWORK: Duration = Duration::from_secs(60);
 /// Bytes of one step's output that are passed on.
 const OUTPUT: usize = 2 << 20;
 /// The last bytes of a step's output that its failure shows.
@@ -90,7 +93,10 @@ impl Sandboxes {
         let mut config = self.config.clone();
         config.uid = format!("{UID_PREFIX}{}-{}", self.name, made.len());
         match network {
-            NetworkMode::Default => {}
+            NetworkMode::Default => {
+                let ready = tokio::time::timeout(NETWORK, self.runtime.connected()).await;
+                ready.ok().with_context(|| format!("no network for steps after {} seconds", NETWORK.as_secs()))?;
+            }
             NetworkMode::None => config.no_network = true,
             NetworkMode::Host => {
                 config.host_network = true;

@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     /// Open files that a container's processes may have: raising the limit takes a privilege that this process may lack.
     pub open_files: u64,
     pub network: RwLock<Option<Network>>,
+    /// Whether `network` is there.
+    pub connected: watch::Sender<bool>,
     pub pool: Mutex<Option<Pool>>,
     pub sandboxes: RwLock<HashMap<String, Arc<Sandbox>>>,
     /// Held while a sandbox is given users of its own.
@@ -177,6 +179,7 @@ impl Runtime {
             task: task.clone(),
             boot_id: record::boot_id()?,
             network: RwLock::default(),
+            connected: watch::Sender::new(false),
             pool: Mutex::default(),
             sandboxes: RwLock::default(),
             placing: Mutex::default(),
@@ -206,6 +209,7 @@ impl Runtime {
             }
         }
         *self.0.network.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(network.clone());
+        self.0.connected.send_replace(true);
         for sandbox in sandboxes {
             // Apart from the next line: asking for a shim that is gone looks at the record too.
             let record = lock(&sandbox.record).clone();
@@ -217,6 +221,12 @@ impl Runtime {
             }
         }
         Ok(())
+    }
+
+    /// Resolves once there is a network: a server that starts serves requests before it.
+    pub async fn connected(&self) {
+        // It does not close: this service holds it.
+        drop(self.0.connected.subscribe().wait_for(|connected| *connected).await);
     }
 
     /// The network, once there is one.
