@@ -9,7 +9,10 @@
 //! Whoever may read the administrator's key may do this, and gets a token that pushes to and pulls from every repository.
 //! Formats: <https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md>
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -28,6 +31,8 @@ use crate::{
     pki,
 };
 
+/// How long an account that is not there is waited for.
+const ACCOUNT: Duration = Duration::from_secs(20);
 /// Largest credential file that is read, in bytes.
 const FILE: u64 = 16 << 20;
 
@@ -96,10 +101,19 @@ pub async fn token(config: &Config, (namespace, account): (&str, &str), seconds:
         ..TokenRequest::default()
     };
     let accounts: Api<ServiceAccount> = Api::namespaced(client, namespace);
-    let answer = accounts.create_token_request(account, &PostParams::default(), &request).await;
-    let answer = match answer {
-        Err(kube::Error::Api(status)) => bail!("a token of account {namespace}/{account}: {}", status.message),
-        answer => answer.with_context(|| format!("ask {} for a token: is the server running?", config.api_url()))?,
+    let began = Instant::now();
+    let answer = loop {
+        match accounts.create_token_request(account, &PostParams::default(), &request).await {
+            // A server that has just started makes its accounts.
+            Err(kube::Error::Api(status)) if status.code == 404 && began.elapsed() < ACCOUNT => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(kube::Error::Api(status)) => bail!("a token of account {namespace}/{account}: {}", status.message),
+            answer => {
+                break answer
+                    .with_context(|| format!("ask {} for a token: is the server running?", config.api_url()))?;
+            }
+        }
     };
     answer.status.and_then(|status| status.token).context("the API server gave no token")
 }
