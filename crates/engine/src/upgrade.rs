@@ -9,16 +9,24 @@
 //! Upstream also takes connections over without these headers, answering 200; such a client gets the output as the answer's
 //! body here, and its request's body is the input.
 
+use std::time::{Duration, Instant};
+
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use hyper_util::{rt::TokioIo, server::conn::auto};
 use serve::{Body, body, stream::websocket};
+use tokio::{io::AsyncReadExt as _, net::UnixStream};
 
 use crate::{
     call::Call,
     container::attach::Both,
     error::{Error, Result},
 };
+
+/// How long the head of an answer may stay unread before what follows is sent.
+const HEAD: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// A connection that was taken over.
 pub type Connection = TokioIo<Upgraded>;
@@ -45,6 +53,22 @@ pub fn accept(
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     Ok((response, async move { Ok(TokioIo::new(upgrade.await?)) }))
+}
+
+/// Both directions of a connection, once the client has read that it was taken over. Some read the answer's head through a buffer and
+/// drop what else is in it (docker-py): what a quick process says must not come with the head.
+pub(crate) async fn settled(connection: Connection) -> Both {
+    let upgraded = match auto::upgrade::downcast::<TokioIo<UnixStream>>(connection.into_inner()) {
+        Ok(parts) => parts,
+        Err(other) => return Box::new(TokioIo::new(other)),
+    };
+    let socket = upgraded.io.into_inner();
+    let began = Instant::now();
+    while matches!(network::unread(&socket), Ok(1..)) && began.elapsed() < HEAD {
+        tokio::time::sleep(LOOK).await;
+    }
+    let (reader, writer) = socket.into_split();
+    Box::new(tokio::io::join(std::io::Cursor::new(upgraded.read_buf).chain(reader), writer))
 }
 
 /// Makes the connection a WebSocket.

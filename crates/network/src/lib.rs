@@ -50,10 +50,13 @@ mod network;
 
 mod bridge;
 
+mod queue;
+
 pub use address::{Cidr, CidrError, Protocol};
 pub use bridge::{Bridge, Bridges, Forward, Place};
 pub use error::Error;
 pub use leftover::Leftover;
 pub use network::{Config, Network};
 pub use pod::{HostPort, Pod, SandboxNet};
+pub use queue::unread;
 pub use service::{Change, ServicePort, Services};

@@ -167,7 +167,7 @@ pub(crate) fn take_over(
         let (response, connection) = upgrade::accept(call, "tcp", Some(kind))?;
         let connection = async move {
             match connection.await {
-                Ok(connection) => Some(Box::new(connection) as Both),
+                Ok(connection) => Some(upgrade::settled(connection).await),
                 Err(error) => {
                     tracing::debug!(%error, "take a connection over");
                     None
