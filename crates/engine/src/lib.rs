@@ -22,6 +22,8 @@ pub mod engine;
 
 mod server;
 
+mod rest;
+
 mod route;
 
 pub mod call;

@@ -5,7 +5,7 @@ use serve::{Body, http::Limits};
 use task::Task;
 use tokio::net::UnixListener;
 
-use crate::{Engine, call::Call, route};
+use crate::{Engine, call::Call, rest::Rest, route};
 
 /// Serves `listener` until `task` ends.
 pub async fn serve(task: Task, listener: UnixListener, engine: Engine) {
@@ -17,10 +17,15 @@ pub async fn serve(task: Task, listener: UnixListener, engine: Engine) {
 
 async fn answer(engine: Engine, server: HeaderValue, request: Request<Body>) -> Response<Body> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answered = match Call::new(request) {
+    let (parts, body) = request.into_parts();
+    let (body, rest) = Rest::of(body);
+    let answered = match Call::new(Request::from_parts(parts, body)) {
         Ok(call) => route::answer(&engine, call).await,
         Err(error) => Err(error),
     };
+    if answered.is_err() {
+        rest.read().await;
+    }
     let mut response = answered.unwrap_or_else(|error| {
         if error.status.is_server_error() {
             tracing::warn!(%method, path, %error, "request failed");
