@@ -219,8 +219,18 @@ pub(crate) fn history(engine: &Engine, name: &str) -> Result<Response<Body>> {
     let image = find(engine, name)?;
     let document = document(engine, &image)?;
     let mut sizes = engine.images().layers(&image).into_iter().map(|(_, bytes)| bytes);
+    let entries = document["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let told = entries.iter().filter(|entry| entry["empty_layer"] != true).count();
+    // Layers that nothing is said about, as imported images have them, lie below those that were made from them here.
+    let untold = sizes.len().saturating_sub(told);
+    let at = created(&image).as_second();
     let mut shown: Vec<Value> = Vec::new();
-    for entry in document["history"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for size in sizes.by_ref().take(untold) {
+        shown.push(
+            json!({"Id": "<missing>", "Created": at, "CreatedBy": "", "Tags": null, "Size": size, "Comment": ""}),
+        );
+    }
+    for entry in entries {
         let text = |field: &str| entry[field].as_str().unwrap_or_default();
         let size = if entry["empty_layer"] == true { 0 } else { sizes.next().unwrap_or(0) };
         shown.push(json!({
@@ -231,13 +241,6 @@ pub(crate) fn history(engine: &Engine, name: &str) -> Result<Response<Body>> {
             "Size": size,
             "Comment": text("comment"),
         }));
-    }
-    // Layers that nothing is said about, as imported images have them.
-    for size in sizes {
-        let at = created(&image).as_second();
-        shown.push(
-            json!({"Id": "<missing>", "Created": at, "CreatedBy": "", "Tags": null, "Size": size, "Comment": ""}),
-        );
     }
     shown.reverse();
     if let Some(newest) = shown.first_mut() {

@@ -522,8 +522,15 @@ fn challenge(headers: &HeaderMap) -> Option<Challenge> {
 /// An answer that is no success, as an error.
 async fn refusal(ask: &Ask, answer: Response<Incoming>) -> Error {
     let status = answer.status();
+    // Answers to HEAD say why in their headers alone: RFC 6750, section 3.1.
+    let mut challenges = answer.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let limited = challenges.any(|value| value.contains("error=\"insufficient_scope\""));
     let body = small_body(answer).await;
-    let reason = Errors::parse(&body).map_or_else(|| status.to_string(), |errors| errors.to_string());
+    let reason = match (Errors::parse(&body), limited) {
+        (Some(errors), _) => errors.to_string(),
+        (None, true) => "denied: the credentials do not allow it".to_owned(),
+        (None, false) => status.to_string(),
+    };
     let text = format!("{}: {reason}", ask.path);
     match status {
         StatusCode::NOT_FOUND => Error::NotFound(ask.path.clone()),
