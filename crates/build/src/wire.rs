@@ -14,6 +14,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use ::image::pull::Credentials;
 use oci::Reference;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
@@ -45,6 +46,9 @@ pub struct Ask {
     /// Sockets of SSH agents by id.
     #[serde(default)]
     pub agents: BTreeMap<String, PathBuf>,
+    /// Credentials by registry, as docker's clients send them with a request.
+    #[serde(default)]
+    pub credentials: BTreeMap<String, serde_json::Value>,
     /// What to make.
     pub outputs: Vec<Made>,
 }
@@ -231,6 +235,11 @@ impl Ask {
         for (id, text) in self.secrets {
             let bytes = STANDARD.decode(text).map_err(|error| Error::Invalid(format!("secret {id}: {error}")))?;
             client.secrets.insert(id, bytes);
+        }
+        for (registry, document) in self.credentials {
+            let known = Credentials::parse(document.to_string().as_bytes());
+            let known = known.map_err(|error| Error::Invalid(format!("credentials for {registry}: {error:#}")))?;
+            client.credentials.extend(known.map(|known| (registry, known)));
         }
         let mut named = BTreeMap::new();
         for (name, context) in self.named {

@@ -131,7 +131,7 @@ pub struct Build {
     /// Where results of other machines are: type=registry,ref=NAME or type=local,src=DIR (repeatable)
     #[arg(long = "cache-from", value_name = "CACHE")]
     cache_from: Vec<String>,
-    /// Where results go: type=registry,ref=NAME[,mode=max] or type=local,dest=DIR (repeatable)
+    /// Where results go: type=registry,ref=NAME[,mode=max], type=local,dest=DIR or type=inline (repeatable)
     #[arg(long = "cache-to", value_name = "CACHE")]
     cache_to: Vec<String>,
     /// Control group below which steps run

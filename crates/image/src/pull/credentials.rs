@@ -138,6 +138,15 @@ impl Keyring {
         self.sort();
     }
 
+    /// Whole registries that there are credentials for, as images name them; patterns and parts of registries are not among them.
+    pub fn registries(&self) -> impl Iterator<Item = (String, &Credentials)> {
+        let whole = self.entries.iter().filter(|(pattern, _)| !pattern.text.contains(['/', '*', '?']));
+        whole.map(|(pattern, credentials)| {
+            let hub = matches!(pattern.text.as_str(), "index.docker.io" | "registry-1.docker.io");
+            (if hub { "docker.io".to_owned() } else { pattern.text.clone() }, credentials)
+        })
+    }
+
     fn sort(&mut self) {
         self.entries.sort_by_key(|(pattern, _)| Reverse(pattern.clone()));
     }
@@ -238,6 +247,14 @@ mod tests {
         for (image, expected) in cases {
             assert_eq!(names(&keyring, image), *expected, "{image}");
         }
+    }
+
+    #[test]
+    fn whole_registries_are_told_as_images_name_them() {
+        let keyring = keyring(&["quay.io", "quay.io/team", "*.example.com", "https://index.docker.io/v1/", "a.io:5000"]);
+        let mut told: Vec<String> = keyring.registries().map(|(registry, _)| registry).collect();
+        told.sort();
+        assert_eq!(told, ["a.io:5000", "docker.io", "quay.io"]);
     }
 
     #[test]

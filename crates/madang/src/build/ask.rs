@@ -64,7 +64,13 @@ impl Build {
             let (id, socket) = agent(text)?;
             agents.insert(id, socket);
         }
-        Ok((Ask { options: self.options()?, context, dockerfile, named, secrets, agents, outputs }, input))
+        // Which images it takes from where only the server learns.
+        let (known, failed) = image::pull::user::all(|name| std::env::var(name).ok());
+        for error in failed {
+            eprintln!("WARNING: credentials are left out: {error:#}");
+        }
+        let credentials = known.into_iter().map(|(registry, known)| (registry, known.document())).collect();
+        Ok((Ask { options: self.options()?, context, dockerfile, named, secrets, agents, credentials, outputs }, input))
     }
 
     fn options(&self) -> Result<Options> {
@@ -126,7 +132,12 @@ impl Build {
             options.cache_from.push(absolute(place)?);
         }
         for text in &self.cache_to {
-            let to = CacheTo::from(&cache_fields(text)).map_err(|error| anyhow::anyhow!("--cache-to {error}"))?;
+            let fields = cache_fields(text);
+            if fields.get("type").is_some_and(|kind| kind == "inline") {
+                options.inline_cache = true;
+                continue;
+            }
+            let to = CacheTo::from(&fields).map_err(|error| anyhow::anyhow!("--cache-to {error}"))?;
             options.cache_to.push(CacheTo { place: absolute(to.place)?, ..to });
         }
         for text in self.allowed.iter().flat_map(|text| text.split(',')) {
