@@ -39,7 +39,7 @@ use crate::{
     export::{self, Export},
     plan::{self, Plan, Platform},
     progress::{Event, Outcome, Progress, Status, Vertex},
-    request::{Built, CachePlace, Context, Error, Options, Realm, Request},
+    request::{ArchiveForm, Built, CachePlace, Compression, Context, Error, Options, Realm, Request, Sink},
     run::{Sandboxes, remove_leftovers},
     solve::{Solve, own_platform},
     source::Fetching,
@@ -150,6 +150,19 @@ impl Builder {
     /// Where caches of `RUN --mount=type=cache` are, for `mounts::cache`.
     pub fn mounts_dir(&self) -> PathBuf {
         self.0.settings.dir.join("mounts")
+    }
+
+    /// Writes an image of the store as an archive or a layout, layers that are not packed as `compression` says; returns its
+    /// manifest's digest and size in bytes.
+    pub async fn write(
+        &self,
+        image: &Image,
+        form: ArchiveForm,
+        names: Vec<Reference>,
+        compression: Compression,
+        to: Sink,
+    ) -> anyhow::Result<(oci::Digest, usize)> {
+        export::write(&self.0, image, form, names, compression, to).await
     }
 
     /// Builds. Ends early, with everything that runs for it, when the future is dropped or the reader of `progress` goes.

@@ -111,13 +111,16 @@ pub fn dated(mut history: Vec<History>, known: usize, layers: &[Timestamp], epoc
 impl Export<'_> {
     /// Makes all outputs.
     pub async fn export(&self, outputs: &[Output]) -> Result<Built, Error> {
-        let config = self.config()?;
+        let mut config = self.config()?;
         let mut built = Built {
             config: serde_json::to_vec(&config).map_err(anyhow::Error::from)?,
             platform: Some(self.platform.clone()),
             ..Built::default()
         };
         let hold = self.inner.store().hold();
+        if self.options.has_inline_cache() {
+            config[carried::INLINE] = self.inline(&hold).await?;
+        }
         for output in outputs {
             let title = match output {
                 Output::Nothing => continue,
@@ -151,6 +154,24 @@ impl Export<'_> {
             }
         }
         Ok(built)
+    }
+
+    /// The results that the image's own layers are: its configuration carries them, so that the image is a cache.
+    async fn inline(&self, hold: &Hold) -> anyhow::Result<serde_json::Value> {
+        let of_outcome: Vec<u64> = self.solved.state.layers.iter().map(|layer| layer.number).collect();
+        let mut records: Vec<Carried> = Vec::new();
+        for (key, Made { number, next, created, title }) in self.trail.all() {
+            if of_outcome.contains(&number) {
+                let layer = self.seal_one(hold, number).await?.diff_id;
+                let record = Carried { key, next, created, title, layer };
+                if !records.contains(&record) {
+                    records.push(record);
+                }
+            }
+        }
+        // The same image, however its stages were done side by side.
+        records.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(serde_json::to_value(records)?)
     }
 
     /// Writes results of steps where `--cache-to` says.
@@ -240,7 +261,6 @@ impl Export<'_> {
             Output::Archive { form, names, compression, to } => {
                 let image = self.image(hold, vertex, config, &[]).await?;
                 built.image.get_or_insert(image.id.clone());
-                built.manifest.get_or_insert(image.manifest.clone());
                 let wanted = layout::Wanted {
                     store: self.inner.store().clone(),
                     image: image.clone(),
@@ -250,7 +270,8 @@ impl Export<'_> {
                 };
                 let (to, scratch) = (to.clone(), self.scratch.to_owned());
                 let written = tokio::task::spawn_blocking(move || layout::write(&wanted, &to, &scratch)).await?;
-                written.context("write the archive")?;
+                let (manifest, _) = written.context("write the archive")?;
+                built.manifest.get_or_insert(manifest);
                 self.tell(vertex, "sending tarball").await?;
                 // Asked for as a file, it is none of the store's.
                 if image.names.is_empty() && image.digests.is_empty() {
@@ -391,6 +412,27 @@ impl Export<'_> {
             None => self.platform.clone(),
         }
     }
+}
+
+/// Writes an image of the store as an archive or a layout; returns its manifest's digest and size in bytes.
+pub async fn write(
+    inner: &Inner,
+    image: &Image,
+    form: ArchiveForm,
+    names: Vec<Reference>,
+    compression: Compression,
+    to: Sink,
+) -> anyhow::Result<(oci::Digest, usize)> {
+    let hold = inner.store().hold();
+    inner.store().hold_image(&hold, image)?;
+    let (store, image) = (inner.store().clone(), image.clone());
+    let wanted = layout::Wanted { store, image, docker: form == ArchiveForm::Docker, names, compression };
+    let scratch = inner.settings.dir.join("tmp");
+    let written = tokio::task::spawn_blocking(move || {
+        let _hold = hold;
+        layout::write(&wanted, &to, &scratch)
+    });
+    written.await?.context("write the archive")
 }
 
 /// The compression of a layout's layers.

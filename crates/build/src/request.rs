@@ -140,6 +140,16 @@ pub struct Options {
     pub cache_from: Vec<CachePlace>,
     /// `--cache-to`: where results go.
     pub cache_to: Vec<CacheTo>,
+    /// `--cache-to type=inline`: the image itself says which results its layers are.
+    pub inline_cache: bool,
+}
+
+impl Options {
+    /// Whether the image carries its results, as the flag or the argument `BUILDKIT_INLINE_CACHE` says.
+    pub fn has_inline_cache(&self) -> bool {
+        let argument = self.arguments.get("BUILDKIT_INLINE_CACHE").map(String::as_str);
+        self.inline_cache || matches!(argument, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
 }
 
 /// Where results of steps are kept outside of this machine's cache.
@@ -250,7 +260,7 @@ pub struct Ulimit {
 }
 
 /// Bounds that there are: <https://man7.org/linux/man-pages/man2/getrlimit.2.html>.
-const ULIMITS: [&str; 15] = [
+pub const ULIMITS: [&str; 15] = [
     "core",
     "cpu",
     "data",

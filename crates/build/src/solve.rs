@@ -563,7 +563,11 @@ impl Solve<'_> {
                 anyhow::Ok((draft, held, record))
             };
             let fetched = fetched.await;
-            let _ = tokio::fs::remove_file(&file).await;
+            if let Err(error) = tokio::fs::remove_file(&file).await
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(file = %file.display(), %error, "remove the archive of a cached layer");
+            }
             match fetched {
                 Ok((draft, held, record)) => {
                     self.trace(&record);

@@ -40,6 +40,8 @@ mod session;
 
 mod filesync;
 
+mod content;
+
 mod grpc;
 
 mod wire;

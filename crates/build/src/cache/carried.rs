@@ -37,6 +37,8 @@ use crate::{key::Key, request::CachePlace};
 
 /// The media type of the document with the records.
 const CONFIG: &str = "application/vnd.madang.buildcache.v1+json";
+/// The field of an image's configuration with the results that its layers are (`type=inline`).
+pub const INLINE: &str = "madang.buildcache.v1";
 /// Largest manifest, in bytes.
 const MANIFEST: u64 = 4 << 20;
 /// Largest document with records, in bytes.
@@ -216,7 +218,8 @@ impl Source {
             }
         };
         let manifest: Manifest = serde_json::from_slice(&document).context("understand the manifest")?;
-        if manifest.config.media_type != CONFIG {
+        let of_image = matches!(manifest.config.media_type.as_str(), media::OCI_CONFIG | media::DOCKER_CONFIG);
+        if manifest.config.media_type != CONFIG && !of_image {
             bail!("it holds no results of steps, but {}", manifest.config.media_type);
         }
         if manifest.config.size > RECORDS {
@@ -225,7 +228,7 @@ impl Source {
         let mut source = Self { place: place.clone(), pull, records: HashMap::new(), blobs: BTreeMap::new() };
         let mut bytes = Vec::new();
         source.fetch(&manifest.config.digest, manifest.config.size, &mut bytes).await.context("fetch the records")?;
-        let records: Records = serde_json::from_slice(&bytes).context("understand the records")?;
+        let records = if of_image { in_image(&bytes)? } else { serde_json::from_slice(&bytes).context("understand the records")? };
         for (diff_id, layer) in records.layers.into_iter().zip(manifest.layers) {
             source.blobs.insert(diff_id, (layer.digest, layer.size));
         }
@@ -301,6 +304,17 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// The results that an image's configuration carries.
+fn in_image(config: &[u8]) -> Result<Records> {
+    let mut config: Value = serde_json::from_slice(config).context("understand the image's configuration")?;
+    if config[INLINE].is_null() {
+        bail!("the image carries no results of steps: it was built without --cache-to type=inline");
+    }
+    let records = serde_json::from_value(config[INLINE].take()).context("understand the records")?;
+    let layers = serde_json::from_value(config["rootfs"]["diff_ids"].take()).context("layers of the image")?;
+    Ok(Records { records, layers })
 }
 
 /// The manifest of a cache in a layout: of a digest, or of a tag.

@@ -42,13 +42,13 @@ pub struct Wanted {
     pub compression: Compression,
 }
 
-/// Writes a layout. Blocks the thread.
-pub fn write(wanted: &Wanted, to: &Sink, scratch: &Path) -> anyhow::Result<()> {
+/// Writes a layout; returns its manifest's digest and size in bytes. Blocks the thread.
+pub fn write(wanted: &Wanted, to: &Sink, scratch: &Path) -> anyhow::Result<(Digest, usize)> {
     match to {
         Sink::Directory(path) => fill(wanted, path),
         Sink::File(path) => {
             let directory = tempfile::Builder::new().prefix("layout-").tempdir_in(scratch)?;
-            fill(wanted, directory.path())?;
+            let manifest = fill(wanted, directory.path())?;
             let opened = rustix::fs::open(
                 directory.path(),
                 OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -57,12 +57,13 @@ pub fn write(wanted: &Wanted, to: &Sink, scratch: &Path) -> anyhow::Result<()> {
             let file = File::create(path).with_context(|| format!("make {}", path.display()))?;
             // The same image gives the same archive.
             let options = TreeOptions { overlay: false, newest: Some(0) };
-            write_tree(opened, &options, BufWriter::with_capacity(256 << 10, file))
+            write_tree(opened, &options, BufWriter::with_capacity(256 << 10, file))?;
+            Ok(manifest)
         }
     }
 }
 
-fn fill(wanted: &Wanted, directory: &Path) -> anyhow::Result<()> {
+fn fill(wanted: &Wanted, directory: &Path) -> anyhow::Result<(Digest, usize)> {
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).with_context(|| format!("make {}", blobs.display()))?;
     let path = |digest: &Digest| {
@@ -121,7 +122,7 @@ fn fill(wanted: &Wanted, directory: &Path) -> anyhow::Result<()> {
         }];
         fs::write(directory.join(DOCKER_MANIFEST), serde_json::to_vec(&list)?)?;
     }
-    Ok(())
+    Ok((digest, document.len()))
 }
 
 /// Links or copies a blob.

@@ -3,7 +3,7 @@
 //! | exporter | result |
 //! |---|---|
 //! | `moby`, `image` | an image of the store under its names, with `push` also in their registries |
-//! | `docker`, `oci` | an archive, sent to the client |
+//! | `docker`, `oci` | an archive, sent to the client, or with `tar=false` a layout |
 //! | `local`, `tar` | the files alone, sent to the client |
 //!
 //! <https://docs.docker.com/build/exporters/>
@@ -13,6 +13,7 @@ use std::{collections::HashMap, sync::Arc};
 use anyhow::{Context as _, anyhow, bail};
 use build::{
     progress::{Event, Outcome, Progress, Status as PartStatus, Vertex},
+    request::{ArchiveForm, Compression, Sink},
     tree::{Root, Tree},
 };
 use futures::future::BoxFuture;
@@ -25,7 +26,7 @@ use oci::Reference;
 use tonic::Status;
 
 use super::{
-    filesync,
+    content, filesync,
     frontend::follow,
     jobs::{Job, Made},
     session::Session,
@@ -42,6 +43,9 @@ const HINTS: usize = 256;
 pub async fn all(engine: &Engine, job: &Arc<Job>, made: &Made) -> Result<HashMap<String, String>, Status> {
     let exporters = exporters(job);
     let mut response = HashMap::new();
+    if let Some(manifest) = job.cache_manifest() {
+        response.insert("cache.manifest".to_owned(), manifest);
+    }
     let mut stays = made.was_here;
     for (number, exporter) in exporters.iter().enumerate() {
         let (progress, shown) = follow(engine, job);
@@ -62,6 +66,25 @@ pub async fn all(engine: &Engine, job: &Arc<Job>, made: &Made) -> Result<HashMap
         removed.map_err(|error| Status::unknown(format!("remove the image of a build: {error:#}")))?;
     }
     Ok(response)
+}
+
+/// What clients read of a result.
+fn told(
+    id: &oci::Digest,
+    (manifest, size): (&oci::Digest, usize),
+    media_type: &str,
+    names: &[Reference],
+    response: &mut HashMap<String, String>,
+) {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let descriptor = serde_json::json!({"mediaType": media_type, "digest": manifest, "size": size});
+    response.insert("containerimage.digest".into(), manifest.to_string());
+    response.insert("containerimage.config.digest".into(), id.to_string());
+    response.insert("containerimage.descriptor".into(), STANDARD.encode(descriptor.to_string()));
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        response.insert("image.name".into(), names.join(","));
+    }
 }
 
 fn exporters(job: &Job) -> Vec<Exporter> {
@@ -204,51 +227,43 @@ impl Export<'_> {
         names: &[Reference],
         response: &mut HashMap<String, String>,
     ) -> anyhow::Result<()> {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
         let manifest = self.engine.images().blob(&image.manifest).context("the image's manifest is gone")?;
         let document = std::fs::read(manifest)?;
         let media_type = serde_json::from_slice::<serde_json::Value>(&document)?["mediaType"].clone();
-        let descriptor = serde_json::json!({
-            "mediaType": media_type.as_str().unwrap_or(oci::media::OCI_MANIFEST),
-            "digest": image.manifest, "size": document.len(),
-        });
-        response.insert("containerimage.digest".into(), image.manifest.to_string());
-        response.insert("containerimage.config.digest".into(), image.id.to_string());
-        response.insert("containerimage.descriptor".into(), STANDARD.encode(descriptor.to_string()));
-        if !names.is_empty() {
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            response.insert("image.name".into(), names.join(","));
-        }
+        let media_type = media_type.as_str().unwrap_or(oci::media::OCI_MANIFEST);
+        told(&image.id, (&image.manifest, document.len()), media_type, names, response);
         Ok(())
     }
 
-    /// An archive of the image, sent to the client.
+    /// An archive of the image, sent to the client; or with `tar=false` a layout in a directory of the client.
     async fn archive(&self, vertex: u32, response: &mut HashMap<String, String>) -> anyhow::Result<()> {
-        if matches!(self.attribute("tar"), "0" | "f" | "false") {
-            bail!(Status::unimplemented("layouts are written as archives only: leave out tar=false"));
-        }
-        let (names, session) = (self.names()?, self.session().await?);
-        let mut image = self.image()?;
-        match self.attribute("compression") {
-            "uncompressed" => {}
-            "" | "gzip" => {
-                let work = self.engine.images().pushable(&image, "");
-                image = self.part(vertex, "exporting layers", Box::pin(work)).await?.1;
-            }
+        let layout = matches!(self.attribute("tar"), "0" | "f" | "F" | "false" | "FALSE" | "False");
+        let (names, session, image) = (self.names()?, self.session().await?, self.image()?);
+        let form = if self.exporter.kind == "docker" { ArchiveForm::Docker } else { ArchiveForm::Oci };
+        let compression = match self.attribute("compression") {
+            "uncompressed" => Compression::Uncompressed,
+            "" | "gzip" => Compression::Gzip,
+            "zstd" => Compression::Zstd,
             other => {
-                bail!(Status::unimplemented(format!("layers are not packed as {other} here: gzip or uncompressed")))
+                bail!(Status::unimplemented(format!(
+                    "layers are not packed as {other} here: gzip, zstd or uncompressed"
+                )))
             }
-        }
-        self.describe(&image, &names, response)?;
-        let about: Vec<(String, String)> = response.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let (writer, reader) = tokio::io::duplex(WAITING);
-        let names = names.iter().map(ToString::to_string).collect();
-        let saving = self.engine.images().save_as(vec![(image.id.to_string(), names)], writer);
-        let work = async {
-            let (saved, sent) = tokio::join!(saving, filesync::send_file(&session, self.number, &about, reader));
-            saved.and(sent)
         };
-        self.part(vertex, "sending tarball", Box::pin(work)).await?;
+        let place = tempfile::tempdir_in(&self.engine.settings().dir)?;
+        let path = place.path().join("image");
+        let to = if layout { Sink::Directory(path.clone()) } else { Sink::File(path.clone()) };
+        let builder = self.engine.builder();
+        let work = builder.write(&image, form, names.clone(), compression, to);
+        let (digest, size) = self.part(vertex, "exporting layers", Box::pin(work)).await?;
+        told(&image.id, (&digest, size), oci::media::OCI_MANIFEST, &names, response);
+        if layout {
+            let store = content::Store::export(&session);
+            return self.part(vertex, "sending layout", Box::pin(store.send(&path, &digest))).await;
+        }
+        let about: Vec<(String, String)> = response.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let file = tokio::fs::File::open(&path).await.context("open the archive")?;
+        self.part(vertex, "sending tarball", Box::pin(filesync::send_file(&session, self.number, &about, file))).await?;
         Ok(())
     }
 

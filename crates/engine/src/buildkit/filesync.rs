@@ -25,12 +25,13 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use build::tree::Root;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use tokio::sync::mpsc;
-use tonic::{Streaming, metadata::MetadataMap};
+use tonic::metadata::MetadataMap;
 
 use super::{
-    grpc,
+    grpc::{self, Answers},
     session::{Session, ascii},
     wire::{BytesMessage, Packet, PacketType, Stat},
 };
@@ -103,8 +104,7 @@ pub async fn receive(
         ("exclude-patterns", &wanted.exclude),
     ])?;
     let (sender, messages) = mpsc::channel(WAITING);
-    let answers = session.channel().streaming(RECEIVE, metadata, grpc::from_channel(messages)).await;
-    let mut answers = answers.map_err(|status| anyhow!("{}", status.message())).with_context(named)?;
+    let mut answers = session.channel().streaming(RECEIVE, metadata, grpc::from_channel(messages));
     let (packets, arrived) = mpsc::channel(WAITING);
     let receiver = Receiver::new(into.to_owned(), sender.clone());
     let working = tokio::task::spawn_blocking(move || receiver.run(arrived, told));
@@ -118,14 +118,14 @@ pub async fn receive(
     let received = received.and_then(|received| forwarded.map(|()| received)).with_context(named)?;
     drop(sender);
     // The client ends the stream once it has heard that all is here.
-    let _ = tokio::time::timeout(SILENCE, answers.message()).await;
+    let _ = tokio::time::timeout(SILENCE, answers.try_next()).await;
     Ok(received)
 }
 
 /// Hands packets over until the sender's end.
-async fn forward(answers: &mut Streaming<Packet>, packets: mpsc::Sender<Packet>) -> anyhow::Result<()> {
+async fn forward(answers: &mut Answers<Packet>, packets: mpsc::Sender<Packet>) -> anyhow::Result<()> {
     loop {
-        let Ok(next) = tokio::time::timeout(SILENCE, answers.message()).await else {
+        let Ok(next) = tokio::time::timeout(SILENCE, answers.try_next()).await else {
             bail!("nothing has come for {} seconds", SILENCE.as_secs());
         };
         let Some(packet) = next.map_err(|status| anyhow!("{}", status.message()))? else { return Ok(()) };
@@ -440,26 +440,27 @@ pub async fn send_file(
     require_sink(session)?;
     let (sender, messages) = mpsc::channel(WAITING);
     let metadata = target(exporter, about)?;
-    let answers = session.channel().streaming::<_, BytesMessage>(SEND, metadata, grpc::from_channel(messages)).await;
-    let mut answers = answers.map_err(|status| anyhow!("send to the client: {}", status.message()))?;
-    let mut sent = 0;
-    loop {
-        let mut piece = bytes::BytesMut::with_capacity(4 * PIECE);
-        let length = file.read_buf(&mut piece).await.context("send to the client")?;
-        if length == 0 {
-            break;
+    let mut answers: Answers<BytesMessage> =
+        session.channel().streaming(SEND, metadata, grpc::from_channel(messages));
+    let sending = async move {
+        let mut sent = 0;
+        loop {
+            let mut piece = bytes::BytesMut::with_capacity(4 * PIECE);
+            let length = file.read_buf(&mut piece).await.context("send to the client")?;
+            if length == 0 {
+                return anyhow::Ok(sent);
+            }
+            sent += length as u64;
+            // Why it hears no more is in its answer.
+            if sender.send(BytesMessage { data: piece.freeze() }).await.is_err() {
+                return Ok(sent);
+            }
         }
-        sent += length as u64;
-        if sender.send(BytesMessage { data: piece.freeze() }).await.is_err() {
-            break;
-        }
-    }
-    drop(sender);
+    };
     // It ends the stream when all is written.
-    match answers.message().await {
-        Ok(_) => Ok(sent),
-        Err(status) => bail!("send to the client: {}", status.message()),
-    }
+    let (sent, answer) = tokio::join!(sending, answers.try_next());
+    answer.map_err(|status| anyhow!("send to the client: {}", status.message()))?;
+    sent
 }
 
 fn require_sink(session: &Session) -> anyhow::Result<()> {
@@ -474,14 +475,14 @@ pub async fn send_tree(session: &Session, exporter: usize, root: Root) -> anyhow
     require_sink(session)?;
     let (sender, messages) = mpsc::channel::<Packet>(WAITING);
     let metadata = target(exporter, &[])?;
-    let answers = session.channel().streaming::<_, Packet>(SEND, metadata, grpc::from_channel(messages)).await;
-    let mut answers = answers.map_err(|status| anyhow!("send to the client: {}", status.message()))?;
-    let (requests, wanted) = mpsc::channel(WAITING);
+    let mut answers: Answers<Packet> = session.channel().streaming(SEND, metadata, grpc::from_channel(messages));
+    // The client asks while it still hears of files: were it held up, it would hold up what it hears.
+    let (requests, wanted) = mpsc::channel(ENTRIES);
     let working =
         tokio::task::spawn_blocking(move || Sender { root, sender, files: HashMap::new(), number: 0 }.run(wanted));
     let heard = async {
         loop {
-            match answers.message().await {
+            match answers.try_next().await {
                 Ok(Some(packet)) => {
                     if requests.send(packet).await.is_err() {
                         return Ok(());

@@ -27,6 +27,7 @@ use tonic::{Code, Status};
 
 use super::{
     attributes::{self, Attributes, Invalid, Place},
+    content,
     filesync::{self, Wanted},
     jobs::{Job, Made},
     session::Session,
@@ -277,7 +278,7 @@ impl Work<'_> {
 
     /// Has the builder make an image without a name.
     async fn image_of(
-        &self,
+        &mut self,
         options: Options,
         context: Context,
         dockerfile: File,
@@ -285,48 +286,107 @@ impl Work<'_> {
     ) -> Result<Made, Failure> {
         let outputs = vec![Output::Image { names: Vec::new(), push: false, compression: Compression::default() }];
         let mut options = options;
-        self.caches(&mut options)?;
+        let sent = self.caches(&mut options).await?;
         let options = self.engine.allowed(options).map_err(|error| Status::permission_denied(format!("{error:#}")))?;
         let client = self.engine.asking(Arc::new(self.session.clone()));
         let realm = self.engine.realm();
         let request = Request { options, context, dockerfile, named, client, outputs, realm };
         let before: Vec<_> = self.engine.images().list().into_iter().map(|image| image.id).collect();
         let built = self.engine.builder().build(request, &self.progress).await?;
+        for (directory, layout) in sent {
+            self.send_cache(&directory, &layout).await?;
+        }
         let id = built.image.ok_or_else(|| anyhow!("the build has made no image"))?;
         Ok(Made { was_here: before.contains(&id), id, config: built.config })
     }
 
-    /// Where results of steps come from and go, as the client says it. Its own directories would come over the session, which is not
-    /// there.
-    fn caches(&self, options: &mut Options) -> Result<(), Status> {
+    /// Where results of steps come from and go, as the client says it. The client's own directories stand in as directories of this
+    /// build: read ones are fetched here, written ones are returned, to be sent.
+    async fn caches(&mut self, options: &mut Options) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
         let fields = |entry: &CacheOptionsEntry| {
             let mut fields: BTreeMap<String, String> = entry.attributes.clone().into_iter().collect();
             fields.insert("type".to_owned(), entry.kind.clone());
             fields
         };
-        let remote = |place: &CachePlace| match place {
-            CachePlace::Registry { .. } => Ok(()),
-            CachePlace::Local { .. } => {
-                Err(Status::unimplemented("cache type=local is not sent over a session: type=registry is"))
-            }
-        };
         let cache = self.job.request.cache.clone().unwrap_or_default();
         let written =
             attributes::cache_imports(&self.asked.attributes).map_err(|error| Status::invalid_argument(error.0))?;
+        let mut known = Vec::new();
         for entry in cache.imports.iter().chain(&self.asked.cache_imports).chain(&written) {
+            // Inline results are in an image, which is asked for like any.
             let place = CachePlace::from(&fields(entry)).map_err(Status::unimplemented)?;
-            remote(&place)?;
-            if !options.cache_from.contains(&place) {
-                options.cache_from.push(place);
+            if known.contains(&place) {
+                continue;
+            }
+            known.push(place.clone());
+            match place {
+                CachePlace::Local { path, digest, .. } => options.cache_from.extend(self.fetch_cache(&path, digest).await?),
+                place @ CachePlace::Registry { .. } => options.cache_from.push(place),
             }
         }
-        // Inline results would be in the image's own document: there is none for them here, and nothing is lost but time.
-        for entry in cache.exports.iter().filter(|entry| entry.kind != "inline") {
-            let to = CacheTo::from(&fields(entry)).map_err(Status::unimplemented)?;
-            remote(&to.place)?;
+        let mut sent = Vec::new();
+        for entry in &cache.exports {
+            if entry.kind == "inline" {
+                options.inline_cache = true;
+                continue;
+            }
+            let mut to = CacheTo::from(&fields(entry)).map_err(Status::unimplemented)?;
+            if let CachePlace::Local { path, tag, .. } = &mut to.place {
+                let own = self.place()?.join("cache");
+                sent.push((std::mem::replace(path, own.clone()), own));
+                *tag = None;
+            }
             options.cache_to.push(to);
         }
-        Ok(())
+        Ok(sent)
+    }
+
+    /// A directory that goes with this run.
+    fn place(&mut self) -> Result<PathBuf, Failure> {
+        let place = tempfile::tempdir_in(&self.engine.settings().dir).context("make a directory for a build")?;
+        let path = place.path().to_owned();
+        self.places.push(place);
+        Ok(path)
+    }
+
+    /// Fetches a cache from a directory of the client. One that cannot be fetched is told and left out: it may not be there yet.
+    async fn fetch_cache(&mut self, directory: &Path, digest: Option<oci::Digest>) -> Result<Option<CachePlace>, Failure> {
+        let own = self.place()?.join("cache");
+        let name = format!("importing cache manifest from {}", directory.display());
+        let vertex = self.progress.know(Vertex { name, ..Vertex::default() }).await?;
+        self.progress.start(vertex).await?;
+        let fetched = async {
+            let digest = digest.context("the client names no digest of it")?;
+            content::Store::cache(&self.session, directory).fetch(&digest, &own).await?;
+            Ok(CachePlace::Local { path: own.clone(), tag: None, digest: Some(digest) })
+        };
+        let fetched: anyhow::Result<CachePlace> = fetched.await;
+        let outcome = fetched.as_ref().map_or_else(|error| Outcome::Failed(format!("{error:#}")), |_| Outcome::Done);
+        self.progress.finish(vertex, outcome).await?;
+        Ok(fetched.ok())
+    }
+
+    /// Sends a cache that the builder has written to a directory of the client, which notes its name itself.
+    async fn send_cache(&self, directory: &Path, layout: &Path) -> Result<(), Failure> {
+        let name = format!("sending cache to {}", directory.display());
+        let vertex = self.progress.know(Vertex { name, ..Vertex::default() }).await?;
+        self.progress.start(vertex).await?;
+        let sent = async {
+            let index = tokio::fs::read(layout.join(oci::archive::OCI_INDEX)).await.context("read the cache's index")?;
+            let mut index: serde_json::Value = serde_json::from_slice(&index).context("understand the cache's index")?;
+            let mut descriptor = index["manifests"][0].take();
+            let digest: oci::Digest = serde_json::from_value(descriptor["digest"].clone()).context("the cache's digest")?;
+            if let Some(fields) = descriptor.as_object_mut() {
+                fields.remove("annotations");
+            }
+            content::Store::cache(&self.session, directory).send(layout, &digest).await?;
+            self.job.set_cache_manifest(descriptor.to_string());
+            anyhow::Ok(())
+        };
+        let sent = sent.await;
+        let outcome = sent.as_ref().map_or_else(|error| Outcome::Failed(format!("{error:#}")), |()| Outcome::Done);
+        self.progress.finish(vertex, outcome).await?;
+        Ok(sent?)
     }
 
     /// Fetches the Dockerfile, and the patterns beside it.

@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{Stream, future::BoxFuture};
+use futures::{Stream, TryStreamExt as _, future::BoxFuture};
 use http::{Request, Response, Uri, uri::PathAndQuery};
 use hyper::{body::Incoming, client::conn::http2::SendRequest, service::service_fn};
 use hyper_util::rt::TokioExecutor;
@@ -34,7 +34,7 @@ const MESSAGE: usize = 16 << 20;
 /// Bytes of one stream, and of a connection, that may be on their way.
 const WINDOW: u32 = 2 << 20;
 
-/// What a method that streams answers with.
+/// What a method that streams answers with, here or at the other end.
 pub type Answers<R> = Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>>;
 
 /// Answers requests on a connection until it ends.
@@ -201,22 +201,27 @@ impl Channel {
         Ok(answer.into_inner())
     }
 
-    /// Calls a method that streams both ways.
-    pub async fn streaming<M, R>(
+    /// Calls a method that streams both ways. The call begins with the first look at the answers, and does not wait for them: many
+    /// servers send nothing, headers included, before they have read.
+    pub fn streaming<M, R>(
         &self,
         method: &'static str,
         metadata: MetadataMap,
         messages: impl Stream<Item = M> + Send + 'static,
-    ) -> Result<Streaming<R>, Status>
+    ) -> Answers<R>
     where
         M: Message + Send + Sync + 'static,
         R: Message + Default + Send + 'static,
     {
-        let mut client = self.client().await?;
-        let codec = ProstCodec::<M, R>::default();
-        let mut request = tonic::Request::new(messages);
-        *request.metadata_mut() = metadata;
-        Ok(client.streaming(request, PathAndQuery::from_static(method), codec).await?.into_inner())
+        let channel = self.clone();
+        let call = async move {
+            let mut client = channel.client().await?;
+            let codec = ProstCodec::<M, R>::default();
+            let mut request = tonic::Request::new(messages);
+            *request.metadata_mut() = metadata;
+            Ok(client.streaming(request, PathAndQuery::from_static(method), codec).await?.into_inner())
+        };
+        Box::pin(futures::stream::once(call).try_flatten())
     }
 
     async fn client(&self) -> Result<tonic::client::Grpc<Self>, Status> {

@@ -65,6 +65,8 @@ struct State {
     cached_steps: i32,
     /// The Dockerfile's name and text.
     source: Option<(String, String)>,
+    /// The descriptor of the cache that was written to the client, as JSON.
+    cache_manifest: Option<String>,
 }
 
 #[derive(Clone)]
@@ -236,6 +238,16 @@ impl Job {
     /// Sets it: its name and text.
     pub fn set_source(&self, name: &str, text: &str) {
         self.lock().source = Some((name.to_owned(), text.to_owned()));
+    }
+
+    /// What was written to a cache of the client, by its descriptor.
+    pub fn cache_manifest(&self) -> Option<String> {
+        self.lock().cache_manifest.clone()
+    }
+
+    /// Sets it.
+    pub fn set_cache_manifest(&self, descriptor: String) {
+        self.lock().cache_manifest = Some(descriptor);
     }
 
     /// The client's own part has ended.

@@ -18,7 +18,7 @@ use std::{
 
 use build::client::{Client, Duplex};
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture};
+use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use http::HeaderMap;
 use hyper_util::rt::TokioIo;
 use image::pull::Credentials;
@@ -211,7 +211,7 @@ impl Session {
         metadata.insert("urlpath", ascii(&format!("/{path}"))?);
         // The client has nothing to hear, but ends when it hears no more.
         let (open, messages) = mpsc::channel::<BytesMessage>(1);
-        let answers = self.0.channel.streaming::<_, BytesMessage>(PULL, metadata, grpc::from_channel(messages)).await?;
+        let answers: Answers<BytesMessage> = self.0.channel.streaming(PULL, metadata, grpc::from_channel(messages));
         let pieces = answers.map(move |message| {
             let _open = &open;
             message.map(|message| message.data).map_err(|status| std::io::Error::other(status.message().to_owned()))
@@ -232,9 +232,8 @@ impl Session {
         let mut metadata = MetadataMap::new();
         metadata.insert("buildkit.ssh.id", ascii(id)?);
         let (sender, messages) = mpsc::channel::<BytesMessage>(4);
-        let answers =
-            self.0.channel.streaming::<_, BytesMessage>(FORWARD_AGENT, metadata, grpc::from_channel(messages)).await;
-        let mut answers = answers.map_err(|status| anyhow::anyhow!("SSH agent {id}: {}", status.message()))?;
+        let mut answers: Answers<BytesMessage> =
+            self.0.channel.streaming(FORWARD_AGENT, metadata, grpc::from_channel(messages));
         let (ours, theirs) = tokio::io::duplex(AGENT);
         let (mut reader, mut writer) = tokio::io::split(theirs);
         grpc::spawn(&self.0.task, "ssh agent, questions", async move {
@@ -247,7 +246,7 @@ impl Session {
             }
         });
         grpc::spawn(&self.0.task, "ssh agent, answers", async move {
-            while let Ok(Some(message)) = answers.message().await {
+            while let Ok(Some(message)) = answers.try_next().await {
                 if writer.write_all(&message.data).await.is_err() {
                     break;
                 }

@@ -2,7 +2,8 @@
 //!
 //! <https://github.com/moby/buildkit/tree/v0.34.0>: `api/services/control/control.proto`, `frontend/gateway/pb/gateway.proto`,
 //! `solver/pb/ops.proto`, `api/types/worker.proto`, `util/apicaps/pb/caps.proto`, `session/*/*.proto`; and of
-//! <https://github.com/tonistiigi/fsutil> `types/wire.proto`, `types/stat.proto`. Fields that are not named are skipped.
+//! <https://github.com/tonistiigi/fsutil> `types/wire.proto`, `types/stat.proto`; and of containerd
+//! `api/services/content/v1/content.proto`. Fields that are not named are skipped.
 #![allow(missing_docs)]
 
 use std::collections::HashMap;
@@ -231,6 +232,50 @@ pub struct VertexWarning {
 pub struct BytesMessage {
     #[prost(bytes = "bytes", tag = "1")]
     pub data: bytes::Bytes,
+}
+
+// Content, as containerd has it.
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ReadContentRequest {
+    #[prost(string, tag = "1")]
+    pub digest: String,
+    #[prost(int64, tag = "2")]
+    pub offset: i64,
+    #[prost(int64, tag = "3")]
+    pub size: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ReadContentResponse {
+    #[prost(int64, tag = "1")]
+    pub offset: i64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: bytes::Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct WriteContentRequest {
+    #[prost(int32, tag = "1")]
+    pub action: i32,
+    #[prost(string, tag = "2")]
+    pub reference: String,
+    #[prost(int64, tag = "3")]
+    pub total: i64,
+    #[prost(string, tag = "4")]
+    pub expected: String,
+    #[prost(int64, tag = "5")]
+    pub offset: i64,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub data: bytes::Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct WriteContentResponse {
+    #[prost(int32, tag = "1")]
+    pub action: i32,
+    #[prost(int64, tag = "4")]
+    pub offset: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

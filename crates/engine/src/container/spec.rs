@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use build::request::ULIMITS;
 use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
 use runtime::{
     description::{ContainerConfig, GroupsPolicy, Security},
@@ -68,7 +69,7 @@ pub(crate) fn check(engine: &Engine, host: &HostConfig) -> error::Result<()> {
         device_rule(rule).map_err(|_| error::Error::invalid(format!("invalid device cgroup rule format: '{rule}'")))?;
     }
     for limit in host.resources.ulimits.iter().flatten() {
-        if !RLIMITS.contains(&limit.name.as_str()) {
+        if !ULIMITS.contains(&limit.name.as_str()) {
             return Err(error::Error::invalid(format!("invalid ulimit type: {}", limit.name)));
         }
         if limit.hard != -1 && (limit.soft == -1 || limit.soft > limit.hard) {
@@ -80,25 +81,6 @@ pub(crate) fn check(engine: &Engine, host: &HostConfig) -> error::Result<()> {
     }
     Ok(())
 }
-
-const RLIMITS: &[&str] = &[
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 fn capabilities(engine: &Engine, host: &HostConfig) -> Result<BTreeSet<String>> {
     let security = Security {

@@ -261,3 +261,74 @@ fn pushes_go_to_the_registry_after_a_login_and_not_before() {
     docker.good(&["rmi", &format!("{registry}/pushed/built:1")]);
     docker.good(&["pull", &format!("{registry}/pushed/built:1")]);
 }
+
+/// What a step made that makes something else each time.
+fn made(files: &Path) -> Vec<u8> {
+    fs::read(files.join("made")).unwrap()
+}
+
+const RANDOM: &str = "RUN head -c 16 /dev/urandom > /made\n";
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn results_of_steps_travel_by_folders_of_the_client_and_inside_images() {
+    let Some(docker) = Docker::new() else { return };
+    let context = docker.context("context", &[("Dockerfile", &format!("FROM {IMAGE}\n{RANDOM}"))]);
+    let build = |name: &str, more: &[&str]| {
+        let files = docker.path(name);
+        let output = format!("type=local,dest={}", files.display());
+        docker.good(&[&["buildx", "build", "-o", &output], more, &[text(&context)]].concat());
+        made(&files)
+    };
+    let folder = docker.path("cache");
+    let first = build("first", &["--cache-to", &format!("type=local,dest={},mode=max", folder.display())]);
+    assert!(folder.join("index.json").exists());
+    docker.good(&["buildx", "prune", "--all", "--force"]);
+    assert_ne!(build("other", &[]), first);
+    docker.good(&["buildx", "prune", "--all", "--force"]);
+    assert_eq!(build("carried", &["--cache-from", &format!("type=local,src={}", folder.display())]), first);
+    // One that is not there is no error.
+    build("none", &["--cache-from", &format!("type=local,src={}", docker.path("none-such").display())]);
+
+    good(cluster().unwrap().madang("login").args(["--file", text(&docker.path("config/config.json"))]));
+    let name = "127.0.0.1:5000/carried/inline:1";
+    docker.good(&["buildx", "prune", "--all", "--force"]);
+    docker.good(&["buildx", "build", "--push", "--cache-to", "type=inline", "-t", name, text(&context)]);
+    let pushed = docker.good(&["run", "--rm", name, "sh", "-c", "od -An -tx1 /made | tr -d ' \n'"]);
+    docker.good(&["rmi", name]);
+    docker.good(&["buildx", "prune", "--all", "--force"]);
+    let again = build("inline", &["--cache-from", &format!("type=registry,ref={name}")]);
+    let again: String = again.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(again, pushed.trim());
+}
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn archives_and_layouts_are_packed_as_asked() {
+    let Some(docker) = Docker::new() else { return };
+    let context = docker.context("context", &[("Dockerfile", &format!("FROM {IMAGE}\nRUN echo packed > /packed\n"))]);
+    let manifest = |read: &dyn Fn(&str) -> String| -> serde_json::Value {
+        let index: serde_json::Value = serde_json::from_str(&read("index.json")).unwrap();
+        let digest = index["manifests"][0]["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+        serde_json::from_str(&read(&format!("blobs/sha256/{digest}"))).unwrap()
+    };
+    for (form, compression, wanted) in
+        [("oci", "zstd", "tar+zstd"), ("docker", "gzip", "tar+gzip"), ("oci", "uncompressed", "tar")]
+    {
+        let archive = docker.path(&format!("{form}-{compression}.tar"));
+        let output = format!("type={form},dest={},compression={compression},name=packed/app:1", archive.display());
+        docker.good(&["buildx", "build", "-o", &output, text(&context)]);
+        let read = |member: &str| good(Command::new("tar").arg("-xOf").arg(&archive).arg(member));
+        let layers = manifest(&read)["layers"].as_array().unwrap().clone();
+        assert!(layers.iter().all(|layer| layer["mediaType"].as_str().unwrap().ends_with(wanted)), "{layers:?}");
+    }
+    let layout = docker.path("layout");
+    let output = format!("type=oci,dest={},tar=false", layout.display());
+    docker.good(&["buildx", "build", "-o", &output, text(&context)]);
+    let read = |member: &str| fs::read_to_string(layout.join(member)).unwrap();
+    for layer in manifest(&read)["layers"].as_array().unwrap() {
+        let digest = layer["digest"].as_str().unwrap().trim_start_matches("sha256:");
+        let size = fs::metadata(layout.join("blobs/sha256").join(digest)).unwrap().len();
+        assert_eq!(layer["size"].as_u64(), Some(size));
+    }
+}
