@@ -249,10 +249,19 @@ impl One<'_> {
     async fn build(&self, request: Request) -> Result<Built, Error> {
         let Request { options, context, dockerfile: from, named, client, outputs, realm } = request;
         let own = own_platform();
-        let platform = match &options.platform {
-            None => own.clone(),
-            Some(text) => Platform::parse(text, &own).map_err(Error::Invalid)?,
-        };
+        let mut platforms = Vec::new();
+        for text in options.platform.as_deref().unwrap_or_default().split(',').filter(|text| !text.is_empty()) {
+            let platform = Platform::parse(text, &own).map_err(Error::Invalid)?;
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+        if platforms.is_empty() {
+            platforms.push(own.clone());
+        }
+        if platforms.len() > 1 {
+            export::check_several(&options, &outputs)?;
+        }
         export::epoch(&options)?;
         let pull = self.pull(&realm);
         // The definition.
@@ -275,57 +284,67 @@ impl One<'_> {
             contexts.insert(name.to_ascii_lowercase(), Arc::new(opened.into_tree(ignore)?));
         }
         let context = Arc::new(opened.into_tree(ignore)?);
-        let wanted = plan::Options {
-            target: options.target.clone().filter(|target| !target.is_empty()),
-            arguments: options.arguments.clone(),
-            build: own.clone(),
-            platform: platform.clone(),
-        };
-        let plan = Plan::new(&file, &wanted).map_err(in_file)?;
-        let images = self.images(&file, &plan, &contexts, &options, &own, &pull, &client, &realm).await?;
         let sources = self.sources(&options, &realm, &pull, &client).await?;
         let bundle = match self.inner.settings.trust {
             Trust::Host => trust::bundle(),
             Trust::Configured => None,
         };
-        let solve = Solve {
+        let (mut steps, mut done) = ((0, 0), Vec::new());
+        for platform in platforms {
+            let wanted = plan::Options {
+                target: options.target.clone().filter(|target| !target.is_empty()),
+                arguments: options.arguments.clone(),
+                build: own.clone(),
+                platform: platform.clone(),
+            };
+            let plan = Plan::new(&file, &wanted).map_err(in_file)?;
+            let solve = Solve {
+                inner: self.inner,
+                options: &options,
+                realm: &realm,
+                client: client.clone(),
+                progress: self.progress,
+                file: &file,
+                source: (&name, &text),
+                context: context.clone(),
+                named: contexts.clone(),
+                images: self.images(&file, &plan, &contexts, &options, &own, &pull, &client, &realm).await?,
+                platforms: (0..plan.stages.len()).map(|at| plan.platform_of(at).clone()).collect(),
+                sources: &sources,
+                trail: Trail::default(),
+                sandboxes: self.sandboxes,
+                scratch: self.scratch,
+                bundle: bundle.clone(),
+                stop: self.stop.clone(),
+                tracker: self.tracker.clone(),
+                fetched: tokio::sync::Mutex::default(),
+                failure: Mutex::default(),
+                counts: (AtomicUsize::new(0), AtomicUsize::new(0)),
+            };
+            let solved = solve.solve(plan).await?;
+            steps.0 += solve.counts.0.load(Ordering::Relaxed);
+            steps.1 += solve.counts.1.load(Ordering::Relaxed);
+            done.push((platform, solved, solve.trail.clone()));
+        }
+        let parts = done.iter().map(|(platform, solved, trail)| Export {
             inner: self.inner,
             options: &options,
-            realm: &realm,
+            progress: self.progress,
+            solved,
+            trail,
+            platform: platform.clone(),
+            pull: pull.clone(),
             client: client.clone(),
-            progress: self.progress,
-            file: &file,
-            source: (&name, &text),
-            context,
-            named: contexts,
-            images,
-            sources,
-            trail: Trail::default(),
-            sandboxes: self.sandboxes,
-            scratch: self.scratch,
-            bundle,
-            stop: self.stop.clone(),
-            tracker: self.tracker.clone(),
-            fetched: tokio::sync::Mutex::default(),
-            failure: Mutex::default(),
-            counts: (AtomicUsize::new(0), AtomicUsize::new(0)),
-        };
-        let solved = solve.solve(plan).await?;
-        let export = Export {
-            inner: self.inner,
-            options: &options,
-            progress: self.progress,
-            solved: &solved,
-            trail: &solve.trail,
-            platform,
-            pull,
-            client,
             confined: realm.is_confined(),
             scratch: self.scratch,
             stop: self.stop.clone(),
+        });
+        let parts: Vec<Export<'_>> = parts.collect();
+        let mut built = match parts.as_slice() {
+            [one] => one.export(&outputs).await?,
+            several => export::several(several, &outputs).await?,
         };
-        let mut built = export.export(&outputs).await?;
-        built.steps = (solve.counts.0.load(Ordering::Relaxed), solve.counts.1.load(Ordering::Relaxed));
+        built.steps = steps;
         Ok(built)
     }
 
@@ -423,7 +442,7 @@ impl One<'_> {
         pull: &Pull,
         client: &Arc<dyn Client>,
         realm: &Realm,
-    ) -> Result<BTreeMap<String, Image>, Error> {
+    ) -> Result<BTreeMap<(String, Platform), Image>, Error> {
         let replaced: BTreeSet<&str> = file
             .stages
             .iter()
@@ -441,23 +460,27 @@ impl One<'_> {
             let vertex = Vertex { name: format!("[internal] load metadata for {reference}"), ..Vertex::default() };
             let vertex = self.progress.know(vertex).await?;
             self.progress.start(vertex).await?;
+            let mut pull = pull.clone();
+            if platform != own {
+                pull.machine = Some(platform.machine());
+                pull.unnamed = true;
+            }
             let found = self
-                .image(&reference, options.pull || realm.is_confined(), pull, client, vertex)
+                .image(&reference, options.pull || realm.is_confined(), &pull, client, vertex)
                 .await
                 .and_then(|image| {
                     let architecture = image.config.architecture().to_string();
-                    let wanted = platform.unwrap_or(own);
-                    match architecture == wanted.architecture {
+                    match architecture == platform.architecture {
                         true => Ok(image),
-                        false => Err(anyhow!("{reference} is for {architecture}, not for {wanted}")),
+                        false => Err(anyhow!("{reference} is for {architecture}, not for {platform}")),
                     }
                 });
             let outcome = found.as_ref().map_or_else(|error| Outcome::Failed(format!("{error:#}")), |_| Outcome::Done);
             self.progress.finish(vertex, outcome).await?;
             let image = found.with_context(|| format!("{name}: failed to resolve source metadata for {reference}"))?;
-            Ok((name.to_owned(), image))
+            Ok(((name.to_owned(), platform.clone()), image))
         });
-        let all: Vec<(String, Image)> = futures::future::try_join_all(fetch).await.map_err(|error: Error| error)?;
+        let all: Vec<((String, Platform), Image)> = futures::future::try_join_all(fetch).await.map_err(|error: Error| error)?;
         Ok(all.into_iter().collect())
     }
 
@@ -471,7 +494,11 @@ impl One<'_> {
         vertex: u32,
     ) -> anyhow::Result<Image> {
         let store = self.inner.store();
-        if !ask && let Some(image) = store.get(&reference.to_string()) {
+        let fits = |image: &Image| match &pull.machine {
+            Some(machine) => image.config.architecture().to_string() == machine.architecture,
+            None => true,
+        };
+        if !ask && let Some(image) = store.get(&reference.to_string()).filter(fits) {
             return Ok(image);
         }
         let mut pull = pull.clone();

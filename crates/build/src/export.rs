@@ -22,7 +22,7 @@ use image::{
     Image,
     commit::{TreeOptions, write_tree},
     pull::Pull,
-    push::Push,
+    push::{self, Push},
     store::drafts::{Hold, Sealed},
 };
 use jiff::Timestamp;
@@ -111,16 +111,13 @@ pub fn dated(mut history: Vec<History>, known: usize, layers: &[Timestamp], epoc
 impl Export<'_> {
     /// Makes all outputs.
     pub async fn export(&self, outputs: &[Output]) -> Result<Built, Error> {
-        let mut config = self.config()?;
+        let hold = self.inner.store().hold();
+        let config = self.whole_config(&hold).await?;
         let mut built = Built {
             config: serde_json::to_vec(&config).map_err(anyhow::Error::from)?,
             platform: Some(self.platform.clone()),
             ..Built::default()
         };
-        let hold = self.inner.store().hold();
-        if self.options.has_inline_cache() {
-            config[carried::INLINE] = self.inline(&hold).await?;
-        }
         for output in outputs {
             let title = match output {
                 Output::Nothing => continue,
@@ -154,6 +151,59 @@ impl Export<'_> {
             }
         }
         Ok(built)
+    }
+
+    /// The image's configuration, without `rootfs`, with the results that it carries.
+    async fn whole_config(&self, hold: &Hold) -> Result<serde_json::Value, Error> {
+        let mut config = self.config()?;
+        if self.options.has_inline_cache() {
+            config[carried::INLINE] = self.inline(hold).await?;
+        }
+        Ok(config)
+    }
+
+    /// An output for several platforms.
+    async fn index(&self, output: &Output, images: &[Image], vertex: u32, built: &mut Built) -> anyhow::Result<()> {
+        let store = self.inner.store();
+        match output {
+            Output::Image { names, .. } => {
+                if names.is_empty() {
+                    bail!("an image without a name cannot be pushed");
+                }
+                for name in names {
+                    let (mut manifests, mut entries) = (Vec::new(), Vec::new());
+                    for image in images {
+                        let (content, _) = store.pushable(image, name.domain()).await?;
+                        entries.push(json!({
+                            "mediaType": content.media_type, "digest": oci::Digest::sha256(&content.document),
+                            "size": content.document.len(), "platform": layout::platform(image),
+                        }));
+                        manifests.push(content);
+                    }
+                    let document = layout::index(entries)?;
+                    let media_type = oci::media::OCI_INDEX.to_owned();
+                    let content = push::Content { media_type, document, blobs: Vec::new(), manifests };
+                    let mut access = self.pull.clone();
+                    access.credentials.extend(self.client.credentials(name.domain()).await?);
+                    let pushed = push::send(&content, name, &Push { access, progress: None }).await?;
+                    self.tell(vertex, &format!("pushing index for {name}@{}", pushed.digest)).await?;
+                    built.manifest = Some(pushed.digest);
+                    built.names.push(name.clone());
+                }
+                Ok(())
+            }
+            Output::Archive { names, compression, to, .. } => {
+                let (store, images) = (store.clone(), images.to_vec());
+                let (names, compression) = (names.clone(), *compression);
+                let wanted = layout::Wanted { store, images, docker: false, names, compression };
+                let (to, scratch) = (to.clone(), self.scratch.to_owned());
+                let written = tokio::task::spawn_blocking(move || layout::write(&wanted, &to, &scratch)).await?;
+                let (index, _) = written.context("write the archive")?;
+                built.manifest.get_or_insert(index);
+                self.tell(vertex, "sending tarball").await
+            }
+            Output::Files { .. } | Output::Nothing => Ok(()),
+        }
     }
 
     /// The results that the image's own layers are: its configuration carries them, so that the image is a cache.
@@ -263,7 +313,7 @@ impl Export<'_> {
                 built.image.get_or_insert(image.id.clone());
                 let wanted = layout::Wanted {
                     store: self.inner.store().clone(),
-                    image: image.clone(),
+                    images: vec![image.clone()],
                     docker: *form == ArchiveForm::Docker,
                     names: names.clone(),
                     compression: *compression,
@@ -274,7 +324,7 @@ impl Export<'_> {
                 built.manifest.get_or_insert(manifest);
                 self.tell(vertex, "sending tarball").await?;
                 // Asked for as a file, it is none of the store's.
-                if image.names.is_empty() && image.digests.is_empty() {
+                if image.is_unnamed() {
                     self.inner.store().remove(&image.id.to_string()).await?;
                 }
                 Ok(())
@@ -414,6 +464,64 @@ impl Export<'_> {
     }
 }
 
+/// Whether a build for several platforms has a place for what it makes.
+pub fn check_several(options: &Options, outputs: &[Output]) -> Result<(), Error> {
+    if !options.cache_to.is_empty() {
+        let message = "results of steps for several platforms are not written: build one at a time with --cache-to";
+        return Err(Error::Invalid(message.to_owned()));
+    }
+    for output in outputs {
+        let message = match output {
+            Output::Image { push: false, .. } => {
+                "an image for several platforms is not kept here, where one of them runs: push it, or write it with type=oci"
+            }
+            Output::Archive { form: ArchiveForm::Docker, .. } => "docker's archives hold one platform: type=oci holds several",
+            Output::Files { .. } => "files of several platforms are not written to one place: build one at a time",
+            Output::Image { .. } | Output::Archive { .. } | Output::Nothing => continue,
+        };
+        return Err(Error::Invalid(message.to_owned()));
+    }
+    Ok(())
+}
+
+/// Makes the outputs of a build for several platforms, each of which is a part: an index of their images.
+pub async fn several(parts: &[Export<'_>], outputs: &[Output]) -> Result<Built, Error> {
+    let mut built = Built::default();
+    let Some(first) = parts.first() else { return Ok(built) };
+    if outputs.iter().all(|output| matches!(output, Output::Nothing)) {
+        return Ok(built);
+    }
+    let vertex = Vertex { name: "exporting to image".to_owned(), ..Vertex::default() };
+    let vertex = first.progress.know(vertex).await?;
+    first.progress.start(vertex).await?;
+    let work = async {
+        let hold = first.inner.store().hold();
+        let mut images = Vec::new();
+        for part in parts {
+            let config = part.whole_config(&hold).await?;
+            images.push(part.image(&hold, vertex, &config, &[]).await?);
+        }
+        for output in outputs {
+            first.index(output, &images, vertex, &mut built).await?;
+        }
+        drop(hold);
+        for image in images {
+            if first.inner.store().get(image.id.as_str()).is_some_and(|image| image.is_unnamed()) {
+                first.inner.store().remove(image.id.as_str()).await?;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let done = work.await;
+    let outcome = match &done {
+        Ok(()) => Outcome::Done,
+        Err(error) => Outcome::Failed(format!("{error:#}")),
+    };
+    first.progress.finish(vertex, outcome).await?;
+    done?;
+    Ok(built)
+}
+
 /// Writes an image of the store as an archive or a layout; returns its manifest's digest and size in bytes.
 pub async fn write(
     inner: &Inner,
@@ -425,8 +533,8 @@ pub async fn write(
 ) -> anyhow::Result<(oci::Digest, usize)> {
     let hold = inner.store().hold();
     inner.store().hold_image(&hold, image)?;
-    let (store, image) = (inner.store().clone(), image.clone());
-    let wanted = layout::Wanted { store, image, docker: form == ArchiveForm::Docker, names, compression };
+    let (store, images) = (inner.store().clone(), vec![image.clone()]);
+    let wanted = layout::Wanted { store, images, docker: form == ArchiveForm::Docker, names, compression };
     let scratch = inner.settings.dir.join("tmp");
     let written = tokio::task::spawn_blocking(move || {
         let _hold = hold;

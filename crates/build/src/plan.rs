@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Where an image runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Platform {
     /// `linux`.
     pub os: String,
@@ -47,6 +47,19 @@ impl Platform {
         };
         let variant = rest.get(1).filter(|variant| !(architecture == "arm64" && *variant == "v8")).cloned();
         Ok(Self { os, architecture, variant: variant.unwrap_or_default() })
+    }
+}
+
+impl Platform {
+    /// As registries' indexes are asked.
+    pub fn machine(&self) -> oci::index::Machine {
+        let variants = if self.variant.is_empty() {
+            let host = oci::index::Machine::host();
+            if host.architecture == self.architecture { host.variants } else { Vec::new() }
+        } else {
+            vec![self.variant.clone()]
+        };
+        oci::index::Machine { os: self.os.clone(), architecture: self.architecture.clone(), variants }
     }
 }
 
@@ -99,6 +112,8 @@ pub struct Plan {
     pub stages: Vec<Node>,
     /// The one to build.
     pub target: usize,
+    /// The platform that the image is for.
+    pub platform: Platform,
     /// Values of `ARG`s before the first `FROM` and of the predefined ones.
     pub globals: BTreeMap<String, String>,
 }
@@ -141,7 +156,7 @@ impl Plan {
             }
             stages.push(Node { base, platform, needs });
         }
-        Ok(Self { stages, target, globals })
+        Ok(Self { stages, target, platform: options.platform.clone(), globals })
     }
 
     /// The stages that the target needs, itself last; each after those it starts from and copies from.
@@ -157,18 +172,27 @@ impl Plan {
         (0..=self.target).filter(|at| needed[*at]).collect()
     }
 
-    /// The images that the target needs, with the platform each is needed for where it is not the target's.
-    pub fn images(&self) -> BTreeMap<&str, Option<&Platform>> {
-        let mut images = BTreeMap::new();
+    /// The platform of a stage: what its `FROM` says, else that of the stage that it starts from, else the target's.
+    pub fn platform_of(&self, mut at: usize) -> &Platform {
+        loop {
+            match (&self.stages[at].platform, &self.stages[at].base) {
+                (Some(platform), _) => return platform,
+                // Stages start from earlier ones alone.
+                (None, Origin::Stage(earlier)) if *earlier < at => at = *earlier,
+                (None, _) => return &self.platform,
+            }
+        }
+    }
+
+    /// The images that the target needs, each with the platform of the stage that needs it.
+    pub fn images(&self) -> BTreeSet<(&str, &Platform)> {
+        let mut images = BTreeSet::new();
         for at in self.order() {
             let stage = &self.stages[at];
-            for origin in &stage.needs {
+            for origin in stage.needs.iter().chain([&stage.base]) {
                 if let Origin::Image(name) = origin {
-                    images.entry(name.as_str()).or_insert(None);
+                    images.insert((name.as_str(), self.platform_of(at)));
                 }
-            }
-            if let Origin::Image(name) = &stage.base {
-                images.insert(name, stage.platform.as_ref());
             }
         }
         images

@@ -29,9 +29,11 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::{
     dockerfile,
     mounts::Made,
+    plan::Platform,
     progress::{Progress, Stream},
     request::{NetworkMode, Options},
     resolve::Process,
+    solve::own_platform,
     tree::{OPTIONS, Root},
     trust,
 };
@@ -132,6 +134,36 @@ pub async fn remove_leftovers(runtime: &Runtime) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where emulators are registered: <https://docs.kernel.org/admin-guide/binfmt-misc.html>.
+const EMULATORS: &str = "/proc/sys/fs/binfmt_misc";
+
+/// Whether this machine runs programs of a platform: its own kind, what its kernel runs beside, or by an emulator.
+pub fn runs(platform: &Platform) -> bool {
+    let own = own_platform();
+    if platform.os != own.os {
+        return false;
+    }
+    let beside = matches!((own.architecture.as_str(), platform.architecture.as_str()), ("amd64", "386"));
+    platform.architecture == own.architecture || beside || is_emulated(Path::new(EMULATORS), &platform.architecture)
+}
+
+/// Whether an emulator is registered that needs no file inside the container.
+fn is_emulated(registered: &Path, architecture: &str) -> bool {
+    let name = match architecture {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "386" => "i386",
+        "loong64" => "loongarch64",
+        "mips64le" => "mips64el",
+        "mipsle" => "mipsel",
+        other => other,
+    };
+    std::fs::read_to_string(registered.join(format!("qemu-{name}"))).is_ok_and(|text| {
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or_default();
+        text.lines().next() == Some("enabled") && flags.contains('F')
+    })
 }
 
 /// The machine's resolver configuration, every server of it.
@@ -392,6 +424,20 @@ mod tests {
         assert_eq!((reached.searches, reached.options), (vec!["a".to_owned(), "b".into()], vec!["ndots:2".to_owned()]));
         assert_eq!(dns("nameserver 127.0.0.53\n", &["10.43.0.10".into()]).servers, ["10.43.0.10"]);
         assert_eq!(every_server(text).servers.len(), 3);
+    }
+
+    #[test]
+    fn emulators_count_that_need_no_file_in_the_container() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        write("qemu-aarch64", "enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: POCF\noffset 0\n");
+        write("qemu-s390x", "enabled\ninterpreter /usr/bin/qemu-s390x-static\nflags: \noffset 0\n");
+        write("qemu-arm", "disabled\ninterpreter /usr/bin/qemu-arm-static\nflags: F\noffset 0\n");
+        let emulated = |architecture: &str| is_emulated(directory.path(), architecture);
+        assert!(emulated("arm64"));
+        assert!(!emulated("s390x") && !emulated("arm") && !emulated("riscv64"));
+        assert!(runs(&own_platform()));
+        assert!(!runs(&Platform { os: "windows".into(), ..own_platform() }));
     }
 
     #[test]

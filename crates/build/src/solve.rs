@@ -138,10 +138,12 @@ pub struct Solve<'a> {
     pub context: Arc<Tree>,
     /// Contexts by name.
     pub named: BTreeMap<String, Arc<Tree>>,
-    /// Images by the names that the Dockerfile has for them.
-    pub images: BTreeMap<String, Image>,
+    /// Images by the names that the Dockerfile has for them, and by platform.
+    pub images: BTreeMap<(String, Platform), Image>,
+    /// The platform of each stage.
+    pub platforms: Vec<Platform>,
     /// Results of other machines.
-    pub sources: Vec<Source>,
+    pub sources: &'a [Source],
     /// What was found and made.
     pub trail: Trail,
     /// Where steps run.
@@ -215,6 +217,11 @@ impl Solve<'_> {
         Stopped
     }
 
+    /// An image that a stage needs.
+    fn image(&self, at: usize, name: &str) -> Option<&Image> {
+        self.images.get(&(name.to_owned(), self.platforms[at].clone()))
+    }
+
     /// Lines of history that the target has from an image.
     fn inherited(&self, plan: &Plan, target: usize) -> usize {
         let mut at = target;
@@ -223,8 +230,7 @@ impl Solve<'_> {
                 Origin::Stage(earlier) => at = *earlier,
                 Origin::Image(name) => {
                     return self
-                        .images
-                        .get(name)
+                        .image(at, name)
                         .map_or(0, |image| image.config.history().as_ref().map_or(0, Vec::len));
                 }
                 Origin::Scratch => return 0,
@@ -263,7 +269,7 @@ impl Solve<'_> {
                 let base = match &plan.stages[at].base {
                     Origin::Scratch => Base::Scratch,
                     Origin::Stage(earlier) => all.get(earlier).map_or(Base::Scratch, Base::Stage),
-                    Origin::Image(name) => match self.images.get(name) {
+                    Origin::Image(name) => match self.image(at, name) {
                         Some(found) => {
                             image = self.configuration(found)?;
                             Base::Image(&image)
@@ -321,7 +327,7 @@ impl Solve<'_> {
         for &at in order {
             let Some(stage) = resolved.get(&at) else { continue };
             let image = match &plan.stages[at].base {
-                Origin::Image(name) => self.images.get(name).map(|image| (name, image)),
+                Origin::Image(name) => self.image(at, name).map(|image| (name, image)),
                 _ => None,
             };
             let total = stage.actions.len() + usize::from(image.is_some());
@@ -388,7 +394,7 @@ impl Solve<'_> {
                 Some(stage) => (*stage.clone().await?).clone(),
                 None => return Err(self.stopped(Error::Other(anyhow!("stage {earlier} is not there")))),
             },
-            Origin::Image(name) => match (self.images.get(name), self.named.get(name)) {
+            Origin::Image(name) => match (self.image(at, name), self.named.get(name)) {
                 (Some(image), _) => State::image(image),
                 (None, Some(tree)) => {
                     let begun = self.context_as_base(tree.clone()).await;
@@ -473,7 +479,7 @@ impl Solve<'_> {
                             Some(stage) => Arc::new(stage.clone().await?.tree(empty)),
                             None => return Err(self.stopped(Error::Other(anyhow!("stage {name} is not there")))),
                         },
-                        Origin::Image(image) => match self.images.get(&image) {
+                        Origin::Image(image) => match self.image(at, &image) {
                             Some(image) => Arc::new(State::image(image).tree(empty)),
                             None => return Err(self.stopped(Error::Other(anyhow!("image {name} is not there")))),
                         },
@@ -538,7 +544,7 @@ impl Solve<'_> {
         keys: &[&Key],
         kept: &[Key],
     ) -> anyhow::Result<Option<State>> {
-        for source in &self.sources {
+        for source in self.sources {
             let Some(found) = keys.iter().find_map(|key| source.find(key)) else { continue };
             let file = self.scratch.join(format!("carried-{}", step.vertex));
             let fetched = async {

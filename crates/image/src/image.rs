@@ -28,6 +28,13 @@ pub struct Image {
     pub layers: Vec<PathBuf>,
 }
 
+impl Image {
+    /// Whether nothing but its id leads to it.
+    pub fn is_unnamed(&self) -> bool {
+        self.names.is_empty() && self.digests.is_empty()
+    }
+}
+
 /// The directories of one container's overlay mount. They stay until [`crate::Store::release`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {

@@ -65,6 +65,9 @@ pub struct Pull {
     pub patience: Patience,
     /// Which of an index's images; that for this machine without it.
     pub machine: Option<Machine>,
+    /// Whether the image takes over no name here but that of its own manifest's digest: one for another machine must not stand in for
+    /// this one's.
+    pub unnamed: bool,
     /// Whether this machine's own loopback and its link's own addresses are out of reach, where they are not configured: for pulls in
     /// the name of somebody who has no rights here.
     pub abroad: bool,
@@ -175,7 +178,9 @@ impl Store {
         if let Some(digest) = &current
             && let Some(image) = self.get(&reference.with_digest(digest.clone()).to_string()).filter(fits)
         {
-            self.tag(image.id.as_str(), reference).await?;
+            if !pull.unnamed {
+                self.tag(image.id.as_str(), reference).await?;
+            }
             let image = self.get(image.id.as_str()).ok_or_else(|| anyhow!("image {} is gone", image.id))?;
             return Ok(Pulled { image, digest: digest.clone(), is_new: false });
         }
@@ -191,6 +196,7 @@ impl Store {
             Some(_) => self.files().read_blob(&manifest.config.digest)?,
             None => fetcher.document(&manifest.config).await?,
         };
+        let own = manifest.digest.clone();
         let (record, plans) = manifest.plan(&config)?;
         if let Some(large) = plans.iter().find(|plan| plan.size > self.options().limits.bytes) {
             return Err(anyhow!("layer {} has {} bytes", large.blob, large.size).into());
@@ -202,9 +208,14 @@ impl Store {
             store.files().write_blob(&manifest.digest, &manifest_bytes)
         })
         .await?;
-        let mut names = vec![reference.with_digest(digest.clone()).to_string()];
-        if reference.digest().is_none() {
-            names.push(reference.to_string());
+        let mut names = Vec::new();
+        if pull.unnamed {
+            names.push(reference.with_digest(own).to_string());
+        } else {
+            names.push(reference.with_digest(digest.clone()).to_string());
+            if reference.digest().is_none() {
+                names.push(reference.to_string());
+            }
         }
         let is_new = self.get(record.id.as_str()).is_none();
         Ok(Pulled { image: self.commit_image(record, &names).await?, digest, is_new })

@@ -92,7 +92,7 @@ pub struct Build {
     /// SSH agent for RUN --mount=type=ssh: default or ID[=SOCKET] (repeatable)
     #[arg(long = "ssh", value_name = "AGENT")]
     agents: Vec<String>,
-    /// Platform of the image: linux/amd64
+    /// Platform of the image: linux/arm64; several, with commas, make an index, which is pushed or written with type=oci
     #[arg(long)]
     platform: Option<String>,
     /// Network of RUN: default, none or host

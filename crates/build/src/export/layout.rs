@@ -32,9 +32,9 @@ use crate::request::{Compression, Sink};
 pub struct Wanted {
     /// Where its blobs are.
     pub store: Store,
-    /// The image.
-    pub image: Image,
-    /// Whether docker can read it.
+    /// The image; several are for a platform each, and have an index.
+    pub images: Vec<Image>,
+    /// Whether docker can read it, which holds one image alone.
     pub docker: bool,
     /// Names in it.
     pub names: Vec<Reference>,
@@ -42,7 +42,7 @@ pub struct Wanted {
     pub compression: Compression,
 }
 
-/// Writes a layout; returns its manifest's digest and size in bytes. Blocks the thread.
+/// Writes a layout; returns digest and size in bytes of its manifest, or of its index. Blocks the thread.
 pub fn write(wanted: &Wanted, to: &Sink, scratch: &Path) -> anyhow::Result<(Digest, usize)> {
     match to {
         Sink::Directory(path) => fill(wanted, path),
@@ -66,37 +66,28 @@ pub fn write(wanted: &Wanted, to: &Sink, scratch: &Path) -> anyhow::Result<(Dige
 fn fill(wanted: &Wanted, directory: &Path) -> anyhow::Result<(Digest, usize)> {
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).with_context(|| format!("make {}", blobs.display()))?;
-    let path = |digest: &Digest| {
-        wanted.store.blob(digest).with_context(|| format!("blob {digest} of image {} is gone", wanted.image.id))
-    };
-    let document = fs::read(path(&wanted.image.manifest)?)?;
-    let manifest: ImageManifest = serde_json::from_slice(&document).context("read the manifest")?;
-    let mut layers = Vec::new();
-    for layer in manifest.layers() {
-        let digest: Digest = layer.digest().try_into().context("digest of a layer")?;
-        let source = path(&digest)?;
-        let plain = !layer.media_type().as_ref().ends_with("gzip") && !layer.media_type().as_ref().ends_with("zstd");
-        let described = if plain && wanted.compression != Compression::Uncompressed {
-            let (digest, size) = pack(&source, &blobs, wanted.compression)?;
-            json!({"mediaType": media_type(wanted.compression), "digest": digest, "size": size})
-        } else {
-            copy(&source, &blobs, &digest)?;
-            json!({"mediaType": layer.media_type().as_ref(), "digest": digest, "size": layer.size()})
-        };
-        layers.push(described);
+    let mut list = Vec::new();
+    let mut described = Vec::new();
+    for image in &wanted.images {
+        let (entry, layers) = one(wanted, image, &blobs)?;
+        if wanted.docker {
+            list.push(DockerImage {
+                config: format!("blobs/sha256/{}", image.id.hex()),
+                repo_tags: wanted.names.iter().map(Reference::familiar).collect(),
+                layers,
+            });
+        }
+        described.push(entry);
     }
-    copy(&path(&wanted.image.id)?, &blobs, &wanted.image.id)?;
-    let config = fs::metadata(path(&wanted.image.id)?)?.len();
-    let document = json!({
-        "schemaVersion": 2,
-        "mediaType": media::OCI_MANIFEST,
-        "config": {"mediaType": media::OCI_CONFIG, "digest": wanted.image.id, "size": config},
-        "layers": layers,
-    });
-    let document = serde_json::to_vec(&document)?;
-    let digest = Digest::sha256(&document);
-    fs::write(blobs.join(digest.hex()), &document)?;
-    let entry = json!({"mediaType": media::OCI_MANIFEST, "digest": digest, "size": document.len()});
+    let entry = match described.as_mut_slice() {
+        [entry] => entry.take(),
+        _ => {
+            let document = index(described.clone())?;
+            let digest = Digest::sha256(&document);
+            fs::write(blobs.join(digest.hex()), &document)?;
+            json!({"mediaType": media::OCI_INDEX, "digest": digest, "size": document.len()})
+        }
+    };
     let mut entries = Vec::new();
     for name in &wanted.names {
         let mut entry = entry.clone();
@@ -105,24 +96,72 @@ fn fill(wanted: &Wanted, directory: &Path) -> anyhow::Result<(Digest, usize)> {
         entries.push(entry);
     }
     if entries.is_empty() {
-        entries.push(entry);
+        entries.push(entry.clone());
     }
-    let index = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": entries});
-    fs::write(directory.join(OCI_INDEX), serde_json::to_vec(&index)?)?;
+    fs::write(directory.join(OCI_INDEX), index(entries)?)?;
     fs::write(directory.join(OCI_LAYOUT), OCI_LAYOUT_CONTENT)?;
     if wanted.docker {
-        let place = |value: &serde_json::Value| {
-            let hex = value["digest"].as_str().and_then(|digest| digest.split_once(':')).map(|(_, hex)| hex);
-            format!("blobs/sha256/{}", hex.unwrap_or_default())
-        };
-        let list = [DockerImage {
-            config: format!("blobs/sha256/{}", wanted.image.id.hex()),
-            repo_tags: wanted.names.iter().map(Reference::familiar).collect(),
-            layers: layers.iter().map(place).collect(),
-        }];
         fs::write(directory.join(DOCKER_MANIFEST), serde_json::to_vec(&list)?)?;
     }
-    Ok((digest, document.len()))
+    let digest: Digest = serde_json::from_value(entry["digest"].clone())?;
+    let size = entry["size"].as_u64().and_then(|size| usize::try_from(size).ok()).unwrap_or_default();
+    Ok((digest, size))
+}
+
+/// The document of an index.
+pub fn index(entries: Vec<serde_json::Value>) -> anyhow::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": entries}))?)
+}
+
+/// What an index says of an image: where it runs.
+pub fn platform(image: &Image) -> serde_json::Value {
+    let mut platform = json!({
+        "os": image.config.os().to_string(), "architecture": image.config.architecture().to_string(),
+    });
+    if let Some(variant) = image.config.variant().as_ref().filter(|variant| !variant.is_empty()) {
+        platform["variant"] = variant.as_str().into();
+    }
+    platform
+}
+
+/// Writes the blobs of an image; returns its manifest's descriptor and the paths of its layers.
+fn one(wanted: &Wanted, image: &Image, blobs: &Path) -> anyhow::Result<(serde_json::Value, Vec<String>)> {
+    let path = |digest: &Digest| {
+        wanted.store.blob(digest).with_context(|| format!("blob {digest} of image {} is gone", image.id))
+    };
+    let document = fs::read(path(&image.manifest)?)?;
+    let manifest: ImageManifest = serde_json::from_slice(&document).context("read the manifest")?;
+    let (mut layers, mut places) = (Vec::new(), Vec::new());
+    for layer in manifest.layers() {
+        let digest: Digest = layer.digest().try_into().context("digest of a layer")?;
+        let source = path(&digest)?;
+        let plain = !layer.media_type().as_ref().ends_with("gzip") && !layer.media_type().as_ref().ends_with("zstd");
+        let (media_type, digest, size) = if plain && wanted.compression != Compression::Uncompressed {
+            let (digest, size) = pack(&source, blobs, wanted.compression)?;
+            (media_type(wanted.compression), digest, size)
+        } else {
+            copy(&source, blobs, &digest)?;
+            (layer.media_type().as_ref(), digest, layer.size())
+        };
+        places.push(format!("blobs/sha256/{}", digest.hex()));
+        layers.push(json!({"mediaType": media_type, "digest": digest, "size": size}));
+    }
+    copy(&path(&image.id)?, blobs, &image.id)?;
+    let config = fs::metadata(path(&image.id)?)?.len();
+    let document = json!({
+        "schemaVersion": 2,
+        "mediaType": media::OCI_MANIFEST,
+        "config": {"mediaType": media::OCI_CONFIG, "digest": image.id, "size": config},
+        "layers": layers,
+    });
+    let document = serde_json::to_vec(&document)?;
+    let digest = Digest::sha256(&document);
+    fs::write(blobs.join(digest.hex()), &document)?;
+    let mut entry = json!({"mediaType": media::OCI_MANIFEST, "digest": digest, "size": document.len()});
+    if wanted.images.len() > 1 {
+        entry["platform"] = platform(image);
+    }
+    Ok((entry, places))
 }
 
 /// Links or copies a blob.

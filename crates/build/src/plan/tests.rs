@@ -29,7 +29,7 @@ fn only_what_the_target_needs_is_built_and_in_order() {
     ] {
         let plan = plan(text, target, &[]).unwrap();
         assert_eq!(plan.order(), order, "{target:?}");
-        assert_eq!(plan.images().into_keys().collect::<Vec<_>>(), images, "{target:?}");
+        assert_eq!(plan.images().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), images, "{target:?}");
     }
 }
 
@@ -44,6 +44,16 @@ fn bases_take_their_names_from_arguments() {
     // A name that two stages have is the later one's.
     let text = "FROM a AS x\nFROM b AS x\nFROM x\nCOPY --from=x a b";
     assert_eq!(plan(text, None, &[]).unwrap().stages[2].base, Origin::Stage(1));
+}
+
+#[test]
+fn stages_have_the_platform_that_they_say_or_start_from() {
+    let text = "FROM --platform=linux/arm64 a AS one\nFROM one AS two\nCOPY --from=tool x y\nFROM a\nCOPY --from=two x y";
+    let plan = plan(text, None, &[]).unwrap();
+    let platforms: Vec<String> = (0..3).map(|at| plan.platform_of(at).to_string()).collect();
+    assert_eq!(platforms, ["linux/arm64", "linux/arm64", "linux/amd64"]);
+    let images: Vec<String> = plan.images().iter().map(|(name, platform)| format!("{name} {platform}")).collect();
+    assert_eq!(images, ["a linux/amd64", "a linux/arm64", "tool linux/arm64"]);
 }
 
 #[test]

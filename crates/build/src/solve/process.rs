@@ -34,6 +34,14 @@ impl Solve<'_> {
         if let Some(found) = self.find(step, &state, &[&key]).await? {
             return Ok((found, true));
         }
+        let platform = &self.platforms[step.stage];
+        if !run::runs(platform) {
+            let message = format!(
+                "this machine runs no programs for {platform}: register an emulator for them in /proc/sys/fs/binfmt_misc (with \
+                 its flag F), build on such a machine, or have the step's stage be FROM --platform=$BUILDPLATFORM"
+            );
+            return Err(Failure::Other(anyhow::anyhow!(message)));
+        }
         let _permit = self.inner.running.acquire().await.map_err(anyhow::Error::from)?;
         let begun = self.begin(&state, false).await?;
         let lowers = state.lowers(&self.inner.empty);

@@ -218,3 +218,63 @@ fn confined_builds_share_results_with_their_own_alone_and_name_nothing() {
         assert!(refused.contains("this machine itself"), "{refused}");
     });
 }
+
+#[test]
+fn several_platforms_make_an_index_of_images() {
+    as_root(async {
+        let place = Place::new().await;
+        let context = place.context("context", &[("amd64", "x"), ("arm64", "a")]);
+        let request = |dockerfile: &str, platform: &str| {
+            let mut request = place.request(dockerfile, &context);
+            request.options.platform = Some(platform.to_owned());
+            request
+        };
+        let both = "linux/amd64,linux/arm64";
+        let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\nENV ARCH=$TARGETARCH\n";
+        let layout = place.directory.path().join("layout");
+        let archive = |form: ArchiveForm, to: Sink| Output::Archive {
+            form,
+            names: vec!["test.madang.dev/both:1".parse().unwrap()],
+            compression: Compression::Zstd,
+            to,
+        };
+        let output = archive(ArchiveForm::Oci, Sink::Directory(layout.clone()));
+        let made = built(&place, request(dockerfile, both), vec![output]).await;
+        let read = |name: &str| -> Value { serde_json::from_slice(&fs::read(layout.join(name)).unwrap()).unwrap() };
+        let blob = |entry: &Value| {
+            let digest = entry["digest"].as_str().unwrap().trim_start_matches("sha256:");
+            read(&format!("blobs/sha256/{digest}"))
+        };
+        let entry = &read("index.json")["manifests"][0];
+        assert_eq!(entry["digest"], serde_json::json!(made.manifest));
+        let mut layers = Vec::new();
+        for (entry, architecture) in blob(entry)["manifests"].as_array().unwrap().iter().zip(["amd64", "arm64"]) {
+            assert_eq!(entry["platform"], serde_json::json!({"os": "linux", "architecture": architecture}));
+            let manifest = blob(entry);
+            layers.push(manifest["layers"][0]["digest"].clone());
+            let config = blob(&manifest["config"]);
+            assert_eq!((&config["architecture"], &config["config"]["Env"][0]), (
+                &serde_json::json!(architecture),
+                &serde_json::json!(format!("ARCH={architecture}")),
+            ));
+        }
+        assert_ne!(layers[0], layers[1]);
+        // Nothing of it stays.
+        assert!(place.store.list().is_empty());
+
+        let nowhere = [
+            (image("test.madang.dev/both:1"), "is not kept here"),
+            (vec![archive(ArchiveForm::Docker, Sink::Directory(layout.clone()))], "hold one platform"),
+            (vec![Output::Files { to: Sink::Directory(layout.clone()) }], "to one place"),
+        ];
+        for (outputs, why) in nowhere {
+            let asked = Request { outputs, ..request(dockerfile, both) };
+            let error = place.build(asked).await.0.unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        // Files can be put together for any machine, programs run on their own.
+        let foreign = request("FROM scratch\nCOPY amd64 /x\nRUN [\"/x\"]\n", "linux/sparc64");
+        let error = place.build(foreign).await.0.unwrap_err();
+        assert!(error.to_string().contains("runs no programs for linux/sparc64"), "{error}");
+    });
+}

@@ -58,7 +58,7 @@ pub fn options(attributes: &Attributes, entitlements: &[String]) -> Result<Optio
     if let Some(platform) = text("platform") {
         if platform.contains(',') {
             return Err(Invalid(format!(
-                "several platforms in one build ({platform}) are not there: this machine emulates no other, build each on its own kind"
+                "several platforms in one build ({platform}) are not handed to clients: `madang build --platform {platform} --push` makes their index"
             )));
         }
         options.platform = Some(platform.to_owned());
