@@ -378,6 +378,7 @@ impl One<'_> {
         let fetching = Fetching {
             directory: settings.dir.join("sources"),
             trust: settings.trust,
+            registries: self.pull(realm).registries,
             client: client.clone(),
             abroad: realm.is_confined(),
         };

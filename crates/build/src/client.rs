@@ -19,6 +19,11 @@ pub trait Client: Send + Sync {
     /// A new connection to the SSH agent of this id (`default` where a mount names none); none where there is no such agent.
     fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Box<dyn Duplex>>>>;
 
+    /// A token for the repositories of a host that is asked over HTTPS, where no secret is for it. No step ever sees it.
+    fn token<'a>(&'a self, _host: &'a str) -> BoxFuture<'a, anyhow::Result<Option<String>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Credentials for a registry, beside those of this machine.
     fn credentials<'a>(
         &'a self,

@@ -73,6 +73,8 @@ pub struct Fetching {
     pub directory: PathBuf,
     /// Whose certificate authorities and proxies.
     pub trust: ::image::pull::Trust,
+    /// Where the cluster's own servers are, and what is configured for hosts.
+    pub registries: Arc<::image::pull::Registries>,
     /// Whom to ask for credentials.
     pub client: Arc<dyn Client>,
     /// Whether nothing of this machine itself is reached.
@@ -87,7 +89,12 @@ impl std::fmt::Debug for Fetching {
 
 impl Fetching {
     fn web(&self) -> anyhow::Result<::image::pull::web::Web> {
-        let pull = ::image::pull::Pull { trust: self.trust, abroad: self.abroad, ..::image::pull::Pull::default() };
+        let pull = ::image::pull::Pull {
+            registries: self.registries.clone(),
+            trust: self.trust,
+            abroad: self.abroad,
+            ..::image::pull::Pull::default()
+        };
         ::image::pull::web::Web::new(&pull)
     }
 

@@ -72,6 +72,8 @@ pub struct Settings {
     pub cgroup_root: String,
     /// The cluster's own registry, as images name it.
     pub registry: String,
+    /// The host of the cluster's own git server.
+    pub git: String,
     /// Mirrors and certificate authorities, without the machine's credentials.
     pub registries: Arc<Registries>,
 }

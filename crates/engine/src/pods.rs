@@ -45,6 +45,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// The cluster's own registry, as images name it.
     pub registry: String,
+    /// The host of the cluster's own git server.
+    pub git: String,
     /// Mirrors and certificate authorities, without the machine's credentials.
     pub registries: Arc<Registries>,
 }
@@ -173,6 +175,7 @@ impl Sockets {
         let views = self.views();
         fs::create_dir_all(&views).with_context(|| format!("make {}", views.display()))?;
         let mut rights = Rights::new(self.client.clone(), &self.settings.registry, &wanted.namespace, &wanted.account);
+        rights.git.clone_from(&self.settings.git);
         rights.pod = Some((wanted.name.clone(), wanted.uid.clone()));
         rights.secrets.clone_from(&wanted.secrets);
         let confined =

@@ -38,6 +38,8 @@ pub struct Rights {
     pub client: kube::Client,
     /// The cluster's own registry, as images name it.
     pub registry: String,
+    /// The host of the cluster's own git server; empty where there is none.
+    pub git: String,
     /// Of the account.
     pub namespace: String,
     /// The account.
@@ -67,6 +69,7 @@ impl Rights {
         Self {
             client,
             registry: registry.to_owned(),
+            git: String::new(),
             namespace: namespace.to_owned(),
             account: account.to_owned(),
             pod: None,
@@ -161,6 +164,15 @@ pub struct InTheNameOf {
 impl Client for InTheNameOf {
     fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
         self.client.secret(id)
+    }
+
+    fn token<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
+        Box::pin(async move {
+            match !host.is_empty() && host == self.rights.git {
+                true => Ok(Some(self.rights.token().await?)),
+                false => Ok(None),
+            }
+        })
     }
 
     fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Box<dyn Duplex>>>> {

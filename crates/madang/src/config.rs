@@ -193,6 +193,8 @@ const PARTS: &[&str] = &["dns", "registry", "engine", "metrics", "pipeline", "co
 
 /// What the cluster's own registry is called in image names.
 pub const REGISTRY: &str = "registry.madang.internal";
+/// The name of the cluster's own git server.
+pub const GIT: &str = "git.madang.internal";
 
 impl Flags {
     /// Reads the file, if one is named, and fills in what neither says.

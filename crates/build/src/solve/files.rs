@@ -21,6 +21,7 @@ use crate::{
     ignore::Ignore,
     key::{Fields, Key},
     mode::ModeChange,
+    request::Realm,
     run::databases,
     select::{self, Pick, Wanted},
     source::{self, Fetching, Remote},
@@ -248,6 +249,10 @@ impl Solve<'_> {
                 let how = Fetching {
                     directory: self.inner.settings.dir.join("sources"),
                     trust: self.inner.settings.trust,
+                    registries: match self.realm {
+                        Realm::Machine => self.inner.settings.registries.clone(),
+                        Realm::Confined(confined) => confined.registries.clone(),
+                    },
                     client: self.client.clone(),
                     abroad: self.realm.is_confined(),
                 };

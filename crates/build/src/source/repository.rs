@@ -34,15 +34,19 @@ pub(super) async fn fetch(how: &Fetching, repository: &Repository) -> Result<Fet
     {
         bail!("expected checksum to match {}, got {id}", checksum.unwrap_or_default());
     }
-    let host = repository.url.parse::<http::Uri>().context("its address")?;
-    let host = host.host().unwrap_or_default().to_owned();
+    let address = repository.url.parse::<http::Uri>().context("its address")?;
+    let host = address.host().unwrap_or_default().to_owned();
     let secrets = [
         (format!("GIT_AUTH_HEADER.{host}"), false),
         (format!("GIT_AUTH_TOKEN.{host}"), true),
         ("GIT_AUTH_HEADER".to_owned(), false),
         ("GIT_AUTH_TOKEN".to_owned(), true),
     ];
-    let credentials = how.credentials(&secrets).await?.map(|(text, token)| match token {
+    let mut given = how.credentials(&secrets).await?;
+    if given.is_none() && scheme == "https" && address.port_u16().is_none_or(|port| port == 443) {
+        given = how.client.token(&host).await?.map(|token| (token, true));
+    }
+    let credentials = given.map(|(text, token)| match token {
         true => format!("basic {}", STANDARD.encode(format!("x-access-token:{text}"))),
         false => text,
     });

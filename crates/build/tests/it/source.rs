@@ -25,7 +25,13 @@ fn fetching(directory: &Path, secrets: &[(&str, &str)]) -> Fetching {
     let secrets: BTreeMap<String, Vec<u8>> =
         secrets.iter().map(|(id, secret)| ((*id).to_owned(), secret.as_bytes().to_vec())).collect();
     let client = Arc::new(Given { secrets, ..Given::default() });
-    Fetching { directory: directory.to_owned(), trust: image::pull::Trust::Configured, client, abroad: false }
+    Fetching {
+        directory: directory.to_owned(),
+        trust: image::pull::Trust::Configured,
+        registries: Default::default(),
+        client,
+        abroad: false,
+    }
 }
 
 fn remote(text: String) -> Remote {

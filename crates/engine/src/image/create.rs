@@ -186,6 +186,7 @@ async fn download(engine: &Engine, url: &str) -> Result<(tokio::fs::File, build:
     let how = Fetching {
         directory: engine.settings().dir.join("imports"),
         trust: ::image::pull::Trust::Host,
+        registries: Arc::default(),
         client: Arc::new(build::client::Given::default()),
         abroad: engine.view().is_some(),
     };

@@ -232,6 +232,7 @@ impl Builds {
         let (context, directory) = self.context(build, namespace, &mut given).await?;
         let account = spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
         let mut rights = Rights::new(self.0.client.clone(), &settings.registry, namespace, account);
+        rights.git.clone_from(&settings.git);
         rights.secrets = spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect();
         let dockerfile = match &spec.dockerfile_text {
             Some(text) => File::Text { name: "Dockerfile".to_owned(), text: text.clone(), ignore: None },

@@ -98,7 +98,8 @@ impl Connector {
     async fn connect(self, uri: Uri) -> anyhow::Result<TokioIo<Transport>> {
         let (https, host, port) = parts(&uri).context("a URL without a host")?;
         let make = async {
-            let proxy = self.0.proxies.choose(https, host, port);
+            let own = https && self.0.registries.place_of(host, port).is_some();
+            let proxy = if own { None } else { self.0.proxies.choose(https, host, port) };
             let stream: Box<dyn Stream> = match proxy {
                 None => {
                     let stream = self.dial(host, port).await?;
@@ -114,7 +115,8 @@ impl Connector {
     }
 
     async fn dial(&self, host: &str, port: u16) -> anyhow::Result<TcpStream> {
-        let stream = self.0.names.connect(host, port).await.with_context(|| format!("connect to {host}:{port}"))?;
+        let (at, of) = self.0.registries.place_of(host, port).unwrap_or((host, port));
+        let stream = self.0.names.connect(at, of).await.with_context(|| format!("connect to {host}:{port}"))?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }

@@ -33,6 +33,8 @@ const DOCKER_HUB: &str = "registry-1.docker.io";
 pub struct Registries {
     mirrors: BTreeMap<String, Mirror>,
     hosts: BTreeMap<String, Host>,
+    /// Where the cluster's own servers are that no resolver of this machine knows, by host and port.
+    own: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -174,6 +176,20 @@ impl Registries {
             insecure_skip_verify: false,
         };
         self.hosts.insert(authority.to_owned(), Host { credentials: None, tls });
+    }
+
+    /// Takes `name`, asked for over HTTPS, to be the server at `authority` (host and port), to be trusted by the authority in
+    /// `ca_file`. Nothing is shown to it.
+    pub fn served(&mut self, name: &str, authority: &str, ca_file: PathBuf) {
+        let tls = Tls { ca_file: Some(ca_file), ..Tls::default() };
+        self.hosts.insert(format!("{name}:443"), Host { credentials: None, tls });
+        self.own.insert(format!("{name}:443"), authority.to_owned());
+    }
+
+    /// Where one of the cluster's own servers is: host and port.
+    pub(super) fn place_of(&self, host: &str, port: u16) -> Option<(&str, u16)> {
+        let (host, port) = self.own.get(&format!("{host}:{port}"))?.rsplit_once(':')?;
+        Some((host.trim_matches(['[', ']']), port.parse().ok()?))
     }
 
     /// The same mirrors and certificate authorities, for somebody who has no rights on this machine: nothing by which the machine
@@ -340,6 +356,15 @@ mod tests {
                 format!("{:?} {}{}/{repository}", base.scheme, base.authority, base.path)
             })
             .collect()
+    }
+
+    #[test]
+    fn the_clusters_own_servers_are_where_it_says() {
+        let mut registries = Registries::default();
+        registries.served("git.madang.internal", "[fd00::1]:3000", "/ca.crt".into());
+        assert_eq!(registries.place_of("git.madang.internal", 443), Some(("fd00::1", 3000)));
+        assert_eq!(registries.place_of("git.madang.internal", 80), None);
+        assert_eq!(registries.host("git.madang.internal:443").unwrap().tls.ca_file, Some("/ca.crt".into()));
     }
 
     #[test]

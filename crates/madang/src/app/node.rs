@@ -23,7 +23,7 @@ use task::Task;
 
 use super::Ready;
 use crate::{
-    config::{Config, REGISTRY},
+    config::{Config, GIT, REGISTRY},
     images,
     oci_runtime::SHIM,
     pki,
@@ -191,6 +191,7 @@ fn serve_builds(
         node: config.node_name.clone(),
         dir: build_sockets(config),
         registry: REGISTRY.to_owned(),
+        git: GIT.to_owned(),
         registries: registries.clone(),
     };
     engine::pods::start(&task.child("sockets"), engine.clone(), node.clone(), of_pods);
@@ -198,6 +199,7 @@ fn serve_builds(
         node: config.node_name.clone(),
         cgroup_root: config.cgroup_root.clone(),
         registry: REGISTRY.to_owned(),
+        git: GIT.to_owned(),
         registries,
     };
     let builds = engine::objects::start(&task.child("builds"), engine, client, settings);
@@ -221,6 +223,10 @@ fn registries(config: &Config) -> Result<Registries> {
         for origin in &config.registry_cache {
             registries.copied(origin, &authority);
         }
+    }
+    if config.with("pipeline") && config.with("console") {
+        let authority = format!("{}:{}", config.node_ip, config.port("console"));
+        registries.served(GIT, &authority, pki::Files::of(config).path("ca.crt"));
     }
     Ok(registries)
 }
