@@ -481,7 +481,8 @@ impl One<'_> {
             let image = found.with_context(|| format!("{name}: failed to resolve source metadata for {reference}"))?;
             Ok(((name.to_owned(), platform.clone()), image))
         });
-        let all: Vec<((String, Platform), Image)> = futures::future::try_join_all(fetch).await.map_err(|error: Error| error)?;
+        let all: Vec<((String, Platform), Image)> =
+            futures::future::try_join_all(fetch).await.map_err(|error: Error| error)?;
         Ok(all.into_iter().collect())
     }
 

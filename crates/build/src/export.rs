@@ -475,7 +475,9 @@ pub fn check_several(options: &Options, outputs: &[Output]) -> Result<(), Error>
             Output::Image { push: false, .. } => {
                 "an image for several platforms is not kept here, where one of them runs: push it, or write it with type=oci"
             }
-            Output::Archive { form: ArchiveForm::Docker, .. } => "docker's archives hold one platform: type=oci holds several",
+            Output::Archive { form: ArchiveForm::Docker, .. } => {
+                "docker's archives hold one platform: type=oci holds several"
+            }
             Output::Files { .. } => "files of several platforms are not written to one place: build one at a time",
             Output::Image { .. } | Output::Archive { .. } | Output::Nothing => continue,
         };

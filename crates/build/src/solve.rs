@@ -229,9 +229,7 @@ impl Solve<'_> {
             match &plan.stages[at].base {
                 Origin::Stage(earlier) => at = *earlier,
                 Origin::Image(name) => {
-                    return self
-                        .image(at, name)
-                        .map_or(0, |image| image.config.history().as_ref().map_or(0, Vec::len));
+                    return self.image(at, name).map_or(0, |image| image.config.history().as_ref().map_or(0, Vec::len));
                 }
                 Origin::Scratch => return 0,
             }

@@ -13,8 +13,8 @@ use std::{
     sync::Arc,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use ::image::pull::Credentials;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use oci::Reference;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;

@@ -9,7 +9,11 @@
 //!
 //! Both keep their content on the same disk, the load generator runs beside both, and its time is not counted.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -26,6 +30,8 @@ use crate::{host, server::Server, stand_ins};
 const TURNS: u64 = 3;
 const SIZE: usize = 100_000_000;
 const QUICK_SIZE: usize = 20_000_000;
+/// How long a server may take to make the accounts that it has.
+const ACCOUNTS: Duration = Duration::from_secs(20);
 /// The registry's port, of both doors.
 const PORT: u16 = 5000;
 
@@ -89,9 +95,16 @@ impl Bench<'_> {
 
     /// The administrator's login, as the header has it.
     fn login(&self) -> Result<String> {
-        let mut login = self.server.madang();
-        login.args(["login", "--print", "--data-dir"]).arg(self.server.data_dir());
-        let token = host::output(&mut login)?;
+        let begun = Instant::now();
+        let token = loop {
+            let mut login = self.server.madang();
+            login.args(["login", "--print", "--data-dir"]).arg(self.server.data_dir());
+            match host::output(&mut login) {
+                // The accounts of a server that has just started are made after it is ready.
+                Err(_) if begun.elapsed() < ACCOUNTS => std::thread::sleep(Duration::from_millis(200)),
+                token => break token?,
+            }
+        };
         Ok(STANDARD.encode(format!("bench:{}", token.trim())))
     }
 

@@ -228,7 +228,11 @@ impl Source {
         let mut source = Self { place: place.clone(), pull, records: HashMap::new(), blobs: BTreeMap::new() };
         let mut bytes = Vec::new();
         source.fetch(&manifest.config.digest, manifest.config.size, &mut bytes).await.context("fetch the records")?;
-        let records = if of_image { in_image(&bytes)? } else { serde_json::from_slice(&bytes).context("understand the records")? };
+        let records = if of_image {
+            in_image(&bytes)?
+        } else {
+            serde_json::from_slice(&bytes).context("understand the records")?
+        };
         for (diff_id, layer) in records.layers.into_iter().zip(manifest.layers) {
             source.blobs.insert(diff_id, (layer.digest, layer.size));
         }

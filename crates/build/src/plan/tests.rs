@@ -48,7 +48,8 @@ fn bases_take_their_names_from_arguments() {
 
 #[test]
 fn stages_have_the_platform_that_they_say_or_start_from() {
-    let text = "FROM --platform=linux/arm64 a AS one\nFROM one AS two\nCOPY --from=tool x y\nFROM a\nCOPY --from=two x y";
+    let text =
+        "FROM --platform=linux/arm64 a AS one\nFROM one AS two\nCOPY --from=tool x y\nFROM a\nCOPY --from=two x y";
     let plan = plan(text, None, &[]).unwrap();
     let platforms: Vec<String> = (0..3).map(|at| plan.platform_of(at).to_string()).collect();
     assert_eq!(platforms, ["linux/arm64", "linux/arm64", "linux/amd64"]);

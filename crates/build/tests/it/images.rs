@@ -253,10 +253,10 @@ fn several_platforms_make_an_index_of_images() {
             let manifest = blob(entry);
             layers.push(manifest["layers"][0]["digest"].clone());
             let config = blob(&manifest["config"]);
-            assert_eq!((&config["architecture"], &config["config"]["Env"][0]), (
-                &serde_json::json!(architecture),
-                &serde_json::json!(format!("ARCH={architecture}")),
-            ));
+            assert_eq!(
+                (&config["architecture"], &config["config"]["Env"][0]),
+                (&serde_json::json!(architecture), &serde_json::json!(format!("ARCH={architecture}")),)
+            );
         }
         assert_ne!(layers[0], layers[1]);
         // Nothing of it stays.

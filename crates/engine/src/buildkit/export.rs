@@ -263,7 +263,8 @@ impl Export<'_> {
         }
         let about: Vec<(String, String)> = response.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let file = tokio::fs::File::open(&path).await.context("open the archive")?;
-        self.part(vertex, "sending tarball", Box::pin(filesync::send_file(&session, self.number, &about, file))).await?;
+        self.part(vertex, "sending tarball", Box::pin(filesync::send_file(&session, self.number, &about, file)))
+            .await?;
         Ok(())
     }
 

@@ -440,8 +440,7 @@ pub async fn send_file(
     require_sink(session)?;
     let (sender, messages) = mpsc::channel(WAITING);
     let metadata = target(exporter, about)?;
-    let mut answers: Answers<BytesMessage> =
-        session.channel().streaming(SEND, metadata, grpc::from_channel(messages));
+    let mut answers: Answers<BytesMessage> = session.channel().streaming(SEND, metadata, grpc::from_channel(messages));
     let sending = async move {
         let mut sent = 0;
         loop {

@@ -320,7 +320,9 @@ impl Work<'_> {
             }
             known.push(place.clone());
             match place {
-                CachePlace::Local { path, digest, .. } => options.cache_from.extend(self.fetch_cache(&path, digest).await?),
+                CachePlace::Local { path, digest, .. } => {
+                    options.cache_from.extend(self.fetch_cache(&path, digest).await?)
+                }
                 place @ CachePlace::Registry { .. } => options.cache_from.push(place),
             }
         }
@@ -350,7 +352,11 @@ impl Work<'_> {
     }
 
     /// Fetches a cache from a directory of the client. One that cannot be fetched is told and left out: it may not be there yet.
-    async fn fetch_cache(&mut self, directory: &Path, digest: Option<oci::Digest>) -> Result<Option<CachePlace>, Failure> {
+    async fn fetch_cache(
+        &mut self,
+        directory: &Path,
+        digest: Option<oci::Digest>,
+    ) -> Result<Option<CachePlace>, Failure> {
         let own = self.place()?.join("cache");
         let name = format!("importing cache manifest from {}", directory.display());
         let vertex = self.progress.know(Vertex { name, ..Vertex::default() }).await?;
@@ -372,10 +378,13 @@ impl Work<'_> {
         let vertex = self.progress.know(Vertex { name, ..Vertex::default() }).await?;
         self.progress.start(vertex).await?;
         let sent = async {
-            let index = tokio::fs::read(layout.join(oci::archive::OCI_INDEX)).await.context("read the cache's index")?;
-            let mut index: serde_json::Value = serde_json::from_slice(&index).context("understand the cache's index")?;
+            let index =
+                tokio::fs::read(layout.join(oci::archive::OCI_INDEX)).await.context("read the cache's index")?;
+            let mut index: serde_json::Value =
+                serde_json::from_slice(&index).context("understand the cache's index")?;
             let mut descriptor = index["manifests"][0].take();
-            let digest: oci::Digest = serde_json::from_value(descriptor["digest"].clone()).context("the cache's digest")?;
+            let digest: oci::Digest =
+                serde_json::from_value(descriptor["digest"].clone()).context("the cache's digest")?;
             if let Some(fields) = descriptor.as_object_mut() {
                 fields.remove("annotations");
             }

@@ -219,7 +219,9 @@ impl Channel {
             let codec = ProstCodec::<M, R>::default();
             let mut request = tonic::Request::new(messages);
             *request.metadata_mut() = metadata;
-            Ok(client.streaming(request, PathAndQuery::from_static(method), codec).await?.into_inner())
+            Ok::<Streaming<R>, Status>(
+                client.streaming(request, PathAndQuery::from_static(method), codec).await?.into_inner(),
+            )
         };
         Box::pin(futures::stream::once(call).try_flatten())
     }

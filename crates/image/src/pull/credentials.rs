@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn whole_registries_are_told_as_images_name_them() {
-        let keyring = keyring(&["quay.io", "quay.io/team", "*.example.com", "https://index.docker.io/v1/", "a.io:5000"]);
+        let keyring =
+            keyring(&["quay.io", "quay.io/team", "*.example.com", "https://index.docker.io/v1/", "a.io:5000"]);
         let mut told: Vec<String> = keyring.registries().map(|(registry, _)| registry).collect();
         told.sort();
         assert_eq!(told, ["a.io:5000", "docker.io", "quay.io"]);

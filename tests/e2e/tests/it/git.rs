@@ -81,6 +81,23 @@ fn a_push_makes_a_repository_and_stands_in_its_status() {
     good(git(path, &weak, &["clone", "--quiet", &url("shop"), "two"]));
     assert_eq!(std::fs::read_to_string(path.join("two/a")).unwrap(), "1\n");
     assert!(bad(git(&path.join("two"), &weak, &["push", &url("shop"), "main:refs/heads/x"])).contains("403"));
+    // What an account may read it may build, by the name that repositories have in the cluster.
+    let built = |object: &str, repository: &str| {
+        let build = serde_json::json!({
+            "apiVersion": "madang.dev/v1alpha1", "kind": "Build", "metadata": {"name": object}, "spec": {
+                "context": {"git": {"url": format!("https://git.madang.internal/{repository}.git")}},
+                "dockerfileText": "FROM scratch\nCOPY a /a\n",
+            },
+        });
+        kubectl.apply(&build.to_string());
+        let phase = ["get", "build", object, "-o", "jsonpath={.status.phase}"];
+        let phase = kubectl.until(&phase, |phase| matches!(phase, "Succeeded" | "Failed"));
+        phase + " " + &kubectl.field(&format!("build/{object}"), "{.status.message}")
+    };
+    let read = built("read", &format!("{name}/shop"));
+    assert!(read.starts_with("Succeeded"), "{read}");
+    let refused = built("refused", "default/shop");
+    assert!(refused.starts_with("Failed") && refused.contains("403"), "{refused}");
     // Protected branches go forwards only.
     kubectl.run(&["patch", "repository", "shop", "--type=merge", "-p", r#"{"spec":{"protected":["main"]}}"#]).good();
     kubectl
