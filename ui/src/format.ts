@@ -31,6 +31,9 @@ export const cores = (value: number) => (value === 0 ? "0" : Math.abs(value) < 1
 export const percent = (ratio: number) => `${short(ratio * 100)}%`;
 export const count = (value: number) => scaled(value, 1000, ["", "K", "M", "G", "T"]);
 
+/// How long a request takes: milliseconds below a second.
+export const latency = (seconds: number) => (Math.abs(seconds) < 1 ? `${short(seconds * 1000)} ms` : `${short(seconds)} s`);
+
 /// A length of time in one or two units.
 export function span(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));

@@ -1,7 +1,7 @@
 /// What is said of releases, and where traffic goes.
 import { expect, test } from "vitest";
 import { filled, releaseState, track, verdictState, waitsForApproval, type Release } from "../src/kube/releases";
-import { releaseMarks } from "../src/marks";
+import { alertMarks, releaseMarks } from "../src/marks";
 import { badness, flows, rates, thickness } from "../src/pages/yard-traffic";
 
 const release = (status: Release["status"], spec: Partial<Release["spec"]> = {}): Release => ({
@@ -53,4 +53,12 @@ test("traffic is counted by Service and shared by its ready pods", () => {
   expect(flows(all, [slice("v1", ["a", true], ["b", true], ["c", false]), slice("v2", ["b", true])])).toEqual([{ pod: "shop/a", rate: 4, errors: 0.25 }, { pod: "shop/b", rate: 5, errors: 0.2 }]);
   expect([badness(0), badness(0.02), badness(0.5)]).toEqual(["good", "warn", "bad"]);
   expect(thickness(4, 4)).toBeGreaterThan(thickness(1, 4));
+});
+
+test("alerts mark when they fire and clear, and not where the plot begins or ends", () => {
+  const alert = (times: number[], severity = "warning") => ({ labels: { alertname: "Slow", namespace: "shop", severity }, times, values: times.map(() => 1) });
+  const within = { from: 0, to: 600_000 };
+  expect(alertMarks([alert([0, 10, 20, 590, 600])], within, 10).map((mark) => [mark.time / 1000, mark.kind])).toEqual([[30, "good"], [590, "warn"]]);
+  expect(alertMarks([alert([100, 110], "critical")], within, 10).map((mark) => [mark.time / 1000, mark.words, mark.kind])).toEqual([[100, "Alert Slow shop fires", "bad"], [120, "Alert Slow shop has cleared", "good"]]);
+  expect(alertMarks(Array.from({ length: 90 }, () => alert([100])), within, 10)).toHaveLength(40);
 });

@@ -1,7 +1,7 @@
 /// One release: its steps as a track, what its metrics say and why, the traffic of both versions, and what a person may do.
 import { createMemo, createSignal, For, lazy, Match, onCleanup, Show, Suspense, Switch } from "solid-js";
 import { coloursOf } from "../colours";
-import { exact, percent, short } from "../format";
+import { exact, latency, percent, short } from "../format";
 import { patch, remove } from "../kube/client";
 import { filled, isOver, RELEASES, releasePath, releaseState, track, verdictState, waitsForApproval, type Release as It, type Stop } from "../kube/releases";
 import { watch } from "../kube/watch";
@@ -136,7 +136,7 @@ function Traffic(props: { it: It }) {
   const plots = [
     { title: "release.requests" as Key, expression: () => `sum by (service) (rate(gateway_requests_total{${at()}}[1m]))`, format: (value: number) => `${short(value)}/s` },
     { title: "release.errors" as Key, expression: () => `(sum by (service) (rate(gateway_requests_total{${at()},code=~"5.."}[1m])) or 0 * sum by (service) (rate(gateway_requests_total{${at()}}[1m]))) / (sum by (service) (rate(gateway_requests_total{${at()}}[1m])) > 0)`, format: percent },
-    { title: "release.latency" as Key, expression: () => `histogram_quantile(0.95, sum by (service, le) (rate(gateway_request_duration_seconds_bucket{${at()}}[1m])))`, format: (value: number) => `${short(value * 1000)} ms` },
+    { title: "release.latency" as Key, expression: () => `histogram_quantile(0.95, sum by (service, le) (rate(gateway_request_duration_seconds_bucket{${at()}}[1m])))`, format: latency },
   ];
   /// Where it stood when.
   const marks = createMemo(() => [

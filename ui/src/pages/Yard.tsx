@@ -3,7 +3,7 @@ import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Sh
 import { alpha, default as Plot } from "../parts/Plot";
 import { withGaps } from "../plot-data";
 import { coloursOf, dark, token } from "../colours";
-import { bytes, cores, percent, quantity, short } from "../format";
+import { bytes, cores, latency, percent, quantity, short } from "../format";
 import { pageOf } from "../kube/kinds";
 import { runsPath, runState, shortCommit, title, type Run } from "../kube/pipelines";
 import { RELEASES, releaseState, type Release } from "../kube/releases";
@@ -454,12 +454,12 @@ function Pressure() {
 const API = [
   { key: "yard.requests", expression: "sum(rate(apiserver_request_total[2m]))", format: (value: number) => `${short(value)}/s` },
   { key: "yard.errors", expression: '(sum(rate(apiserver_request_total{code=~"5.."}[2m])) or vector(0)) / sum(rate(apiserver_request_total[2m]))', format: percent },
-  { key: "yard.latency", expression: 'histogram_quantile(0.99, sum by (le) (rate(apiserver_request_duration_seconds_bucket{verb!~"WATCH|CONNECT"}[2m])))', format: (value: number) => `${short(value * 1000)} ms` },
+  { key: "yard.latency", expression: 'histogram_quantile(0.99, sum by (le) (rate(apiserver_request_duration_seconds_bucket{verb!~"WATCH|CONNECT"}[2m])))', format: latency },
 ] as const;
 const GATEWAY = [
   { key: "yard.gateway.requests", expression: "sum(rate(gateway_requests_total[2m]))", format: (value: number) => `${short(value)}/s` },
   { key: "yard.gateway.errors", expression: '(sum(rate(gateway_requests_total{code=~"5.."}[2m])) or vector(0)) / (sum(rate(gateway_requests_total[2m])) > 0)', format: percent },
-  { key: "yard.gateway.latency", expression: "histogram_quantile(0.99, sum by (le) (rate(gateway_request_duration_seconds_bucket[2m])))", format: (value: number) => `${short(value * 1000)} ms` },
+  { key: "yard.gateway.latency", expression: "histogram_quantile(0.99, sum by (le) (rate(gateway_request_duration_seconds_bucket[2m])))", format: latency },
 ] as const;
 const SATURATION = { key: "yard.saturation", expression: '1 - avg(rate(node_cpu_seconds_total{mode="idle"}[2m]))', format: percent } as const;
 

@@ -31,7 +31,7 @@ export default function Yaml(props: { path: string; name: string; version: strin
     }
   };
   onMount(() => {
-    view = editor(box, { text: "", label: t("yaml.editing", { name: props.name }), extensions: [yaml()], onChange: (now) => { setText(now); setSaid(undefined); }, lines: true });
+    view = editor(box, { text: "", label: t("yaml.editing", { name: props.name }), extensions: [yaml()], onChange: (now) => { if (now !== text()) { setText(now); setSaid(undefined); } }, lines: true });
     void load();
   });
   onCleanup(() => view?.destroy());
