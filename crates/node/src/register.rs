@@ -34,6 +34,8 @@ const LEASE_SECONDS: i32 = 40;
 const RENEW: Duration = Duration::from_secs(10);
 /// Status is written at least this often.
 const REPORT: Duration = Duration::from_secs(300);
+/// How often the images are looked at, which the status lists: as often as a kubelet does.
+const LOOK: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Images that the status lists.
@@ -186,20 +188,35 @@ impl Registration {
         Self { shared: shared.clone(), api: Api::all(shared.client.clone()) }
     }
 
-    fn status(&self, old: &[NodeCondition]) -> Value {
-        let config = &self.shared.config;
-        let (network, pressures) = (*self.shared.network_ready.borrow(), *self.shared.pressures.borrow());
-        let health = Health { network, pressures };
+    /// Images as the status lists them, the largest first.
+    fn images(&self) -> Vec<Value> {
         let mut images = self.shared.runtime.images().list();
         images.sort_by_key(|image| std::cmp::Reverse(image.size));
-        let images: Vec<Value> = images
+        images
             .iter()
             .take(IMAGES)
             .map(|image| {
                 let names: Vec<&String> = image.digests.iter().chain(&image.names).take(5).collect();
                 json!({"names": names, "sizeBytes": image.size})
             })
-            .collect();
+            .collect()
+    }
+
+    /// Ends when other images are there than those that were listed, or when it is time to report anyway.
+    async fn is_due(&self, listed: &[Value]) {
+        let due = tokio::time::Instant::now() + REPORT;
+        while tokio::time::Instant::now() < due {
+            tokio::time::sleep(LOOK).await;
+            if self.images() != listed {
+                return;
+            }
+        }
+    }
+
+    fn status(&self, old: &[NodeCondition]) -> Value {
+        let config = &self.shared.config;
+        let (network, pressures) = (*self.shared.network_ready.borrow(), *self.shared.pressures.borrow());
+        let health = Health { network, pressures };
         let features = json!({"recursiveReadOnlyMounts": true, "userNamespaces": true});
         let handlers: Vec<Value> =
             sandbox::HANDLERS.iter().map(|name| json!({"name": name, "features": features})).collect();
@@ -213,7 +230,7 @@ impl Registration {
             "conditions": conditions(old, health, Timestamp::now()),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": config.api_port}},
             "nodeInfo": node_info(config),
-            "images": images,
+            "images": self.images(),
             "runtimeHandlers": handlers,
             "features": {"supplementalGroupsPolicy": true},
         })
@@ -305,13 +322,14 @@ impl Registration {
         loop {
             ready.borrow_and_update();
             pressures.borrow_and_update();
+            let listed = self.images();
             match self.report().await {
                 Ok(node) => {
                     delay = RETRY;
                     self.keep(Arc::new(node));
                     self.lift_taint().await;
                     tokio::select! {
-                        () = tokio::time::sleep(REPORT) => {}
+                        () = self.is_due(&listed) => {}
                         _ = ready.changed() => {}
                         _ = pressures.changed() => {}
                     }
