@@ -98,6 +98,33 @@ impl Console {
         }
     }
 
+    /// A request for data that another part answers at this port, with the token of whoever is signed in instead of the cookie.
+    ///
+    /// What comes back is data and never a page, so it must go through [`Console::passed`].
+    ///
+    /// # Errors
+    /// What to answer to somebody who may not come in, or is not signed in.
+    pub fn admitted(&self, entrance: Entrance, request: Request<Body>) -> Result<Request<Body>, Box<Response<Body>>> {
+        let (mut parts, body) = request.into_parts();
+        let token = door::admit(&parts, entrance.local_only)
+            .and_then(|()| self.token(&parts).ok_or(Refusal::SignIn))
+            .and_then(|token| upstream::bearer(&token));
+        match token {
+            Ok(token) => {
+                parts.headers.remove(header::COOKIE);
+                parts.headers.insert(header::AUTHORIZATION, token);
+                Ok(Request::from_parts(parts, body))
+            }
+            Err(refusal) => Err(Box::new(refusal.response())),
+        }
+    }
+
+    /// What another part answers, so that a browser never runs it with the console's rights.
+    pub fn passed(mut response: Response<Body>) -> Response<Body> {
+        upstream::contain(&mut response);
+        response
+    }
+
     async fn answered(&self, entrance: Entrance, request: Request<Body>) -> Result<Response<Body>, Refusal> {
         let (parts, body) = request.into_parts();
         door::admit(&parts, entrance.local_only)?;

@@ -37,9 +37,12 @@ pub fn admit(parts: &Parts, local_only: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the path is data of others, which no browser may show as a page of this origin.
+/// Whether the path is data of others, which no browser may show as a page of this origin: what lies below `/pipelines/NAMESPACE/` is
+/// what runs have left, and pages of pipelines are elsewhere.
 pub fn is_data(parts: &Parts) -> bool {
-    ["/k8s/", "/prometheus/", "/alertmanager/", "/api/"].iter().any(|prefix| parts.uri.path().starts_with(prefix))
+    let path = parts.uri.path();
+    let runs = path.strip_prefix("/pipelines/").is_some_and(|rest| rest.contains('/'));
+    runs || ["/k8s/", "/prometheus/", "/alertmanager/", "/api/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// Whether a browser would show the answer as a page.

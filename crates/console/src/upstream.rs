@@ -74,13 +74,7 @@ impl Upstream {
         request.headers_mut().insert(header::AUTHORIZATION, bearer(token)?);
         let mut response =
             tunnel::forward(task, request, target).await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let headers = response.headers_mut();
-            headers.remove(header::SET_COOKIE);
-            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
+        contain(&mut response);
         Ok(response)
     }
 
@@ -162,7 +156,20 @@ fn decoded(part: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn bearer(token: &str) -> Result<HeaderValue, Refusal> {
+/// Headers that keep an answer from being a page with the console's rights, and from being kept.
+pub fn contain(response: &mut Response<Body>) {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let headers = response.headers_mut();
+    headers.remove(header::SET_COOKIE);
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// `Authorization` with a token, which logs leave out.
+pub fn bearer(token: &str) -> Result<HeaderValue, Refusal> {
     let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| Refusal::SignIn)?;
     value.set_sensitive(true);
     Ok(value)

@@ -34,6 +34,8 @@ fn only_the_consoles_own_pages_and_programs_come_in() {
         ("GET", "/k8s/api", &[host, cookie, ("sec-fetch-site", "same-origin")], true),
         ("GET", "/", &[host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], true),
         ("GET", "/k8s/api", &[host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], false),
+        ("GET", "/pipelines", &[host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], true),
+        ("GET", "/pipelines/a/b/log", &[host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], false),
         ("POST", "/", &[host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], false),
     ];
     for (method, path, headers, expected) in cases {

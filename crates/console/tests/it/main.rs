@@ -92,7 +92,17 @@ async fn stage() -> Stage {
     let address = listener.local_addr().expect("an address");
     let handler = move |request: Request<Body>| {
         let console = console.clone();
-        async move { console.answer(Entrance { local_only: true, secure: false }, request).await }
+        async move {
+            let entrance = Entrance { local_only: true, secure: false };
+            // As the program does with paths of another part.
+            if !request.uri().path().starts_with("/pipelines/") {
+                return console.answer(entrance, request).await;
+            }
+            match console.admitted(entrance, request) {
+                Ok(request) => Console::passed(api(request).await),
+                Err(refusal) => *refusal,
+            }
+        }
     };
     task.spawn("console", serve(task.child("console"), listener, None, Limits::default(), handler));
     Stage { address, place, _dir: dir, _task: task }
@@ -186,4 +196,26 @@ async fn watches_come_as_messages_of_a_websocket() {
     assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
     let (added, deleted) = (answer.find("ADDED"), answer.find("DELETED"));
     assert!(added.is_some() && added < deleted, "{answer}");
+}
+
+#[tokio::test]
+async fn other_parts_get_the_persons_token_and_what_they_answer_is_data() {
+    let stage = stage().await;
+    let path = "/pipelines/shop/run-1/log?start=7";
+    assert!(stage.ask("GET", path, &[], "").await.starts_with("HTTP/1.1 401"));
+    let cookie = stage.signed_in().await;
+    let answer = stage.ask("GET", path, &[&cookie], "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(path), "{answer}");
+    assert!(answer.contains("\"cookie\":\"-\"") && !answer.contains("evil=1"), "{answer}");
+    assert!(answer.contains("sandbox") && answer.contains("nosniff"), "{answer}");
+    for headers in [
+        ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"],
+        ["Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"],
+        ["Origin: http://evil.example", "Sec-Fetch-Mode: cors"],
+    ] {
+        let refused = stage.ask("GET", path, &[&[cookie.as_str()], &headers[..]].concat(), "").await;
+        assert!(refused.starts_with("HTTP/1.1 403"), "{headers:?}: {refused}");
+    }
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    assert!(stage.ask("GET", path, &[&bearer], "").await.starts_with("HTTP/1.1 200"));
 }
