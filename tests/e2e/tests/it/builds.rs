@@ -1,4 +1,4 @@
-//! `Build` objects, driven by kubectl, and the sockets by which pods build. In the second tier.
+//! `Build` objects, driven by kubectl, and the sockets by which pods build; the latter in the second tier.
 
 use std::{
     fs,
@@ -61,7 +61,6 @@ fn context(dir: &Path, dockerfile: &str) -> PathBuf {
 const SHELL: &str = "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/\nSHELL [\"/bin/sh\", \"-c\"]\n";
 
 #[test]
-#[ignore = "builds for minutes"]
 fn a_build_object_makes_and_pushes_an_image_that_a_pod_runs() {
     let Some(space) = space("builds") else { return };
     allow_push(&space);
@@ -108,7 +107,6 @@ fn a_build_object_makes_and_pushes_an_image_that_a_pod_runs() {
 }
 
 #[test]
-#[ignore = "builds for minutes"]
 fn a_build_object_has_the_rights_of_its_account_and_nothing_of_the_machine() {
     let (Some(cluster), Some(space), Some(other)) = (cluster(), space("mine"), space("theirs")) else { return };
     allow_push(&other);
@@ -145,7 +143,6 @@ fn a_build_object_has_the_rights_of_its_account_and_nothing_of_the_machine() {
 }
 
 #[test]
-#[ignore = "builds for minutes"]
 fn builds_are_ended_by_cancelling_and_by_deletion() {
     let (Some(cluster), Some(space)) = (cluster(), space("ended")) else { return };
     let dir = tempfile::tempdir().unwrap();
@@ -176,7 +173,6 @@ fn builds_are_ended_by_cancelling_and_by_deletion() {
 }
 
 #[test]
-#[ignore = "builds for minutes"]
 fn a_build_goes_on_after_the_server_was_killed() {
     let Some(mut cluster) = fresh(40, &[]) else { return };
     let dir = tempfile::tempdir().unwrap();
@@ -207,7 +203,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-#[ignore = "builds for minutes"]
+#[ignore = "needs docker and curl"]
 fn a_pods_socket_builds_and_pushes_within_its_account_and_does_nothing_else() {
     let (Some(cluster), Some(space), Some(other)) = (cluster(), space("socket"), space("hidden")) else { return };
     let found =
