@@ -254,7 +254,7 @@ fn several_platforms_make_an_index_of_images() {
             layers.push(manifest["layers"][0]["digest"].clone());
             let config = blob(&manifest["config"]);
             assert_eq!(
-                (&config["architecture"], &config["config"]["Env"][0]),
+                (&config["architecture"], &config["config"]["Env"][1]),
                 (&serde_json::json!(architecture), &serde_json::json!(format!("ARCH={architecture}")),)
             );
         }
