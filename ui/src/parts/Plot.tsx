@@ -24,6 +24,19 @@ export interface PlotProps {
   softMin?: number; softMax?: number; log?: number; legend?: boolean | "table" | "list"; legendHeight?: number; columns?: string[]; marks?: Mark[]; bands?: Band[]; zoom?: boolean;
 }
 
+/// Widths of so many digits in a font: measured once, since measuring takes long.
+const WIDTHS = new Map<string, number>();
+function digits(ctx: CanvasRenderingContext2D, font: string, n: number): number {
+  const known = WIDTHS.get(`${n} ${font}`);
+  if (known !== undefined) return known;
+  ctx.save();
+  ctx.font = font;
+  const { width } = ctx.measureText("0".repeat(n));
+  ctx.restore();
+  WIDTHS.set(`${n} ${font}`, width);
+  return width;
+}
+
 /// Distances of ticks for bytes.
 const BINARY = Array.from({ length: 64 }, (_, at) => 2 ** (at - 4));
 /// Colours of marks by how what they tell of ended.
@@ -72,11 +85,7 @@ export default function Plot(props: PlotProps) {
     const right = shown().some((line) => line.right);
     const wide = (self: uPlot, values: string[] | null) => {
       const longest = (values ?? []).reduce((a, b) => Math.max(a, b.length), 0);
-      self.ctx.save();
-      self.ctx.font = font;
-      const width = self.ctx.measureText("0".repeat(longest)).width + 12;
-      self.ctx.restore();
-      return Math.min(110, Math.max(34, width));
+      return Math.min(110, Math.max(34, digits(self.ctx, font, longest) + 12));
     };
     const scale = (side: boolean): uPlot.Scale => ({
       distr: props.log ? 3 : 1, log: (props.log === 2 ? 2 : 10) as 2 | 10,
