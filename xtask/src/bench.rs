@@ -3,6 +3,7 @@
 //! A figure that falls short is printed as such and fails nothing: times depend on the machine, and people judge them.
 
 mod builds;
+mod console;
 mod images;
 mod memory;
 mod metrics;
@@ -57,6 +58,8 @@ enum Area {
     Images,
     /// Scraping, storing and querying samples, beside Prometheus
     Metrics,
+    /// The console's pages in a browser
+    Console,
 }
 
 impl Arguments {
@@ -83,6 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Area::Start => start::run(arguments, &madang, &load, &output),
         Area::Images => images::run(arguments, &madang, &load, &output),
         Area::Metrics => metrics::run(arguments, &madang, &load, &output),
+        Area::Console => console::run(&madang, &output),
     }
 }
 

@@ -51,11 +51,7 @@ pub fn build() -> Result<()> {
 
 /// Runs the tests of the pages' own code.
 pub fn test() -> Result<()> {
-    build()?;
-    let ui = host::root().join("ui");
-    if !ui.join("node_modules").exists() {
-        bail!("ui/node_modules is missing: remove ui/dist and run `cargo xtask ui` again");
-    }
+    let ui = ready()?;
     let mut npm = Command::new("npm");
     npm.current_dir(&ui).args(["run", "--silent", "test"]);
     if let Some(path) = path()? {
@@ -64,8 +60,18 @@ pub fn test() -> Result<()> {
     host::run(&mut npm)
 }
 
+/// The directory of the pages, which are built, with what their scripts need.
+pub fn ready() -> Result<PathBuf> {
+    build()?;
+    let ui = host::root().join("ui");
+    if !ui.join("node_modules").exists() {
+        bail!("ui/node_modules is missing: remove ui/dist and run `cargo xtask ui` again");
+    }
+    Ok(ui)
+}
+
 /// A PATH that begins with a Node that is new enough; `None` if it needs no change.
-fn path() -> Result<Option<std::ffi::OsString>> {
+pub fn path() -> Result<Option<std::ffi::OsString>> {
     let usual = Command::new("node").arg("--version").output().ok().and_then(|output| version(&output.stdout));
     if host::find("npm").is_some() && usual.is_some_and(|version| version >= OLDEST) {
         return Ok(None);
