@@ -1,7 +1,8 @@
 /// A person's walk through every page of a running console: `node e2e/pages.mjs LINK DIRECTORY`.
 ///
 /// LINK is what `madang console` prints. In the cluster, the namespace `walk` has a Deployment `web` that logs and a pod
-/// `broken` that fails. Each page must show what its row in docs/console.md says, without an error, a violation or a request to
+/// `broken` that fails; the routes `shop` and `back` of the gateway at MADANG_GATEWAY each have a release, `shop-v2` and `back-v2`, that waits
+/// for approval at 20% once requests were counted. Each page must show what its row in docs/console.md says, without an error, a violation or a request to
 /// another host; screenshots of all sizes, looks and languages go to DIRECTORY.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -15,6 +16,10 @@ const failures = [];
 let passed = 0;
 
 const { browser, context, page, wrong } = await open(base);
+/// Somebody asks for pages all the time.
+const gateway = process.env.MADANG_GATEWAY;
+if (!gateway) throw new Error("MADANG_GATEWAY is not set: where does the gateway listen?");
+const asking = setInterval(() => { for (const path of ["/", "/back"]) fetch(gateway + path).then((answer) => answer.text()).catch(() => undefined); }, 100);
 const seen = (text, options) => page.getByText(text, options).first().waitFor({ timeout: 20_000 });
 
 /// One step of the walk: what it does must hold, and the page must be whole after it.
@@ -128,6 +133,64 @@ await step("images are listed with the pods that use them", async () => {
   await seen("MiB");
   await seen(/\d+ pods?/);
 });
+await step("releases are listed with how far they are", async () => {
+  await page.goto("/releases?ns=walk");
+  const row = page.locator("tbody tr", { hasText: "back-v2" });
+  await row.getByText("Waits for approval", { exact: true }).waitFor({ timeout: 90_000 });
+  await row.getByText("20%", { exact: true }).waitFor();
+  await page.getByRole("link", { name: "shop-v2", exact: true }).first().click();
+  await page.waitForURL(/\/releases\/walk\/shop-v2/);
+});
+await step("a release tells its steps and why, and goes on when it is approved", async () => {
+  await page.goto("/releases/walk/shop-v2");
+  await seen("Waits for approval");
+  await page.getByRole("img", { name: "80% of the traffic goes to shop, 20% to shop-v2" }).waitFor();
+  await page.locator("[data-stop=now]", { hasText: "20%" }).waitFor();
+  await page.locator("[data-metric=answers]").getByText("Well", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Approve step" }).click();
+  await seen(`kubectl patch release -n walk shop-v2 --type=merge -p '{"spec":{"approvedStep":1}}'`);
+  await page.getByRole("dialog").getByRole("button", { name: "Approve step" }).click();
+  await seen("Released");
+  await page.getByRole("img", { name: "0% of the traffic goes to shop, 100% to shop-v2" }).waitFor();
+  await page.goto("/releases/walk/shop-v2/events");
+  await seen("Succeeded");
+});
+await step("a release is paused, goes on, and is aborted by its name", async () => {
+  await page.goto("/releases/walk/back-v2");
+  const act = async (name, typed) => {
+    await page.getByRole("button", { name, exact: true }).first().click();
+    const go = page.getByRole("dialog").getByRole("button", { name, exact: true });
+    if (typed) {
+      if (!(await go.isDisabled())) throw new Error("it is aborted without its name");
+      await page.getByRole("dialog").getByRole("textbox").fill(typed);
+    }
+    await go.click();
+  };
+  await act("Pause");
+  await page.getByRole("button", { name: "Go on" }).waitFor();
+  await page.locator("header .state", { hasText: "Paused" }).waitFor();
+  await act("Go on");
+  await page.locator("header .state", { hasText: "Waits for approval" }).waitFor();
+  await act("Abort", "back-v2");
+  await page.locator("header .state", { hasText: "Rolled back" }).waitFor();
+  await page.locator("[data-stop=failed]").waitFor();
+});
+await step("the yard draws traffic through the gateway, and says it in words", async () => {
+  await page.goto("/");
+  await page.getByRole("button", { name: "Traffic" }).click();
+  await page.locator("aside section", { hasText: "Through the gateway" }).locator("li", { hasText: "shop-v2" }).getByText(/\/s$/).waitFor({ timeout: 30_000 });
+  if (!page.url().includes("traffic=on")) throw new Error("the address does not say that traffic is shown");
+});
+await step("changes are marked on the time axis of dashboards", async () => {
+  await page.goto("/d/madang-gateway?var-namespace=walk&from=now-15m&to=now");
+  await page.locator("[data-panel=stat][data-state=done]").first().waitFor({ timeout: 20_000 });
+  await page.getByRole("img", { name: /Requests by route.*Changes:.*walk\/shop-v2: Released/ }).waitFor({ timeout: 20_000 });
+  await page.locator("[data-panel=heatmap]").first().scrollIntoViewIfNeeded();
+  await page.locator("[data-panel=heatmap][data-state=done] canvas").waitFor({ timeout: 20_000 });
+  await page.getByRole("button", { name: "Changes" }).click();
+  await page.getByRole("img", { name: /Requests by route/ }).waitFor();
+  if (await page.getByRole("img", { name: /Changes:/ }).count()) throw new Error("marks stay when they are switched off");
+});
 await step("alerts are silenced, and the silence is ended", async () => {
   await page.goto("/alerts");
   await page.getByRole("button", { name: "New silence" }).click();
@@ -198,7 +261,7 @@ await step("the overview's first load is 120 KB or less", async () => {
 });
 
 /// Every page in every size, look and language: whole, and as a picture.
-const pages = { yard: "/", pods: "/workloads/pods", deployment: "/workloads/deployments/walk/web", logs: `/workloads/pods/walk/${pod}/logs`, images: "/images", alerts: "/alerts", dashboards: "/dashboards", dashboard: "/d/madang-cluster", explore: "/explore?expr=up" };
+const pages = { yard: "/", pods: "/workloads/pods", deployment: "/workloads/deployments/walk/web", logs: `/workloads/pods/walk/${pod}/logs`, images: "/images", traffic: "/?traffic=on", releases: "/releases", release: "/releases/walk/shop-v2", gateway: "/d/madang-gateway?from=now-15m&to=now", alerts: "/alerts", rules: "/alerts/rules", dashboards: "/dashboards", dashboard: "/d/madang-cluster", explore: "/explore?expr=up" };
 for (const size of SIZES) for (const [theme, language] of [["light", "en"], ["dark", "ko"]]) {
   await step(`every page at ${size.join("x")}, ${theme}, ${language}`, async () => {
     await page.setViewportSize({ width: size[0], height: size[1] });
@@ -216,6 +279,7 @@ for (const size of SIZES) for (const [theme, language] of [["light", "en"], ["da
     if (found.length) throw new Error(found.join("\n  "));
   });
 }
+clearInterval(asking);
 await browser.close();
 console.log(`${passed} passed, ${failures.length} failed`);
 process.exit(failures.length ? 1 : 0);

@@ -58,6 +58,75 @@ fn the_console_signs_in_once_by_link_and_passes_on_what_the_person_may_do() {
     assert!(page.contains("<title>Madang</title>"), "{page}");
 }
 
+/// Two versions behind routes of the gateway, and a release of each route that waits for somebody at its first step.
+fn released() -> String {
+    let mut all = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: madang
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+"#
+    .to_owned();
+    for version in ["shop", "shop-v2"] {
+        all += &format!(
+            r#"
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {version}}}
+spec:
+  selector: {{matchLabels: {{app: {version}}}}}
+  template:
+    metadata: {{labels: {{app: {version}}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: {IMAGE}
+        command: [sh, -c, 'mkdir /www; echo {version} > /www/index.html; exec httpd -f -p 8080 -h /www']
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {version}}}
+spec: {{selector: {{app: {version}}}, ports: [{{port: 80, targetPort: 8080}}]}}
+"#
+        );
+    }
+    for (route, path) in [("shop", "/"), ("back", "/back")] {
+        all += &format!(
+            r#"
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {route}}}
+spec:
+  parentRefs: [{{name: web}}]
+  rules:
+  - matches: [{{path: {{value: {path}}}}}]
+    backendRefs: [{{name: shop, port: 80}}]
+---
+apiVersion: madang.dev/v1alpha1
+kind: Release
+metadata: {{name: {route}-v2}}
+spec:
+  route: {{name: {route}}}
+  stable: {{name: shop, port: 80}}
+  canary: {{name: shop-v2, port: 80}}
+  steps: [{{weight: 20, approve: true}}]
+  metrics:
+  - name: answers
+    interval: 1s
+    unknowns: 1000
+    failure: 'sum(rate(gateway_requests_total{{namespace="$(namespace)",service="$(canary)",code=~"5.."}}[1m])) > 0'
+    success: 'sum(rate(gateway_requests_total{{namespace="$(namespace)",service="$(canary)"}}[1m])) > 0'
+"#
+        );
+    }
+    all
+}
+
 #[test]
 #[ignore = "needs Chromium, and walks through every page for minutes"]
 fn every_page_does_in_a_browser_what_its_row_says() {
@@ -95,6 +164,7 @@ spec:
   - {{name: main, image: {IMAGE}, command: [sh, -c, 'echo no; exit 3']}}
 "#
     ));
+    kubectl.apply(&released());
     kubectl.run(&["rollout", "status", "deployment/web", "--timeout=120s"]).good();
     kubectl.until(&["get", "pod", "broken", "--output=jsonpath={.status.containerStatuses[0].restartCount}"], |out| {
         out.parse::<u32>().is_ok_and(|restarts| restarts > 1)
@@ -103,6 +173,9 @@ spec:
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
     let mut node: Command = cluster.place.command("node");
     node.current_dir(root.join("ui")).arg("e2e/pages.mjs").arg(link(cluster)).arg(&pictures);
+    let ports = std::fs::read_to_string(cluster.run_dir().join("ports.json")).expect("read ports.json");
+    let ports: serde_json::Value = serde_json::from_str(&ports).expect("ports.json");
+    node.env("MADANG_GATEWAY", format!("http://127.0.0.1:{}", ports["gateway-http"]));
     let output = node.output().expect("run node");
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
