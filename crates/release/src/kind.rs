@@ -197,7 +197,10 @@ mod tests {
         assert_eq!(definition["metadata"]["name"], format!("{PLURAL}.{GROUP}"));
         assert_eq!(definition["spec"]["versions"][0]["name"], VERSION);
         // Every field of a status that is written is in the schema, or the API server would drop it.
-        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        let whole = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let wrong = api::crd::Structural::compile(whole).err().unwrap_or_default();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let schema = &whole["properties"];
         let status = Status { metrics: vec![Judged::default()], ..Status::default() };
         let written = serde_json::to_value(status).unwrap();
         for name in written.as_object().unwrap().keys() {

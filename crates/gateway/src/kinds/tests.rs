@@ -61,3 +61,14 @@ fn a_route_is_read_with_what_it_leaves_out() {
     assert_eq!(route.spec.rules[0].backend_refs[0].weight, None);
     assert!(route.spec.rules[0].matches.is_empty());
 }
+
+#[test]
+fn the_api_server_takes_every_schema() {
+    for definition in definitions() {
+        for version in definition["spec"]["versions"].as_array().unwrap() {
+            let compiled = api::crd::Structural::compile(&version["schema"]["openAPIV3Schema"]);
+            let wrong = compiled.err().unwrap_or_default();
+            assert!(wrong.is_empty(), "{} {}: {wrong:?}", definition["metadata"]["name"], version["name"]);
+        }
+    }
+}

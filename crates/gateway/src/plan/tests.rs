@@ -332,3 +332,34 @@ fn durations_are_read_as_gateway_api_writes_them() {
         assert_eq!(compile::duration(text).map(|time| time.as_millis()), expected, "{text}");
     }
 }
+
+/// The schema of a kind in the version that is read.
+fn schema(kind: &str) -> api::crd::Structural {
+    let found = crate::kinds::definitions().into_iter().find(|one| one["spec"]["names"]["kind"] == kind).unwrap();
+    let versions = found["spec"]["versions"].as_array().unwrap().clone();
+    let version = versions.into_iter().find(|one| one["name"] == "v1").unwrap();
+    api::crd::Structural::compile(&version["schema"]["openAPIV3Schema"]).unwrap()
+}
+
+#[test]
+fn what_is_said_is_what_the_definitions_allow() {
+    let rules = json!([{"backendRefs": [{"name": "web", "port": 80}]}]);
+    let route = route("shop", json!({"name": "g", "sectionName": "web", "port": 80}), rules);
+    let listeners = json!([http("web"), {"name": "b", "port": 90, "protocol": "TCP"}]);
+    let plan = planned(&world(&[gateway(listeners)], &[route], &[]));
+    for (kind, name) in [(Kind::Class, "GatewayClass"), (Kind::Gateway, "Gateway"), (Kind::Route, "HTTPRoute")] {
+        let status = condition::timed(&Value::Null, said(&plan, kind), "2026-01-01T00:00:00Z");
+        let schema = schema(name);
+        let mut object = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": name, "metadata": {"name": "x"}, "status": status});
+        assert_eq!(schema.prune(&mut object), Vec::<String>::new(), "{name}");
+        let wrong: Vec<String> = schema
+            .validate(&object)
+            .iter()
+            .map(ToString::to_string)
+            // The specification is left out here.
+            .filter(|wrong| !wrong.starts_with("spec"))
+            .collect();
+        assert!(wrong.is_empty(), "{name}: {wrong:?}\n{object}");
+    }
+    assert!(FEATURES.is_sorted() && FEATURES.len() <= 64);
+}
