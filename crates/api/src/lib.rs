@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod meta;
 pub mod quantity;
 pub mod schema;
+pub mod span;
 pub mod status;
 
 pub mod admit;

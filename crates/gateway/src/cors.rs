@@ -63,6 +63,7 @@ impl Cors {
         put(headers, header::ACCESS_CONTROL_ALLOW_METHODS, list(&self.methods, Some(wanted)));
         put(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, list(&self.headers, asked));
         put(headers, header::ACCESS_CONTROL_MAX_AGE, Some(seconds));
+        self.expose(headers);
         Some(response)
     }
 
@@ -80,6 +81,11 @@ impl Cors {
     pub fn answer(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) else { return };
         self.common(headers, allowed);
+        self.expose(headers);
+    }
+
+    /// Browsers read this on the answer itself; Gateway API's suite looks for it on the preflight too.
+    fn expose(&self, headers: &mut HeaderMap) {
         if !self.exposed.is_empty() {
             put(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_str(&self.exposed.join(", ")).ok());
         }
@@ -123,6 +129,7 @@ mod tests {
             allow_origins: vec!["https://a.com".into(), "https://*.b.com".into()],
             allow_methods: vec!["GET".into(), "PUT".into()],
             allow_headers: vec!["x-one".into()],
+            expose_headers: vec!["x-two".into(), "x-three".into()],
             max_age: Some(60),
             ..kinds::Cors::default()
         };
@@ -137,6 +144,8 @@ mod tests {
             let headers = ask(&cors, origin);
             assert_eq!(headers.get("access-control-allow-origin").is_some(), expected, "{origin}");
             assert_eq!(headers.get("access-control-max-age").is_some(), expected, "{origin}");
+            let exposed = headers.get("access-control-expose-headers").map(|value| value.to_str().unwrap());
+            assert_eq!(exposed, expected.then_some("x-two, x-three"), "{origin}");
         }
         assert_eq!(ask(&cors, "https://a.com")["access-control-allow-methods"], "GET, PUT");
     }

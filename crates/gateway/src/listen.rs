@@ -81,9 +81,22 @@ impl Listeners {
         let mut listeners = Self { task: task.clone(), proxy, limits, usual, open: BTreeMap::new() };
         for one in given {
             let port = port(&one)?;
-            listeners.serve(port, one.listener, one.secure, true);
+            listeners.serve(port, None, one.listener, one.secure, true);
         }
         Ok(listeners)
+    }
+
+    /// Opens any port, which clients know as `shown`; the next [`Self::change`] closes it unless it is wanted then.
+    pub fn open(&mut self, shown: u16, secure: bool) -> io::Result<u16> {
+        let listener = bind(0)?;
+        let port = listener.local_addr()?.port();
+        self.serve(port, Some(shown), listener, secure, false);
+        Ok(port)
+    }
+
+    /// Whether what is open at a port is with TLS; `None` where nothing is.
+    pub fn secure(&self, port: u16) -> Option<bool> {
+        Some(self.open.get(&port)?.secure)
     }
 
     /// Opens and closes what is to change, and shows other certificates; tells which ports could not be opened.
@@ -106,7 +119,7 @@ impl Listeners {
                 continue;
             }
             match bind(*port) {
-                Ok(listener) => self.serve(*port, listener, *secure, false),
+                Ok(listener) => self.serve(*port, None, listener, *secure, false),
                 Err(error) => {
                     tracing::warn!(port, %error, "port of a gateway cannot be opened");
                     refused.insert(*port);
@@ -120,15 +133,17 @@ impl Listeners {
         refused
     }
 
-    fn serve(&mut self, port: u16, listener: TcpListener, secure: bool, given: bool) {
+    /// Serves at `port`, which clients know as `shown` where that is another one.
+    fn serve(&mut self, port: u16, shown: Option<u16>, listener: TcpListener, secure: bool, given: bool) {
         let certificates = Shown::default();
         let tls = match secure.then(|| config(certificates.clone())).transpose() {
             Ok(tls) => tls,
             Err(error) => return tracing::error!(%error, "tls settings"),
         };
         let task = self.task.child(format!("port {port}"));
-        let (http_port, https_port) = self.usual;
-        let door = Door { port, entrance: Entrance { secure, port, https_port, http_port } };
+        let (http_port, https_port) = if shown.is_some() { (80, 443) } else { self.usual };
+        let entrance = Entrance { secure, port: shown.unwrap_or(port), https_port, http_port };
+        let door = Door { port, entrance };
         let proxy = self.proxy.clone();
         let handler = move |request: Request<Body>| {
             let proxy = proxy.clone();

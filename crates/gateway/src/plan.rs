@@ -6,7 +6,8 @@
 //!                ingresses ─► rules, certificates ────────┘
 //! ```
 //!
-//! All gateways share this machine's address: listeners of different gateways at one port are told apart by their hosts.
+//! All gateways share this machine's address: listeners of different gateways at one port are told apart by their hosts. A gateway
+//! that comes too late for that gets an address of its own beside it, which comes first in its status: see [`outlet`].
 
 pub mod certificate;
 
@@ -15,6 +16,8 @@ pub mod condition;
 pub mod grant;
 
 pub mod listener;
+
+pub mod outlet;
 
 pub mod route;
 
@@ -82,6 +85,8 @@ pub struct Settings {
     pub ports: BTreeMap<u16, u16>,
     /// Ports of the machine that could not be opened.
     pub refused: BTreeSet<u16>,
+    /// Ports of the machine that were opened behind gateways' own addresses, by gateway and port of the listener.
+    pub doors: BTreeMap<(Key, u16), u16>,
 }
 
 impl Settings {
@@ -119,6 +124,8 @@ pub struct Plan {
     pub statuses: Vec<Said>,
     /// Backends that are new: nobody has said yet where their endpoints are.
     pub new: Vec<Arc<crate::backend::Backend>>,
+    /// Gateways with an address of their own, with the ports of their listeners and whether those are with TLS.
+    pub apart: BTreeMap<Key, BTreeMap<u16, bool>>,
 }
 
 /// Whose status it is.
@@ -189,14 +196,16 @@ pub fn plan(world: &World, settings: &Settings, lasting: &mut Lasting<'_>) -> Pl
     let mut gateways: Vec<&Arc<Gateway>> =
         world.gateways.iter().filter(|gateway| ours.contains(&*gateway.spec.gateway_class_name)).collect();
     gateways.sort_by_cached_key(|gateway| gateway.age());
-    let mut standing = listener::stand(world, settings, lasting, &gateways);
+    let listener::Stand { listeners: mut standing, apart } = listener::stand(world, settings, lasting, &gateways);
+    plan.apart = apart;
     for site in standing.values().flatten().filter(|listener| listener.is_programmed()) {
-        let Some(port) = site.port else { continue };
-        plan.ports.insert(port, site.secure);
-        plan.table.listen(port, &site.host);
-        if let Some(Ok(key)) = &site.certificate {
-            let hosts = plan.certificates.entry(port).or_default();
-            hosts.entry(site.host.clone(), || key.clone());
+        for port in site.port.into_iter().chain(site.own) {
+            plan.ports.insert(port, site.secure);
+            plan.table.listen(port, &site.host);
+            if let Some(Ok(key)) = &site.certificate {
+                let hosts = plan.certificates.entry(port).or_default();
+                hosts.entry(site.host.clone(), || key.clone());
+            }
         }
     }
     let mut routes: Vec<&Arc<HttpRoute>> = world.routes.iter().collect();
@@ -206,7 +215,8 @@ pub fn plan(world: &World, settings: &Settings, lasting: &mut Lasting<'_>) -> Pl
     }
     for gateway in gateways {
         let listeners = standing.get(&Key::of(&**gateway)).map(Vec::as_slice).unwrap_or_default();
-        let status = listener::status(settings, gateway, listeners);
+        let own = plan.apart.contains_key(&Key::of(&**gateway)).then(|| outlet::address(world, gateway));
+        let status = listener::status(settings, gateway, listeners, own);
         plan.say(Kind::Gateway, &gateway.metadata, &gateway.status, status);
     }
     ingress::add(world, settings, lasting, &mut plan);

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! change of a slice ─► its Service's backends, at once
-//! any other change ─► (5 ms, for those that come with it) ─► plan ─► table, ports, certificates ─► statuses
+//! any other change ─► (5 ms, for those that come with it) ─► plan ─► table, ports, certificates ─► own addresses ─► statuses
 //! ```
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -32,7 +32,7 @@ use crate::{
     backend::{self, Backend, Backends},
     kinds::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
     listen::Listeners,
-    plan::{self, Kind, Lasting, Plan, Said, Settings, World, certificate::Keys, condition},
+    plan::{self, Kind, Lasting, Plan, Said, Settings, World, certificate::Keys, condition, outlet},
     proxy::Proxy,
 };
 
@@ -90,7 +90,8 @@ pub fn run(task: &Task, gateways: Gateways, listeners: Listeners) {
     }
     let within = task.clone();
     task.spawn_until_cancelled("gateways", async move {
-        let keeper = Keeper { gateways, caches, backends, listeners, keys: Keys::default(), dirty };
+        let keeper =
+            Keeper { gateways, caches, backends, listeners, keys: Keys::default(), dirty, outlets: BTreeMap::new() };
         keeper.keep(&within, &wake).await;
     });
 }
@@ -184,6 +185,8 @@ struct Keeper {
     listeners: Listeners,
     keys: Keys,
     dirty: Arc<Mutex<BTreeSet<Key>>>,
+    /// Services and slices of gateways' own addresses, as they were written last.
+    outlets: BTreeMap<Key, (Value, Value)>,
 }
 
 impl Keeper {
@@ -197,6 +200,11 @@ impl Keeper {
             self.endpoints();
             let world = self.caches.world();
             let mut plan = self.plan(&world);
+            if self.doors(&plan.apart) {
+                let new = std::mem::take(&mut plan.new);
+                plan = self.plan(&world);
+                plan.new.extend(new);
+            }
             plan.new.iter().for_each(|backend| self.fill(backend));
             let refused = self.listeners.change(&plan.ports, std::mem::take(&mut plan.certificates));
             self.gateways.proxy.change(Arc::new(std::mem::take(&mut plan.table)));
@@ -209,7 +217,7 @@ impl Keeper {
             self.backends.prune();
             self.gateways.proxy.tally.prune();
             self.keys.retain(|key| world.secrets.contains_key(key));
-            let mut failed = false;
+            let mut failed = self.outlets(&world, &plan.apart).await;
             for said in plan.statuses {
                 if let Err(error) = self.say(&said).await {
                     let conflict =
@@ -234,6 +242,64 @@ impl Keeper {
     fn plan(&mut self, world: &World) -> Plan {
         let mut lasting = Lasting { backends: &self.backends, tally: &self.gateways.proxy.tally, keys: &mut self.keys };
         plan::plan(world, &self.gateways.settings, &mut lasting)
+    }
+
+    /// Opens the doors behind gateways' own addresses, and forgets those that nobody wants any more; whether there are new ones.
+    fn doors(&mut self, apart: &BTreeMap<Key, BTreeMap<u16, bool>>) -> bool {
+        let known = &mut self.gateways.settings.doors;
+        known.retain(|(gateway, port), door| {
+            let wanted = apart.get(gateway).and_then(|ports| ports.get(port));
+            wanted.is_some() && self.listeners.secure(*door).as_ref() == wanted
+        });
+        let mut opened = false;
+        for (gateway, ports) in apart {
+            for (port, secure) in ports {
+                if known.contains_key(&(gateway.clone(), *port)) {
+                    continue;
+                }
+                match self.listeners.open(*port, *secure) {
+                    Ok(door) => {
+                        known.insert((gateway.clone(), *port), door);
+                        opened = true;
+                    }
+                    Err(error) => tracing::warn!(%gateway, port, %error, "no port for a gateway's own address"),
+                }
+            }
+        }
+        opened
+    }
+
+    /// Writes Services and slices of gateways' own addresses where they are not as they were; whether any could not be.
+    async fn outlets(&mut self, world: &World, apart: &BTreeMap<Key, BTreeMap<u16, bool>>) -> bool {
+        self.outlets.retain(|gateway, _| apart.contains_key(gateway));
+        let mut failed = false;
+        for gateway in &world.gateways {
+            let key = Key::of(&**gateway);
+            let Some(ports) = apart.get(&key) else { continue };
+            let Some(objects) = outlet::objects(&self.gateways.settings, gateway, ports) else { continue };
+            let at = outlet::key(gateway);
+            let stands = outlet::is_there(world, gateway) && self.caches.slices.get(&at).is_some();
+            if stands && self.outlets.get(&key) == Some(&objects) {
+                continue;
+            }
+            match self.lead(&at, &objects).await {
+                Ok(()) => drop(self.outlets.insert(key, objects)),
+                Err(error) => {
+                    tracing::warn!(gateway = %key, %error, "own address is tried again");
+                    failed = true;
+                }
+            }
+        }
+        failed
+    }
+
+    async fn lead(&self, at: &Key, (service, slice): &(Value, Value)) -> kube::Result<()> {
+        let client = &self.gateways.client;
+        let how = PatchParams::apply("madang-gateway").force();
+        let services: Api<Service> = Api::namespaced(client.clone(), &at.namespace);
+        services.patch(&at.name, &how, &Patch::Apply(service)).await?;
+        let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &at.namespace);
+        slices.patch(&at.name, &how, &Patch::Apply(slice)).await.map(drop)
     }
 
     /// Says of the backends of Services whose slices have changed where their endpoints are.

@@ -30,8 +30,9 @@ struct Site {
     listeners: Hosts<Hosts<Vec<Entry>>>,
 }
 
-/// What orders rules whose matches are alike: the older route, then its name, then its place in the route.
-pub type Order = ((i64, String), usize, usize);
+/// What orders rules whose matches are alike: those of a gateway that came too late for the shared address are last; then the older
+/// route, then its name, then its place in the route.
+pub type Order = (bool, (i64, String), usize, usize);
 
 /// A match of a rule.
 #[derive(Clone, Debug)]

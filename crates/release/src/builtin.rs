@@ -21,6 +21,8 @@ pub fn objects(user: &str) -> Result<Vec<Value>> {
                 {"apiGroups": [kind::GROUP], "resources": ["releases/status"], "verbs": ["update", "patch"]},
                 {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes"], "verbs": ["get", "update"]},
                 {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+                // Where metrics are asked by name, this one may read.
+                {"apiGroups": ["metrics.madang.dev"], "resources": ["samples"], "verbs": ["get"]},
             ],
         }),
         json!({

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use api::span;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::kind::{Judged, Metric, Phase, Spec, Status, Step, Verdict};
@@ -23,27 +24,6 @@ const UNKNOWNS: u32 = 10;
 /// A look at the route from time to time, though nothing is due.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// A duration such as `30s`, `5m`, `1h30m` or `500ms`; `None` for what is none.
-pub fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut sum = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
-        let number: u64 = rest.get(..digits).filter(|digits| digits.len() <= 7)?.parse().ok()?;
-        let units = &rest[digits..];
-        let end = units.find(|letter: char| letter.is_ascii_digit()).unwrap_or(units.len());
-        sum = sum.checked_add(match &units[..end] {
-            "h" => Duration::from_secs(number * 3600),
-            "m" => Duration::from_secs(number * 60),
-            "s" => Duration::from_secs(number),
-            "ms" => Duration::from_millis(number),
-            _ => return None,
-        })?;
-        rest = &units[end..];
-    }
-    (!text.is_empty()).then_some(sum)
-}
-
 /// What is wrong with a specification, if anything is.
 pub fn check(spec: &Spec) -> Result<(), String> {
     if spec.steps.is_empty() {
@@ -53,7 +33,7 @@ pub fn check(spec: &Spec) -> Result<(), String> {
         return Err("spec.canary: the same as spec.stable".into());
     }
     let known = |field: &str, text: &Option<String>| match text.as_deref() {
-        Some(text) if duration(text).is_none() => Err(format!("{field}: {text:?} is no duration such as 30s")),
+        Some(text) if span::read(text).is_none() => Err(format!("{field}: {text:?} is no duration such as 30s")),
         _ => Ok(()),
     };
     for step in &spec.steps {
@@ -121,7 +101,7 @@ fn since(then: Option<Timestamp>, now: Timestamp) -> Duration {
 }
 
 fn of(text: &Option<String>, otherwise: Duration) -> Duration {
-    text.as_deref().and_then(duration).unwrap_or(otherwise)
+    text.as_deref().and_then(span::read).unwrap_or(otherwise)
 }
 
 /// How long until a metric is to be asked.

@@ -2,15 +2,21 @@
 //!
 //! See <https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries>.
 
-use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use http::{Request, header};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde_json::Value;
-use serve::body;
+use serve::{Body, body};
 use task::Task;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 use crate::kind::{Metric, Spec, Verdict};
 
@@ -26,12 +32,18 @@ const SAID: usize = 300;
 pub struct Prometheus {
     task: Task,
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Prometheus {
     /// The one that answers plain HTTP at `address`. Connections run below `task`.
     pub fn new(task: &Task, address: SocketAddr) -> Self {
-        Self { task: task.clone(), address }
+        Self { task: task.clone(), address, tls: None }
+    }
+
+    /// The one that answers at `address` over TLS, and knows who asks by the certificate in `tls`.
+    pub fn secure(task: &Task, address: SocketAddr, tls: Arc<ClientConfig>) -> Self {
+        Self { task: task.clone(), address, tls: Some(tls) }
     }
 
     /// What a metric says now, and the same in words.
@@ -66,12 +78,14 @@ impl Prometheus {
 
     async fn ask(&self, query: &str) -> Result<Value> {
         let stream = TcpStream::connect(self.address).await.context("connect to Prometheus")?;
-        let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        self.task.spawn_until_cancelled("question", async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "question to Prometheus");
+        let mut sender = match &self.tls {
+            None => self.over(stream).await?,
+            Some(tls) => {
+                let name = ServerName::IpAddress(self.address.ip().into());
+                let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
+                self.over(stream.context("connect to Prometheus over TLS")?).await?
             }
-        });
+        };
         let request = Request::post("/api/v1/query")
             .header(header::HOST, self.address.to_string())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -84,6 +98,16 @@ impl Prometheus {
         });
         let text = body::read(answer.into_body(), MOST).await.context("read Prometheus' answer")?;
         serde_json::from_slice(&text).with_context(|| format!("Prometheus answers {status} and no JSON"))
+    }
+
+    async fn over(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<SendRequest<Body>> {
+        let (sender, driver) = handshake(TokioIo::new(stream)).await?;
+        self.task.spawn_until_cancelled("question", async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, "question to Prometheus");
+            }
+        });
+        Ok(sender)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The loop: one turn a release when it is due.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use client::{
     cache::{Cache, Key, Scope},
@@ -33,8 +33,8 @@ struct Controller {
     events: Recorder,
 }
 
-/// Follows releases until `task` ends. Questions go to the Prometheus at `prometheus`.
-pub fn run(task: &Task, client: &Client, prometheus: SocketAddr) {
+/// Follows releases until `task` ends. Questions go to `prometheus`.
+pub fn run(task: &Task, client: &Client, prometheus: Prometheus) {
     let queue: Queue<Key> = Queue::new(task);
     let releases: Cache<Release> = Cache::idle();
     let add = queue.clone();
@@ -48,7 +48,7 @@ pub fn run(task: &Task, client: &Client, prometheus: SocketAddr) {
     let controller = Controller {
         client: client.clone(),
         releases,
-        prometheus: Prometheus::new(task, prometheus),
+        prometheus,
         events: Recorder::new(task, client, "release", None),
     };
     queue.run("release", 2, move |key| {

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::span;
 use client::cache::Key;
 use http::{HeaderValue, StatusCode};
 
@@ -79,7 +80,7 @@ impl Reader<'_, '_> {
             let why = "a rule that redirects cannot rewrite";
             return Err(Condition::no("Accepted", "IncompatibleFilters", why));
         }
-        let duration = |text: &Option<String>| match text.as_deref().map(duration) {
+        let duration = |text: &Option<String>| match text.as_deref().map(span::read) {
             None => Ok(None),
             Some(Some(time)) => Ok(Some(time).filter(|time| !time.is_zero())),
             Some(None) => Err(unsupported(format!("{}: no duration", text.as_deref().unwrap_or_default()))),
@@ -115,7 +116,7 @@ impl Reader<'_, '_> {
         let mut entries = Vec::new();
         for (index, wanted) in matches.iter().enumerate() {
             let conditions = Conditions::of(wanted).map_err(unsupported)?;
-            entries.push(Entry { conditions, order: (self.route.age(), place, index), rule: read.clone() });
+            entries.push(Entry { conditions, order: (false, self.route.age(), place, index), rule: read.clone() });
         }
         Ok(entries)
     }
@@ -235,27 +236,4 @@ fn mirror(wanted: &kinds::Mirror, backend: Arc<Backend>) -> Mirror {
         (None, None) => (1, 1),
     };
     Mirror { backend, numerator, denominator }
-}
-
-/// A duration in Gateway API's form: `1h30m`, `10s`, `500ms`; at most five digits a part.
-///
-/// See <https://gateway-api.sigs.k8s.io/geps/gep-2257/>.
-pub fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut sum = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
-        let number: u64 = rest.get(..digits).filter(|digits| digits.len() <= 5)?.parse().ok()?;
-        let units = &rest[digits..];
-        let unit = units.find(|letter: char| letter.is_ascii_digit()).unwrap_or(units.len());
-        sum += match &units[..unit] {
-            "h" => Duration::from_secs(number * 3600),
-            "m" => Duration::from_secs(number * 60),
-            "s" => Duration::from_secs(number),
-            "ms" => Duration::from_millis(number),
-            _ => return None,
-        };
-        rest = &units[unit..];
-    }
-    (!text.is_empty()).then_some(sum)
 }

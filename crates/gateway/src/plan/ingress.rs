@@ -79,7 +79,7 @@ fn add_one(world: &World, settings: &Settings, lasting: &mut Lasting<'_>, ingres
     let mut put = |plan: &mut Plan, lasting: &mut Lasting<'_>, host: Pattern, path: PathMatch, to: &IngressBackend| {
         let rule = Arc::new(rule(world, lasting, ingress, to, plan));
         let conditions = Conditions { path, method: None, headers: Vec::new(), query: Vec::new() };
-        let entry = Entry { conditions, order: (age(ingress), place, 0), rule };
+        let entry = Entry { conditions, order: (false, age(ingress), place, 0), rule };
         place += 1;
         for (number, with_tls) in [(HTTP, false), (HTTPS, true)] {
             let Some(port) = settings.port(number) else { continue };

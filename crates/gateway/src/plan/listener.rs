@@ -11,7 +11,7 @@ use client::cache::Key;
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 
-use super::{Lasting, Settings, World, condition::Condition, grant};
+use super::{Lasting, Settings, World, condition::Condition, grant, outlet};
 use crate::{
     hosts::Pattern,
     kinds::{self, GROUP, Gateway, Reference},
@@ -26,6 +26,8 @@ pub struct Standing {
     pub number: u16,
     /// The machine's port; `None` where it cannot be had.
     pub port: Option<u16>,
+    /// The machine's port behind the gateway's own address, where it has one and that is open.
+    pub own: Option<u16>,
     /// Whether with TLS.
     pub secure: bool,
     /// Which hosts.
@@ -50,16 +52,22 @@ impl Standing {
     }
 }
 
+/// Listeners by gateway, and what gateways with an address of their own need.
+#[derive(Debug, Default)]
+pub struct Stand {
+    /// Listeners, judged.
+    pub listeners: BTreeMap<Key, Vec<Standing>>,
+    /// Gateways with an address of their own, with the ports of their listeners and whether those are with TLS.
+    pub apart: BTreeMap<Key, BTreeMap<u16, bool>>,
+}
+
 /// Judges all listeners of `gateways`, which come in the order of their precedence.
-pub fn stand(
-    world: &World,
-    settings: &Settings,
-    lasting: &mut Lasting<'_>,
-    gateways: &[&Arc<Gateway>],
-) -> BTreeMap<Key, Vec<Standing>> {
-    let mut all = BTreeMap::new();
+pub fn stand(world: &World, settings: &Settings, lasting: &mut Lasting<'_>, gateways: &[&Arc<Gateway>]) -> Stand {
+    let mut all = Stand::default();
     let mut taken: BTreeMap<u16, bool> = BTreeMap::new();
+    let mut held: BTreeSet<(u16, Pattern)> = BTreeSet::new();
     for gateway in gateways {
+        let key = Key::of(&***gateway);
         let mut standing: Vec<Standing> =
             gateway.spec.listeners.iter().map(|listener| judge(world, settings, lasting, gateway, listener)).collect();
         conflicts(&gateway.spec.listeners, &mut standing);
@@ -70,7 +78,22 @@ pub fn stand(
                 listener.accepted = Condition::no("Accepted", "PortUnavailable", why);
             }
         }
-        all.insert(Key::of(&***gateway), standing);
+        let sites = |listener: &Standing| Some((listener.port?, listener.host.clone()));
+        let sites: Vec<_> = standing.iter().filter(|listener| listener.accepted.is()).filter_map(sites).collect();
+        // One address serves all gateways whose listeners can be told apart. Who comes too late gets another one, and keeps it.
+        let late = sites.iter().any(|site| held.contains(site));
+        held.extend(sites);
+        if (late || outlet::is_there(world, gateway))
+            && gateway.spec.addresses.iter().all(|asked| asked.value.is_empty())
+        {
+            let mut doors = BTreeMap::new();
+            for listener in standing.iter_mut().filter(|listener| listener.is_programmed()) {
+                doors.insert(listener.number, listener.secure);
+                listener.own = settings.doors.get(&(key.clone(), listener.number)).copied();
+            }
+            all.apart.insert(key.clone(), doors);
+        }
+        all.listeners.insert(key, standing);
     }
     all
 }
@@ -118,6 +141,7 @@ fn judge(
         name: listener.name.clone(),
         number: listener.port,
         port,
+        own: None,
         secure,
         host: Pattern::of(listener.hostname.as_deref()),
         certificate,
@@ -183,8 +207,8 @@ fn conflicts(listeners: &[kinds::Listener], standing: &mut [Standing]) {
     }
 }
 
-/// What is said of a gateway.
-pub fn status(settings: &Settings, gateway: &Gateway, listeners: &[Standing]) -> Value {
+/// What is said of a gateway. `own` is its own address where it is to have one, which may not be there yet.
+pub fn status(settings: &Settings, gateway: &Gateway, listeners: &[Standing], own: Option<Option<&str>>) -> Value {
     let generation = gateway.generation();
     let told: Vec<Value> = listeners.iter().map(|listener| told(listener, generation)).collect();
     let accepted = listeners.iter().filter(|listener| listener.accepted.is()).count();
@@ -212,13 +236,20 @@ pub fn status(settings: &Settings, gateway: &Gateway, listeners: &[Standing]) ->
         Condition::no("Programmed", "AddressNotUsable", why)
     } else if !programmed {
         Condition::no("Programmed", "Invalid", "no listener can be programmed")
+    } else if own == Some(None) {
+        let why = "an older gateway has these ports and hostnames; this one's own address is not there yet";
+        Condition::no("Programmed", "AddressNotAssigned", why)
     } else {
         Condition::yes("Programmed", "Programmed")
     };
-    let addresses = match acceptance.is() {
-        true => json!([{"type": "IPAddress", "value": settings.address.to_string()}]),
-        false => json!([]),
+    let shared = settings.address.to_string();
+    let addresses: Vec<&str> = match (acceptance.is(), own) {
+        (false, _) | (true, Some(None)) => Vec::new(),
+        (true, None) => vec![&shared],
+        (true, Some(Some(own))) => vec![own, &shared],
     };
+    let addresses: Vec<Value> =
+        addresses.iter().map(|address| json!({"type": "IPAddress", "value": address})).collect();
     json!({
         "addresses": addresses,
         "conditions": [acceptance.value(generation), programming.value(generation)],

@@ -64,10 +64,20 @@ pub fn attach(
             }
             attached.push(once);
             listener.attached += 1;
-            let (Some(port), true) = (listener.port, listener.is_programmed()) else { continue };
-            for host in shared {
-                for entry in &compiled.entries {
-                    plan.table.add(port, &listener.host, host.clone(), Entry::clone(entry));
+            if !listener.is_programmed() {
+                continue;
+            }
+            // At the address that all share, who was there first goes first.
+            let late = plan.apart.contains_key(&gateway);
+            for (port, late) in
+                listener.port.map(|port| (port, late)).into_iter().chain(listener.own.map(|own| (own, false)))
+            {
+                for host in &shared {
+                    for entry in &compiled.entries {
+                        let mut entry = Entry::clone(entry);
+                        entry.order.0 = late;
+                        plan.table.add(port, &listener.host, host.clone(), entry);
+                    }
                 }
             }
         }

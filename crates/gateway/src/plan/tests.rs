@@ -8,6 +8,7 @@ fn settings() -> Settings {
         address: IpAddr::from([192, 0, 2, 1]),
         ports: BTreeMap::from([(80, 8080), (443, 8443)]),
         refused: BTreeSet::new(),
+        doors: BTreeMap::new(),
     }
 }
 
@@ -314,25 +315,6 @@ fn conditions_keep_the_time_of_their_last_change() {
     }
 }
 
-#[test]
-fn durations_are_read_as_gateway_api_writes_them() {
-    let cases = [
-        ("10s", Some(10_000)),
-        ("1h30m", Some(5_400_000)),
-        ("500ms", Some(500)),
-        ("0s", Some(0)),
-        ("", None),
-        ("10", None),
-        ("s", None),
-        ("1.5s", None),
-        ("123456s", None),
-        ("1d", None),
-    ];
-    for (text, expected) in cases {
-        assert_eq!(compile::duration(text).map(|time| time.as_millis()), expected, "{text}");
-    }
-}
-
 /// The schema of a kind in the version that is read.
 fn schema(kind: &str) -> api::crd::Structural {
     let found = crate::kinds::definitions().into_iter().find(|one| one["spec"]["names"]["kind"] == kind).unwrap();
@@ -362,4 +344,71 @@ fn what_is_said_is_what_the_definitions_allow() {
         assert!(wrong.is_empty(), "{name}: {wrong:?}\n{object}");
     }
     assert!(FEATURES.is_sorted() && FEATURES.len() <= 64);
+}
+
+#[test]
+fn a_gateway_that_comes_too_late_gets_an_address_of_its_own() {
+    let rules = |name: &str| json!([{"name": name, "backendRefs": [{"name": "web", "port": 80}]}]);
+    let late = |address: Option<&str>| {
+        let mut late = gateway(json!([http("web"), {"name": "more", "port": 9000, "protocol": "HTTP"}]));
+        late["metadata"] = json!({"name": "h", "namespace": "shop", "uid": "u"});
+        late["spec"]["addresses"] = address.map_or(json!([]), |address| json!([{"value": address}]));
+        late
+    };
+    let mut second = route("shop", json!({"name": "h"}), rules("second"));
+    second["metadata"]["name"] = "a".into();
+    let routes = [route("shop", json!({"name": "g"}), rules("first")), second];
+    let mut world = world(&[gateway(json!([http("web")])), late(None)], &routes, &[]);
+    let planned = |world: &World, settings: &Settings| {
+        let (backends, tally, mut keys) = (Backends::default(), Tally::default(), Keys::default());
+        plan(world, settings, &mut Lasting { backends: &backends, tally: &tally, keys: &mut keys })
+    };
+    let status = |plan: &Plan, name: &str| {
+        plan.statuses.iter().find(|said| said.kind == Kind::Gateway && *said.key.name == *name).unwrap().new.clone()
+    };
+    let mut settings = settings();
+
+    // The doors first: without them there is no Service, and without a Service no address.
+    let plan = planned(&world, &settings);
+    let key = Key::new("shop", "h");
+    assert_eq!(plan.apart, BTreeMap::from([(key.clone(), BTreeMap::from([(80, false), (9000, false)]))]));
+    assert_eq!(condition(&status(&plan, "h"), "Programmed"), "False AddressNotAssigned");
+    assert_eq!(condition(&status(&plan, "g"), "Programmed"), "True Programmed");
+    assert_eq!(outlet::objects(&settings, &world.gateways[1], &plan.apart[&key]), None);
+
+    settings.doors = BTreeMap::from([((key.clone(), 80), 40001), ((key.clone(), 9000), 40002)]);
+    let (mut service, slice) = outlet::objects(&settings, &world.gateways[1], &plan.apart[&key]).unwrap();
+    assert_eq!(service["metadata"]["name"], "h-c");
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], slice["ports"][0]["port"]);
+    service["spec"]["clusterIP"] = "10.43.0.99".into();
+    world.services.insert(Key::new("shop", "h-c"), read(service));
+    let plan = planned(&world, &settings);
+    let addresses = json!([{"type": "IPAddress", "value": "10.43.0.99"}, {"type": "IPAddress", "value": "192.0.2.1"}]);
+    assert_eq!(status(&plan, "h")["addresses"], addresses);
+    assert_eq!(plan.ports, BTreeMap::from([(8080, false), (9000, false), (40001, false), (40002, false)]));
+
+    // At the shared address the older gateway's route is the first of two that match alike, at its own address only the younger's.
+    let parts = http::Request::get("/").body(()).unwrap().into_parts().0;
+    let found = |port: u16| plan.table.find(port, "www.a.com", "/", &parts).map(|entry| entry.order.1.1.clone());
+    assert_eq!(found(8080).as_deref(), Some("shop/r"));
+    assert_eq!(found(40001).as_deref(), Some("shop/a"));
+
+    // It keeps the address though the older one goes, and has none where it asks for the shared one.
+    world.gateways.remove(0);
+    assert_eq!(planned(&world, &settings).apart.len(), 1);
+    let asks =
+        super::World { gateways: vec![read(gateway(json!([http("web")]))), read(late(Some("192.0.2.1")))], ..world };
+    assert!(planned(&asks, &settings).apart.is_empty());
+}
+
+#[test]
+fn services_of_gateways_have_names_that_services_can_have() {
+    for (name, expected) in [("web", "web-madang"), ("a.b", "a-b-madang"), ("1st", "g-1st-madang-")] {
+        let object = json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"gatewayClassName": "madang"}});
+        let key = outlet::key(&read::<Gateway>(object));
+        assert!(key.name.starts_with(expected), "{}", key.name);
+    }
+    let long = "a".repeat(200);
+    let object = json!({"metadata": {"name": long}, "spec": {"gatewayClassName": "madang"}});
+    assert_eq!(outlet::key(&read::<Gateway>(object)).name.len(), 63);
 }

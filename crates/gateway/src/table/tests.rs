@@ -9,12 +9,12 @@ fn entry(route: i64, kind: &str, path: &str) -> Entry {
     let wanted =
         Match { path: Some(PathMatch { kind: Some(kind.into()), value: Some(path.into()) }), ..Match::default() };
     let conditions = Conditions::of(&wanted).unwrap();
-    Entry { conditions, order: ((route, String::new()), 0, 0), rule: Arc::default() }
+    Entry { conditions, order: (false, (route, String::new()), 0, 0), rule: Arc::default() }
 }
 
 fn found(table: &Table, host: &str, path: &str) -> Option<i64> {
     let parts = Request::builder().uri(path).body(()).unwrap().into_parts().0;
-    table.find(80, host, path, &parts).map(|entry| entry.order.0.0)
+    table.find(80, host, path, &parts).map(|entry| entry.order.1.0)
 }
 
 #[test]

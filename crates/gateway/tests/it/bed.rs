@@ -55,6 +55,7 @@ impl Bed {
             address: addresses.0.ip(),
             ports: BTreeMap::from([(80, addresses.0.port()), (443, addresses.1.port())]),
             refused: BTreeSet::new(),
+            doors: BTreeMap::new(),
         };
         let given = vec![Given { listener: http, secure: false }, Given { listener: https, secure: true }];
         let listeners = Listeners::new(&task, proxy.clone(), limits, given).unwrap();

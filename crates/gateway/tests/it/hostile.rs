@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use serve::http::Limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use crate::bed::{Bed, echo, gateway, route};
+use crate::bed::{Bed, PATIENCE, echo, gateway, route};
 
 /// What is sent, and the status that comes back; none where the connection is just closed.
 const CASES: &[(&str, &str, Option<u16>)] = &[
@@ -146,4 +150,105 @@ async fn a_client_does_not_take_away_what_the_gateway_says() {
     for part in ["x-forwarded-for: 127.0.0.1", "host: a\n", "authorization: mine"] {
         assert!(seen[0].contains(part), "{part}: {seen:#?}");
     }
+}
+
+/// Requests of HTTP/2 that would be two requests, or another one, where they are written as HTTP/1.1: header fields beside those of a sound
+/// request, what is sent as body, and what comes back.
+const OVER_HTTP2: &[(&str, &[(&str, &str)], &str, Outcome)] = &[
+    ("a coding", &[("transfer-encoding", "chunked")], "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n", Outcome::Reset),
+    ("a field of the connection", &[("connection", "upgrade")], "", Outcome::Reset),
+    ("another protocol", &[("upgrade", "websocket")], "", Outcome::Reset),
+    ("a length that is less than what comes", &[("content-length", "3")], "abcde", Outcome::Reset),
+    ("a length that is more than what comes", &[("content-length", "9")], "abcde", Outcome::Reset),
+    ("two lengths", &[("content-length", "5"), ("content-length", "6")], "abcde", Outcome::Either),
+    ("a line end in a value", &[("x-a", "b\r\nx-c: d")], "", Outcome::Reset),
+    ("a line end in a name", &[("x-a\r\nx-c", "d")], "", Outcome::Reset),
+    ("a name with a colon", &[("x-a: b", "c")], "", Outcome::Reset),
+    ("a name in capitals", &[("X-A", "b")], "", Outcome::Reset),
+    ("another host", &[("host", "b")], "", Outcome::Refused),
+    ("two paths", &[(":path", "/other")], "", Outcome::Reset),
+    ("a field that only answers have", &[(":status", "200")], "", Outcome::Reset),
+];
+
+/// What comes of a request over HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome {
+    /// An answer with status 200.
+    Well,
+    /// An answer with status 400.
+    Refused,
+    /// The stream or the connection is ended.
+    Reset,
+    /// One of the last two.
+    Either,
+    /// An answer with another status.
+    Other,
+}
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, stream];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Sends one request on a connection of its own, each field as a literal.
+async fn over_http2(bed: &Bed, more: &[(&str, &str)], body: &str) -> Outcome {
+    let sound = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+    let mut block = Vec::new();
+    for (name, value) in sound.iter().chain(more) {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    bytes.extend(frame(1, if body.is_empty() { 5 } else { 4 }, 1, &block));
+    if !body.is_empty() {
+        bytes.extend(frame(0, 1, 1, body.as_bytes()));
+    }
+    let asking = async {
+        let mut stream = TcpStream::connect(bed.http).await.unwrap();
+        let _refused = stream.write_all(&bytes).await;
+        loop {
+            let mut head = [0; 9];
+            if stream.read_exact(&mut head).await.is_err() {
+                return Outcome::Reset;
+            }
+            let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            if stream.read_exact(&mut payload).await.is_err() {
+                return Outcome::Reset;
+            }
+            match (head[3], payload.first()) {
+                // Statuses that have a number of their own in HPACK's table.
+                (1, Some(0x88)) => return Outcome::Well,
+                (1, Some(0x8c)) => return Outcome::Refused,
+                (1, _) => return Outcome::Other,
+                (3 | 7, _) => return Outcome::Reset,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("an end in time")
+}
+
+#[tokio::test]
+async fn requests_of_http2_that_would_be_others_in_http1_reach_no_backend() {
+    let (bed, seen) = bed(Limits::default()).await;
+    let mut wrong = Vec::new();
+    for (what, more, body, expected) in OVER_HTTP2 {
+        let got = over_http2(&bed, more, body).await;
+        let either = *expected == Outcome::Either && matches!(got, Outcome::Refused | Outcome::Reset);
+        if got != *expected && !either {
+            wrong.push(format!("{what}: {got:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // A request whose body was cut off may have been begun; nothing of it is another request.
+    let others = |one: &&String| one.contains("smuggled") || one.contains("/other") || one.contains("x-c");
+    let seen = seen.lock().unwrap().clone();
+    assert!(!seen.iter().any(|one| others(&one)), "{seen:#?}");
+    assert_eq!(over_http2(&bed, &[("x-a", "b")], "abcde").await, Outcome::Well);
 }

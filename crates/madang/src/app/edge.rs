@@ -29,6 +29,7 @@ use registry::{
     cache::Cache,
     registry::Settings,
 };
+use release::prometheus::Prometheus;
 use rustls::{ServerConfig, pki_types::ServerName};
 use serve::{Body, http::Limits, tunnel::Target};
 use task::Task;
@@ -74,10 +75,8 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         }
         parts.extend(registry_part(config, &sockets));
         listen_metrics(task, listener, None, metrics.clone(), local);
-        match config.with("gateway") {
-            true if config.loopback_auth => tracing::warn!("releases wait: --loopback-auth closes 9090 to them"),
-            true => release::run::run(&task.child("releases"), &client, address),
-            false => {}
+        if config.with("gateway") {
+            start_releases(task, config, &sockets, &client, address)?;
         }
         metrics::alerting::follow::start(task, client.clone(), alerts);
         let adapter = Adapter::new(metrics.clone(), client.clone());
@@ -114,6 +113,34 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let (ready, answered) = tokio::sync::oneshot::channel();
     let _ = ready.send(());
     Ok(answered)
+}
+
+/// Starts releases, which ask Prometheus' API at `local` where that is open, and else on the node's address with a certificate.
+fn start_releases(
+    task: &Task,
+    config: &Config,
+    sockets: &Sockets,
+    client: &kube::Client,
+    local: SocketAddr,
+) -> Result<()> {
+    let task = task.child("releases");
+    let prometheus = match config.loopback_auth {
+        false => Prometheus::new(&task, local),
+        true if sockets.has("prometheus-tls") => {
+            let files = pki::Files::of(config);
+            let (chain, key) = (files.read("edge/client.crt")?, files.read("edge/client.key")?);
+            let tls = serve::tls::client_config(&files.read("ca.crt")?, Some((&chain, &key)), &["http/1.1"])?;
+            Prometheus::secure(&task, SocketAddr::from((config.node_ip, local.port())), tls)
+        }
+        true => {
+            tracing::warn!(
+                "releases wait: --loopback-auth closes 9090 to them, and there is no other address to ask at"
+            );
+            return Ok(());
+        }
+    };
+    release::run::run(&task, client, prometheus);
+    Ok(())
 }
 
 /// Starts the web interface on loopback, and with TLS on the node's address.

@@ -46,7 +46,8 @@ pub async fn start(
         given.push(Given { listener, secure });
     }
     let listeners = Listeners::new(&task, proxy.clone(), Limits::default(), given)?;
-    let settings = Settings { address: IpAddr::from(config.node_ip), ports, refused: BTreeSet::new() };
+    let settings =
+        Settings { address: IpAddr::from(config.node_ip), ports, refused: BTreeSet::new(), doors: BTreeMap::new() };
     run::run(&task, Gateways { client, proxy: proxy.clone(), settings }, listeners);
     let shown = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("listen for the gateway's metrics")?;
     let address = shown.local_addr()?;
