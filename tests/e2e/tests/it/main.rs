@@ -13,6 +13,7 @@ mod console;
 mod docker;
 mod etcd;
 mod filled;
+mod gateway;
 mod git;
 mod kubectl;
 mod machine;
