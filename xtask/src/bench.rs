@@ -10,6 +10,7 @@ mod metrics;
 mod peers;
 mod report;
 mod start;
+mod walk;
 
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,8 @@ enum Area {
     Metrics,
     /// The console's pages in a browser
     Console,
+    /// The gateway beside nginx and haproxy, pipelines, the way of a push, and everything at rest
+    Walk,
 }
 
 impl Arguments {
@@ -87,6 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Area::Images => images::run(arguments, &madang, &load, &output),
         Area::Metrics => metrics::run(arguments, &madang, &load, &output),
         Area::Console => console::run(&madang, &output),
+        Area::Walk => walk::run(arguments, &madang, &load, &output),
     }
 }
 

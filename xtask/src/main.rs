@@ -3,6 +3,7 @@
 mod bench;
 mod binary;
 mod conformance;
+mod demo;
 mod distribution;
 mod fuzz;
 mod gateway;
@@ -36,6 +37,8 @@ struct Arguments {
 enum Task {
     /// Build what is needed and run `madang server`
     Up(up::Arguments),
+    /// Show the sample application's whole way: from a push to its releases, with times; exit code N says that step N failed
+    Demo(demo::Arguments),
     /// Run the tests: the first tier, or with --full everything
     Test(suite::Arguments),
     /// Check form: layers, pages, sizes, names, licences, rustfmt, clippy
@@ -59,6 +62,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Up(arguments) => up::run(&arguments),
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => suite::run(&arguments),
         Task::Tidy => tidy::run(),
         Task::Conformance(arguments) => conformance::run(&arguments),

@@ -1,14 +1,15 @@
 //! A server of its own in a network namespace of its own, for what is tested and measured; nothing of it is left behind.
 //!
 //! ```text
-//! place ─ start ⇄ stop ─ drop: containers, links, tables, cgroups, files, namespace
+//! place (or here) ─ start ⇄ stop ─ drop: containers, links, tables, cgroups, files, namespace
 //! ```
 
 use std::{
     fs,
     io::{BufRead, BufReader, Seek, SeekFrom},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,8 @@ use crate::host;
 
 /// How long a server may take to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a place reaches the world with.
+const WORLD: &[host::Package] = &[("slirp4netns", "/usr/bin/slirp4netns")];
 
 /// A place for a server, and the server while it runs.
 pub struct Server {
@@ -28,16 +31,21 @@ pub struct Server {
     link: String,
     address: String,
     child: Option<Child>,
+    /// Whether the network is one of its own.
+    own: bool,
+    /// What the place reaches the world with.
+    world: Option<Child>,
 }
 
-/// A network namespace, by its name.
-pub struct Place(String);
+/// A network namespace, by its name; the machine's own without one.
+pub struct Place(Option<String>);
 
 impl Place {
     /// A command that runs in it.
     pub fn inside(&self, program: &Path) -> Command {
+        let Some(name) = &self.0 else { return Command::new(program) };
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.0)).arg(program);
+        command.arg(format!("--net=/run/netns/{name}")).arg(program);
         command
     }
 }
@@ -55,7 +63,8 @@ impl Server {
         let block = (id % 0x4000) * 4;
         let address = |last: u32| format!("198.{}.{}.{}", 18 + (block >> 16), block >> 8 & 0xff, (block & 0xff) + last);
         let (near, far) = (address(1), address(2));
-        let server = Self { name, dir, madang: madang.to_owned(), log, link, address: far.clone(), child: None };
+        let madang = madang.to_owned();
+        let server = Self { name, dir, madang, log, link, address: far.clone(), child: None, own: true, world: None };
         let ip = |arguments: &[&str]| host::run(Command::new("ip").args(arguments));
         let (name, link) = (&server.name, &server.link);
         ip(&["netns", "add", name])?;
@@ -67,6 +76,42 @@ impl Server {
         ip(&["-n", name, "link", "set", "up0", "up"])?;
         ip(&["-n", name, "route", "add", "default", "via", &near])?;
         Ok(server)
+    }
+
+    /// The same in the machine's own network, as a person would start it.
+    pub fn here(purpose: &str, madang: &Path, output: &Path) -> Result<Self> {
+        let name = format!("{purpose}-{}", std::process::id());
+        let dir = std::env::temp_dir().join(&name);
+        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        let (madang, log) = (madang.to_owned(), output.join("server.log"));
+        let (link, address) = (String::new(), "127.0.0.1".to_owned());
+        Ok(Self { name, dir, madang, log, link, address, child: None, own: false, world: None })
+    }
+
+    /// Lets the place reach what the machine reaches, without a change of the machine's own network.
+    pub fn connect(&mut self) -> Result<()> {
+        if !self.own {
+            return Ok(());
+        }
+        host::install(WORLD)?;
+        let place = format!("/run/netns/{}", self.name);
+        let mut slirp = Command::new("slirp4netns");
+        slirp.args(["--mtu=65520", "--disable-host-loopback", "--netns-type=path", &place, "world"]);
+        slirp.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.world = Some(slirp.spawn().context("start slirp4netns")?);
+        let ip = |arguments: &[&str]| {
+            let mut ip = Command::new("ip");
+            host::run(ip.args(["-n", &self.name]).args(arguments).stderr(Stdio::null()))
+        };
+        let started = Instant::now();
+        while ip(&["addr", "add", "10.0.2.100/24", "dev", "world"]).is_err() {
+            if started.elapsed() > PATIENCE {
+                bail!("slirp4netns makes no link in {place}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        ip(&["link", "set", "world", "up"])?;
+        ip(&["route", "replace", "default", "via", "10.0.2.2", "dev", "world"])
     }
 
     /// Starts the server with further flags; returns how long it took until it said that it is ready.
@@ -114,6 +159,20 @@ impl Server {
         Ok(())
     }
 
+    /// Becomes a process that waits until the server ends, as it does when the terminal is interrupted, and then removes what it made.
+    pub fn leave_to_the_terminal(&self) -> Result<()> {
+        const SCRIPT: &str = r#"
+            trap : INT TERM HUP
+            while [ -e "/proc/$PID/exe" ]; do sleep 0.2; done
+            "$MADANG" uninstall --data --data-dir "$DIR/data" --run-dir "$DIR/run"
+            rm -rf "$DIR"
+        "#;
+        let pid = self.pid().context("the server does not run")?.to_string();
+        let mut waiting = Command::new("sh");
+        waiting.args(["-c", SCRIPT]).env("PID", pid).env("MADANG", &self.madang).env("DIR", &self.dir);
+        Err(waiting.exec()).context("start sh")
+    }
+
     /// The process id of the supervisor, while the server runs.
     pub fn pid(&self) -> Option<u32> {
         Some(self.child.as_ref()?.id())
@@ -136,7 +195,7 @@ impl Server {
 
     /// The network namespace.
     pub fn namespace(&self) -> Place {
-        Place(self.name.clone())
+        Place(self.own.then(|| self.name.clone()))
     }
 
     /// Pulls an image; how long that took.
@@ -187,13 +246,21 @@ impl Drop for Server {
         let mut uninstall = self.inside(&self.madang);
         uninstall.args(["uninstall", "--data", "--data-dir"]).arg(self.data_dir());
         uninstall.arg("--run-dir").arg(self.run_dir());
-        let mut link = Command::new("ip");
-        link.args(["link", "del", &self.link]);
-        let mut place = Command::new("ip");
-        place.args(["netns", "del", &self.name]);
+        let mut left = vec![uninstall];
+        if self.own {
+            for arguments in [["link", "del", &self.link], ["netns", "del", &self.name]] {
+                let mut ip = Command::new("ip");
+                ip.args(arguments);
+                left.push(ip);
+            }
+        }
+        if let Some(mut world) = self.world.take() {
+            let _ended_already = world.kill();
+            let _reaped = world.wait();
+        }
         // One that fails does not keep the others from being done.
-        for mut command in [uninstall, link, place] {
-            if let Err(error) = host::run(&mut command) {
+        for command in &mut left {
+            if let Err(error) = host::run(command) {
                 eprintln!("{error:#}");
             }
         }

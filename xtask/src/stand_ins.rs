@@ -54,6 +54,13 @@ pub fn gateway() -> Result<Vec<PathBuf>> {
     for version in versions {
         archives.push(maker.image(&name(version), config.clone(), &[&echo])?);
     }
+    // Asked by tests of UDPRoute alone, which are not run; the others wait until its pod runs.
+    let pause = maker.program_layer("pause", &maker.pause()?, "/pause", 0o755)?;
+    archives.push(maker.image(
+        "registry.k8s.io/coredns/coredns:v1.12.2",
+        json!({"Entrypoint": ["/pause"]}),
+        &[&pause],
+    )?);
     Ok(archives)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tier 1   form ─ build ─ cargo test: unit, contract, integration, end to end, the machine with cgroup v2
-//! tier 2   the same with long tests, other engines, systemd, the sample application ─ a few of upstream's conformance tests
+//! tier 2   the same with long tests, other engines, systemd, the sample application ─ a few of upstream's conformance tests ─ the demo
 //! ```
 //!
 //! A test of the second tier is `#[ignore]`d with a reason; one whose reason is [`MEASUREMENT`] is no test of either.
@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{binary, go, host, images, kubernetes, machine, python, tidy, ui, up};
+use crate::{binary, demo, go, host, images, kubernetes, machine, python, tidy, ui, up};
 
 /// What the tests need beside the build.
 const TESTS: &[host::Package] = &[
@@ -113,6 +113,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let started = Instant::now();
         let (passed, failed) = kubernetes::smoke(SMOKE, &binary::target_dir().join("debug/madang"))?;
         eprintln!("conformance tests: {}", minutes(started.elapsed()));
+        counts = (counts.0 + passed, counts.1 + failed);
+        let started = Instant::now();
+        let (passed, failed) = demo::check(&binary::target_dir().join("debug/madang"))?;
+        eprintln!("the demo: {}", minutes(started.elapsed()));
         counts = (counts.0 + passed, counts.1 + failed);
     }
     println!("{} passed, {} failed", counts.0, counts.1);

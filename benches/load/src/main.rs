@@ -14,6 +14,8 @@
 //! load push       an image to a registry                            seconds, bytes
 //! load pull       the same from it, by N clients                    seconds, bytes
 //! load sync       append and fdatasync                              p50, p99
+//! load requests   GET through a proxy on N connections for S sec.  rate, p50, p99
+//! load runs       runs of a pipeline, in turn or many at a time    p50, or runs a minute
 //! load expose     a target of Prometheus with many series           nothing: it answers until it is ended
 //! ```
 
@@ -25,6 +27,8 @@ mod expose;
 mod kubeconfig;
 mod pods;
 mod registry;
+mod requests;
+mod runs;
 mod samples;
 
 use std::path::PathBuf;
@@ -148,6 +152,29 @@ enum Command {
         #[arg(long, default_value_t = 500)]
         times: usize,
     },
+    /// Ask a plain HTTP server, or a proxy before one, for some seconds
+    Requests {
+        /// HOST:PORT
+        address: String,
+        #[arg(long, default_value = "bench")]
+        host: String,
+        #[arg(long, default_value = "/")]
+        path: String,
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Run a pipeline of the namespace default some times
+    Runs {
+        kubeconfig: PathBuf,
+        pipeline: String,
+        #[arg(long, default_value_t = 20)]
+        count: usize,
+        /// As many at a time, instead of one after the other
+        #[arg(long)]
+        at_once: Option<usize>,
+    },
     /// Expose series on a port of the loopback address
     Expose {
         port: u16,
@@ -178,6 +205,16 @@ async fn main() -> Result<()> {
         }
         Command::Pull { registry, clients } => registry::pull(&registry.place(), &registry.name, clients).await?,
         Command::Sync { dir, times } => disk::sync(&dir, times)?,
+        Command::Requests { address, host, path, connections, seconds } => {
+            requests::run(&address, &host, &path, connections, seconds).await?
+        }
+        Command::Runs { kubeconfig, pipeline, count, at_once } => {
+            let server = kubeconfig::read(&kubeconfig)?;
+            match at_once {
+                None => runs::in_turn(&server, &pipeline, count).await?,
+                Some(at_once) => runs::together(&server, &pipeline, count, at_once).await?,
+            }
+        }
         Command::Expose { port, series } => expose::serve(port, series)?,
     };
     println!("{measured}");

@@ -1,0 +1,158 @@
+//! `cargo xtask bench walk`: what the whole walk promises.
+//!
+//! ```text
+//! gateway     64 clients ─► madang | nginx | haproxy, in turns ─► one backend     CPU a request, p99
+//! run, runs   PipelineRuns of one step                                            median, runs a minute
+//! push        git push ─► pipeline ─► registry ─► rollout ─► gateway              until the new version answers
+//! console     what a browser loads first
+//! idle        the demo, and then nothing for ten minutes                          CPU, memory, active series
+//! ```
+
+mod gateway;
+mod pipelines;
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::{
+    Arguments, Load, memory,
+    report::{self, Figure, Target},
+};
+use crate::{
+    demo::{self, cluster::Cluster},
+    go, images,
+    server::Server,
+};
+
+struct Bench<'a> {
+    arguments: &'a Arguments,
+    madang: &'a Path,
+    load: &'a Load,
+    output: &'a Path,
+    figures: Vec<Figure>,
+    failed: Vec<(&'static str, anyhow::Error)>,
+}
+
+/// Measures all rows that are wanted; one that fails does not keep the others from being measured.
+pub fn run(arguments: &Arguments, madang: &Path, load: &Load, output: &Path) -> Result<()> {
+    let mut bench = Bench { arguments, madang, load, output, figures: Vec::new(), failed: Vec::new() };
+    bench.row("gateway", gateway::measure);
+    bench.row("runs", pipelines::runs);
+    bench.row("push", pipelines::push);
+    bench.row("console", Bench::console);
+    bench.row("idle", Bench::idle);
+    let drawn = "a browser draws it: `node ui/e2e/pages.mjs` walks through the pages";
+    bench.failed.push(("dashboard of 30 panels x 20 series x 1,000 points", anyhow::Error::msg(drawn)));
+    report::publish(&output.join("walk.json"), &bench.figures, &bench.failed)
+}
+
+fn field(value: &Value, pointer: &str) -> Result<f64> {
+    value.pointer(pointer).and_then(Value::as_f64).with_context(|| format!("no {pointer} in {value}"))
+}
+
+impl Bench<'_> {
+    fn row(&mut self, name: &'static str, measure: fn(&mut Self) -> Result<()>) {
+        if !self.arguments.wants(name) {
+            return;
+        }
+        eprintln!("measuring {name}");
+        if let Err(error) = measure(self) {
+            self.failed.push((name, error));
+        }
+    }
+
+    /// A running server with everything on, and how one asks it.
+    fn cluster(&self) -> Result<Cluster> {
+        let server = Server::place("bench", self.madang, self.output)?;
+        let mut cluster = Cluster::new(server, go::kubectl()?, images::debian()?)?;
+        cluster.server.start(&[])?;
+        cluster.sign_in()?;
+        Ok(cluster)
+    }
+
+    /// Bytes of the page and of what it names, as they come over the network.
+    fn console(&mut self) -> Result<()> {
+        let cluster = self.cluster()?;
+        let base = "http://127.0.0.1:3000";
+        let (code, page) = cluster.curl(&[base])?;
+        ensure!(code == 200, "{code} {page}");
+        let mut names: BTreeSet<&str> = BTreeSet::from(["/"]);
+        for part in page.split(['"', '\'']).filter(|part| part.starts_with("/assets/")) {
+            names.insert(part);
+        }
+        ensure!(names.len() > 1, "the page names nothing more: was ui/ built?");
+        let mut sizes = serde_json::Map::new();
+        for name in names {
+            let mut curl = cluster.server.inside(Path::new("curl"));
+            curl.args(["--silent", "--fail", "--header", "Accept-Encoding: gzip", "--output", "/dev/null"]);
+            let text = crate::host::output(curl.args(["--write-out", "%{size_download}", &format!("{base}{name}")]))?;
+            sizes.insert(name.to_owned(), json!(text.trim().parse::<f64>()?));
+        }
+        let sum: f64 = sizes.values().filter_map(Value::as_f64).sum();
+        self.figures.push(Figure {
+            name: "console: what the first page names, gzip",
+            value: sum / 1024.0,
+            unit: "KB",
+            target: Target::AtMost(120.0),
+            beside: Vec::new(),
+            detail: sizes.into(),
+        });
+        Ok(())
+    }
+
+    /// The demo, its customers gone, and ten minutes later.
+    fn idle(&mut self) -> Result<()> {
+        let server = Server::place("bench", self.madang, self.output)?;
+        let mut cluster = Cluster::new(server, go::kubectl()?, images::debian()?)?;
+        let shown = demo::steps_of(&mut cluster, if self.arguments.quick { 1 } else { 4 });
+        if let Err(error) = &shown {
+            eprintln!("the demo came to an end: {error:#}");
+        }
+        let pid = cluster.server.pid().context("the server does not run")?;
+        if cluster.get(&["deployment", "load"])?.is_object() {
+            cluster.kubectl(&["scale", "deployment/load", "--replicas=0"])?;
+        }
+        let minutes = if self.arguments.quick { 1 } else { 10 };
+        std::thread::sleep(Duration::from_secs((minutes - 1) * 60));
+        let before = memory::time(&memory::family(pid));
+        std::thread::sleep(Duration::from_secs(60));
+        let family = memory::family(pid);
+        let busy = (memory::time(&family) - before) / 60.0 * 100.0;
+        let series = cluster.query("prometheus_tsdb_head_series")?;
+        let series = series.first().and_then(|one| one["value"][1].as_str()?.parse::<f64>().ok());
+        let each: Vec<Value> = family
+            .iter()
+            .map(|process| {
+                let line = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                json!({ "process": line.trim(), "pss_mib": memory::pss(std::slice::from_ref(process)) })
+            })
+            .collect();
+        let detail = json!({
+            "minutes": minutes, "processes": each, "active_series": series,
+            "demo": shown.as_ref().map_or_else(|error| format!("{error:#}"), |()| "shown".to_owned()),
+        });
+        self.figures.push(Figure {
+            name: "idle CPU with everything on",
+            value: busy,
+            unit: "% of a core",
+            target: Target::AtMost(0.5),
+            beside: Vec::new(),
+            detail: detail.clone(),
+        });
+        self.figures.push(Figure {
+            name: "memory with everything on, after the demo",
+            value: memory::pss(&family),
+            unit: "MiB PSS",
+            target: Target::AtMost(100.0),
+            beside: series.map(|series| ("active series".to_owned(), series)).into_iter().collect(),
+            detail,
+        });
+        if let Err(error) = shown {
+            bail!("measured without what the demo leaves, since it came to an end: {error:#}");
+        }
+        Ok(())
+    }
+}
