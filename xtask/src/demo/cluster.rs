@@ -147,15 +147,20 @@ impl Cluster {
         self.git(&["remote", "add", "origin", &url]).map(drop)
     }
 
-    /// Puts an image into the cluster's registry under a name.
+    /// Puts an image into the cluster's registry, as TEAM/NAME:TAG.
     pub fn give(&self, image: &Archive, name: &str) -> Result<()> {
+        let name = &format!("127.0.0.1:5000/{name}");
         self.server.load(std::slice::from_ref(&image.path))?;
+        // A login of the demo's own: whoever starts it may have others.
+        let logins = self.server.scratch("logins")?;
+        let mut login = self.server.madang();
+        login.arg("login").arg("--file").arg(logins.join("config.json"));
+        login.arg("--data-dir").arg(self.server.data_dir());
+        host::output(&mut login)?;
         for arguments in [&["tag", &image.name, name][..], &["push", "--quiet", name]] {
             let mut madang = self.server.madang();
-            madang.args(arguments).arg("--run-dir").arg(self.server.run_dir());
-            if arguments[0] == "push" {
-                madang.arg("--data-dir").arg(self.server.data_dir());
-            }
+            madang.args(arguments).env("DOCKER_CONFIG", &logins);
+            madang.arg("--run-dir").arg(self.server.run_dir());
             host::output(&mut madang)?;
         }
         Ok(())

@@ -25,7 +25,7 @@ pub fn push(cluster: &mut Cluster) -> Result<()> {
     let ready = cluster.server.start(&flags)?;
     println!("   madang: ready in {} ms", ready.as_millis());
     cluster.sign_in()?;
-    cluster.give(&cluster.base, "registry.madang.internal/shop/debian:bookworm-slim")?;
+    cluster.give(&cluster.base, "shop/debian:bookworm-slim")?;
     cluster.found("shop")?;
     let journal = cluster.server.scratch("stock")?;
     shop::copy(&cluster.repository, journal.to_str().context("a plain path")?)?;

@@ -118,7 +118,7 @@ spec: {parentRefs: [{name: page}], rules: [{backendRefs: [{name: page, port: 80}
 pub fn push(bench: &mut Bench<'_>) -> Result<()> {
     let cluster = bench.cluster()?;
     cluster.found("page")?;
-    cluster.give(&images::busybox()?, "registry.madang.internal/page/busybox:latest")?;
+    cluster.give(&images::busybox()?, "page/busybox:latest")?;
     let folder = &cluster.repository;
     for (name, text) in [("Dockerfile", DOCKERFILE), ("Jenkinsfile", JENKINSFILE), ("page.yaml", MANIFEST)] {
         fs::write(folder.join(name), text)?;
