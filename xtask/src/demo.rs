@@ -20,7 +20,7 @@ use anyhow::{Context, Error, Result, bail};
 use clap::Args;
 
 use self::cluster::Cluster;
-use crate::{binary, go, host, images, server::Server, ui, up};
+use crate::{binary, host, server::Server, ui, up};
 
 /// What it needs beside the build.
 const PACKAGES: &[host::Package] =
@@ -69,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         true => Server::place("demo", &madang, &output)?,
         false => Server::here("demo", &madang, &output)?,
     };
-    let mut cluster = Cluster::new(server, go::kubectl()?, images::debian()?)?;
+    let mut cluster = Cluster::new(server)?;
     if let Err((number, error)) = show(&mut cluster, arguments.until.into(), &output) {
         eprintln!("{error:#}");
         // Ends what was started; the exit code is the step's number.
@@ -90,7 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub fn check(madang: &Path) -> Result<(usize, usize)> {
     host::install(PACKAGES)?;
     let output = output()?;
-    let mut cluster = Cluster::new(Server::place("demo", madang, &output)?, go::kubectl()?, images::debian()?)?;
+    let mut cluster = Cluster::new(Server::place("demo", madang, &output)?)?;
     match show(&mut cluster, STEPS.len(), &output) {
         Ok(()) => Ok((STEPS.len(), 0)),
         Err((number, error)) => {

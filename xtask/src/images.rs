@@ -43,6 +43,8 @@ const BASH_FILE: &str = "/bin/bash-static";
 pub const BASE: &str = "docker.io/library/debian:bookworm-slim";
 /// A small image for tests: every applet of busybox, and bash as its shell.
 pub const BUSYBOX: &str = "docker.io/library/busybox:latest";
+/// The same with docker's client.
+const DOCKER: &str = "docker.io/library/docker:cli";
 /// The images of the sample application: name, directory below `examples/shop`, build arguments.
 pub const SHOP: [(&str, &str, &[&str]); 4] = [
     ("shop.example/inventory:1", "inventory", &[]),
@@ -142,37 +144,54 @@ pub fn busybox() -> Result<Archive> {
     host::install(BUSYBOX_PACKAGES)?;
     let (busybox, bash) = (Path::new(BUSYBOX_FILE), Path::new(BASH_FILE));
     let recipe = [BUSYBOX, BUSYBOX_RECIPE, &file_hash(busybox)?, &file_hash(bash)?, &architecture()?];
-    finished(BUSYBOX, "busybox", &key(recipe), |work| {
-        let root = work.join("root");
-        for directory in ["bin", "etc", "home", "root", "tmp", "usr/bin", "usr/sbin", "var/spool", "var/www"] {
-            std::fs::create_dir_all(root.join(directory))?;
+    finished(BUSYBOX, "busybox", &key(recipe), |work| small(work, BUSYBOX, None))
+}
+
+/// The same with docker's client, for who builds through a socket.
+pub fn docker(client: &Path) -> Result<Archive> {
+    host::install(BUSYBOX_PACKAGES)?;
+    let (busybox, bash) = (Path::new(BUSYBOX_FILE), Path::new(BASH_FILE));
+    let own = [file_hash(busybox)?, file_hash(bash)?, file_hash(client)?];
+    let recipe = [DOCKER, BUSYBOX_RECIPE, &own.join(" "), &architecture()?];
+    finished(DOCKER, "docker-cli", &key(recipe), |work| small(work, DOCKER, Some(client)))
+}
+
+/// An image of busybox and bash, and a program more.
+fn small(work: &Path, name: &str, more: Option<&Path>) -> Result<PathBuf> {
+    let (busybox, bash) = (Path::new(BUSYBOX_FILE), Path::new(BASH_FILE));
+    let root = work.join("root");
+    for directory in ["bin", "etc", "home", "root", "tmp", "usr/bin", "usr/sbin", "var/spool", "var/www"] {
+        std::fs::create_dir_all(root.join(directory))?;
+    }
+    std::fs::set_permissions(root.join("tmp"), PermissionsExt::from_mode(0o1777))?;
+    std::fs::set_permissions(root.join("root"), PermissionsExt::from_mode(0o700))?;
+    symlink("bin", root.join("sbin"))?;
+    std::fs::copy(busybox, root.join("bin/busybox"))?;
+    std::fs::copy(bash, root.join("bin/bash"))?;
+    symlink("bash", root.join("bin/sh"))?;
+    if let Some(program) = more {
+        let to = root.join("bin").join(program.file_name().context("a program has a name")?);
+        std::fs::copy(program, to)?;
+    }
+    for applet in output(Command::new(busybox).arg("--list"))?.lines() {
+        let path = root.join("bin").join(applet);
+        if path.symlink_metadata().is_err() {
+            symlink("busybox", path)?;
         }
-        std::fs::set_permissions(root.join("tmp"), PermissionsExt::from_mode(0o1777))?;
-        std::fs::set_permissions(root.join("root"), PermissionsExt::from_mode(0o700))?;
-        symlink("bin", root.join("sbin"))?;
-        std::fs::copy(busybox, root.join("bin/busybox"))?;
-        std::fs::copy(bash, root.join("bin/bash"))?;
-        symlink("bash", root.join("bin/sh"))?;
-        for applet in output(Command::new(busybox).arg("--list"))?.lines() {
-            let path = root.join("bin").join(applet);
-            if path.symlink_metadata().is_err() {
-                symlink("busybox", path)?;
-            }
-        }
-        std::fs::write(
-            root.join("etc/passwd"),
-            "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n\
-             www-data:x:33:33:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
-        )?;
-        std::fs::write(
-            root.join("etc/group"),
-            "root:x:0:\ndaemon:x:1:\ntty:x:5:\nwww-data:x:33:\nusers:x:100:\nnogroup:x:65534:\n",
-        )?;
-        let rootfs = work.join("rootfs.tar");
-        tar(&root, &rootfs)?;
-        let config = json!({"Env": ["PATH=/bin:/usr/bin:/sbin:/usr/sbin"], "Cmd": ["sh"]});
-        docker_archive(work, BUSYBOX, config, &rootfs)
-    })
+    }
+    std::fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n\
+         www-data:x:33:33:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
+    )?;
+    std::fs::write(
+        root.join("etc/group"),
+        "root:x:0:\ndaemon:x:1:\ntty:x:5:\nwww-data:x:33:\nusers:x:100:\nnogroup:x:65534:\n",
+    )?;
+    let rootfs = work.join("rootfs.tar");
+    tar(&root, &rootfs)?;
+    let config = json!({"Env": ["PATH=/bin:/usr/bin:/sbin:/usr/sbin"], "Cmd": ["sh"]});
+    docker_archive(work, name, config, &rootfs)
 }
 
 /// The sample application's images, built with buildah from their sources.

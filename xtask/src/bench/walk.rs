@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     demo::{self, cluster::Cluster},
-    go, images,
     server::Server,
 };
 
@@ -66,7 +65,7 @@ impl Bench<'_> {
     /// A running server with everything on, and how one asks it.
     fn cluster(&self) -> Result<Cluster> {
         let server = Server::place("bench", self.madang, self.output)?;
-        let mut cluster = Cluster::new(server, go::kubectl()?, images::debian()?)?;
+        let mut cluster = Cluster::new(server)?;
         cluster.server.start(&[])?;
         cluster.sign_in()?;
         Ok(cluster)
@@ -105,7 +104,7 @@ impl Bench<'_> {
     /// The demo, its customers gone, and ten minutes later.
     fn idle(&mut self) -> Result<()> {
         let server = Server::place("bench", self.madang, self.output)?;
-        let mut cluster = Cluster::new(server, go::kubectl()?, images::debian()?)?;
+        let mut cluster = Cluster::new(server)?;
         let shown = demo::steps_of(&mut cluster, if self.arguments.quick { 1 } else { 4 });
         if let Err(error) = &shown {
             eprintln!("the demo came to an end: {error:#}");

@@ -11,7 +11,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{host, images::Archive, server::Server};
+use crate::{
+    go, host,
+    images::{self, Archive},
+    server::Server,
+};
 
 /// A team: its namespace, what its pipeline may do, and the pipeline of its repository of the same name.
 const TEAM: &str = r"
@@ -59,14 +63,17 @@ pub struct Cluster {
     pub token: String,
     /// The image that all others are built on.
     pub base: Archive,
+    /// The image that has docker's client.
+    pub docker: Archive,
     kubectl: PathBuf,
 }
 
 impl Cluster {
-    /// Around a server that does not run yet.
-    pub fn new(server: Server, kubectl: PathBuf, base: Archive) -> Result<Self> {
+    /// Around a server that does not run yet; makes what is missing of tools and images.
+    pub fn new(server: Server) -> Result<Self> {
         let repository = server.scratch("shop")?;
-        Ok(Self { server, repository, token: String::new(), base, kubectl })
+        let (base, docker) = (images::debian()?, images::docker(&go::docker()?)?);
+        Ok(Self { server, repository, token: String::new(), base, docker, kubectl: go::kubectl()? })
     }
 
     /// What kubectl prints.

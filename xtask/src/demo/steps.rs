@@ -26,6 +26,7 @@ pub fn push(cluster: &mut Cluster) -> Result<()> {
     println!("   madang: ready in {} ms", ready.as_millis());
     cluster.sign_in()?;
     cluster.give(&cluster.base, "shop/debian:bookworm-slim")?;
+    cluster.give(&cluster.docker, "shop/docker:cli")?;
     cluster.found("shop")?;
     let journal = cluster.server.scratch("stock")?;
     shop::copy(&cluster.repository, journal.to_str().context("a plain path")?)?;
@@ -73,11 +74,13 @@ pub fn pipeline(cluster: &mut Cluster) -> Result<()> {
     let run = run_of(cluster, &commit)?;
     expect(&run, "Succeeded")?;
     let status = &run["status"];
-    let stage = |path: &str| {
-        let stages = status["stages"].as_array();
-        let found = stages.and_then(|all| all.iter().find(|stage| stage["name"] == path && stage["pod"].is_string()));
-        found.cloned().with_context(|| format!("the run has no stage {path} with a pod"))
+    let stage = |name: &str| {
+        let found = status["stages"].as_array().and_then(|all| all.iter().find(|stage| stage["name"] == name));
+        found.cloned().with_context(|| format!("the run has no stage {name}"))
     };
+    for test in ["test inventory", "test orders", "test storefront"] {
+        ensure!(stage(test)?["pod"].is_string(), "the stage {test} names no pod");
+    }
     let parts = ["inventory", "orders", "storefront"].map(stage).into_iter().collect::<Result<Vec<Value>>>()?;
     let times =
         |field: &str| parts.iter().filter_map(|stage| stage[field].as_str().map(str::to_owned)).collect::<Vec<_>>();

@@ -39,16 +39,25 @@ impl World for Shop {
             "checkout" => json!({ "GIT_COMMIT": COMMIT }),
             "sh" if ask.arguments["returnStatus"] == true => json!(if self.is_there { 0 } else { 2 }),
             "readFile" => json!(fs::read_to_string(sample().join(text("file"))).unwrap()),
-            "docker.build" => {
-                note(format!("build {} {}", text("tag"), text("arguments")));
-                json!({ "image": text("tag") })
-            }
-            "docker.push" => {
-                note(format!("push {}", text("image")));
+            "sh" => {
+                text("script")
+                    .lines()
+                    .map(str::trim)
+                    .filter(|line| line.starts_with("docker "))
+                    .for_each(|line| note(line.into()));
                 Json::Null
             }
-            "apply" | "release" => {
-                assert_eq!(ask.arguments["force"] == true, ask.name == "apply");
+            "release" if !self.well => {
+                note(format!("release {}", text("name")));
+                let message = "rolled back: errors failed 3 times".into();
+                return Answer::Failed { class: "AbortException".into(), message };
+            }
+            "release" => {
+                note(format!("release {}", text("name")));
+                Json::Null
+            }
+            "apply" => {
+                assert!(ask.arguments["force"] == true);
                 let yaml = text("yaml");
                 for left in ["shop.example", "COMMIT"] {
                     assert!(!yaml.contains(left), "{left} is left in {yaml}");
@@ -59,11 +68,7 @@ impl World for Shop {
                 let objects: Vec<String> =
                     lines("kind: ").into_iter().zip(lines("  name: ")).map(|(kind, name)| kind + "/" + &name).collect();
                 let none = if yaml.contains("replicas: 0") { " without pods" } else { "" };
-                note(format!("{} {}{none}", ask.name, objects.join(" ")));
-                if ask.name == "release" && !self.well {
-                    let message = "rolled back: errors failed 3 times".into();
-                    return Answer::Failed { class: "AbortException".into(), message };
-                }
+                note(format!("apply {}{none}", objects.join(" ")));
                 Json::Null
             }
             "rollout" => {
@@ -91,7 +96,7 @@ fn run(is_there: bool, well: bool) -> (Ended, Vec<String>, Vec<String>) {
     };
     let ended = run::run(start, shop.clone());
     let done = shop.done.lock().unwrap().clone();
-    let (images, deployed) = done.into_iter().partition(|line| line.starts_with("build ") || line.starts_with("push "));
+    let (images, deployed) = done.into_iter().partition(|line| line.starts_with("docker "));
     (ended, images, deployed)
 }
 
@@ -100,11 +105,11 @@ fn the_first_run_deploys_all_of_it() {
     let (ended, mut images, deployed) = run(false, true);
     assert_eq!(ended.result, Result::Success, "{:?}", ended.error);
     images.sort();
-    assert_eq!(images.len(), 6, "{images:#?}");
+    assert_eq!(images.len(), 12, "{images:#?}");
     let orders = "registry.madang.internal/shop/orders:0123456789ab";
-    assert!(images.contains(&format!("push {orders}")), "{images:#?}");
-    let build = images.iter().find(|line| line.starts_with(&format!("build {orders} "))).unwrap();
-    assert!(build.ends_with(" orders") && build.contains("VERSION=0123456789ab"), "{build}");
+    assert!(images.contains(&format!("docker push --quiet {orders}")), "{images:#?}");
+    let build = images.iter().find(|line| line.ends_with(&format!(" --tag {orders} orders"))).unwrap();
+    assert!(build.starts_with("docker build ") && build.contains("VERSION=0123456789ab"), "{build}");
     assert_eq!(
         deployed,
         [
@@ -126,7 +131,7 @@ fn the_first_run_deploys_all_of_it() {
 }
 
 /// What comes in each later run before the release is judged.
-const BEFORE: [&str; 8] = [
+const BEFORE: [&str; 9] = [
     "apply ConfigMap/shop ConfigMap/catalogue Secret/inventory-token",
     "apply Deployment/inventory Service/inventory",
     "apply Deployment/orders Service/orders",
@@ -134,7 +139,8 @@ const BEFORE: [&str; 8] = [
     "wait deployment/orders",
     "apply Deployment/storefront-canary Service/storefront-canary",
     "wait deployment/storefront-canary",
-    "release Release/storefront-0123456789ab",
+    "apply Release/storefront-0123456789ab",
+    "release storefront-0123456789ab",
 ];
 
 #[test]
