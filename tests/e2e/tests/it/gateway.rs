@@ -70,7 +70,8 @@ fn gateways_routes_and_ingresses_answer_with_certificates_and_web_sockets() {
     fs::write(&chain, signed.cert.pem()).unwrap();
     fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
     let (chain, key) = (chain.to_str().unwrap(), key.to_str().unwrap());
-    let pair = [&format!("--cert={chain}"), &format!("--key={key}")].map(String::as_str);
+    let pair = [format!("--cert={chain}"), format!("--key={key}")];
+    let pair = [pair[0].as_str(), pair[1].as_str()];
     kubectl.run(&[&["create", "secret", "tls", "shop-tls"][..], &pair].concat()).good();
     kubectl.apply(
         r#"
