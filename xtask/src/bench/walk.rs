@@ -4,20 +4,20 @@
 //! gateway     64 clients ─► madang | nginx | haproxy, in turns ─► one backend     CPU a request, p99
 //! run, runs   PipelineRuns of one step                                            median, runs a minute
 //! push        git push ─► pipeline ─► registry ─► rollout ─► gateway              until the new version answers
-//! console     what a browser loads first
+//! console     what a browser loads first, and how long a large dashboard takes it
 //! idle        the demo, and then nothing for ten minutes                          CPU, memory, active series
 //! ```
 
 mod gateway;
 mod pipelines;
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{
-    Arguments, Load, memory,
+    Arguments, Load, console, memory,
     report::{self, Figure, Target},
 };
 use crate::{
@@ -42,8 +42,6 @@ pub fn run(arguments: &Arguments, madang: &Path, load: &Load, output: &Path) -> 
     bench.row("push", pipelines::push);
     bench.row("console", Bench::console);
     bench.row("idle", Bench::idle);
-    let drawn = "a browser draws it: `node ui/e2e/pages.mjs` walks through the pages";
-    bench.failed.push(("dashboard of 30 panels x 20 series x 1,000 points", anyhow::Error::msg(drawn)));
     report::publish(&output.join("walk.json"), &bench.figures, &bench.failed)
 }
 
@@ -71,33 +69,10 @@ impl Bench<'_> {
         Ok(cluster)
     }
 
-    /// Bytes of the page and of what it names, as they come over the network.
+    /// What a browser loads first, and how long a large dashboard takes it.
     fn console(&mut self) -> Result<()> {
         let cluster = self.cluster()?;
-        let base = "http://127.0.0.1:3000";
-        let (code, page) = cluster.curl(&[base])?;
-        ensure!(code == 200, "{code} {page}");
-        let mut names: BTreeSet<&str> = BTreeSet::from(["/"]);
-        for part in page.split(['"', '\'']).filter(|part| part.starts_with("/assets/")) {
-            names.insert(part);
-        }
-        ensure!(names.len() > 1, "the page names nothing more: was ui/ built?");
-        let mut sizes = serde_json::Map::new();
-        for name in names {
-            let mut curl = cluster.server.inside(Path::new("curl"));
-            curl.args(["--silent", "--fail", "--header", "Accept-Encoding: gzip", "--output", "/dev/null"]);
-            let text = crate::host::output(curl.args(["--write-out", "%{size_download}", &format!("{base}{name}")]))?;
-            sizes.insert(name.to_owned(), json!(text.trim().parse::<f64>()?));
-        }
-        let sum: f64 = sizes.values().filter_map(Value::as_f64).sum();
-        self.figures.push(Figure {
-            name: "console: what the first page names, gzip",
-            value: sum / 1024.0,
-            unit: "KB",
-            target: Target::AtMost(120.0),
-            beside: Vec::new(),
-            detail: sizes.into(),
-        });
+        self.figures.extend(console::figures(&cluster.server)?);
         Ok(())
     }
 
