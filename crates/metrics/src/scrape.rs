@@ -15,6 +15,7 @@
 //! - [`target`]: what a target is, out of groups, configuration and relabelling
 //! - [`terms`]: what is done with its samples
 //! - [`ledger`]: which series a target's lines are, and what is committed
+//! - [`fresh`]: series that are made with the commit
 //! - [`classic`]: classic histograms on their way to native ones
 //! - [`fetch`]: the request, and the answer piece by piece
 //! - [`cycle`]: one target's task
@@ -29,6 +30,8 @@ pub mod target;
 pub mod terms;
 
 pub mod ledger;
+
+pub mod fresh;
 
 pub mod classic;
 

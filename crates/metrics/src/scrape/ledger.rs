@@ -22,7 +22,7 @@ use tsdb::{
     sample::{Exemplar, STALE_NAN},
 };
 
-use super::{classic::Collector, counts::Fault, terms::Terms};
+use super::{classic::Collector, counts::Fault, fresh::Fresh, terms::Terms};
 use crate::{
     format::{
         Kind,
@@ -100,9 +100,9 @@ pub struct Tally {
 enum Measure {
     Float(f64),
     Histogram(HistogramValue),
-    Exemplar(Exemplar),
+    Exemplar(Box<Exemplar>),
     Start(i64, Zero),
-    About(Metadata),
+    About(Box<Metadata>),
 }
 
 /// The descriptions of a target's families.
@@ -121,7 +121,7 @@ pub struct Ledger {
     order: u32,
     time: i64,
     batch: Batch,
-    fresh: Vec<(Labels, u32)>,
+    fresh: Fresh,
     late: Vec<(u32, i64, Measure)>,
     tally: Tally,
     over: Option<&'static str>,
@@ -157,7 +157,7 @@ impl Ledger {
             order: 0,
             time: 0,
             batch: Batch::default(),
-            fresh: Vec::new(),
+            fresh: Fresh::default(),
             late: Vec::new(),
             tally: Tally::default(),
             over: None,
@@ -367,7 +367,7 @@ impl Ledger {
             }
         };
         if let Some(at) = at {
-            more.into_iter().for_each(|exemplar| self.put(at, self.time, Measure::Exemplar(exemplar)));
+            more.into_iter().for_each(|exemplar| self.put(at, self.time, Measure::Exemplar(exemplar.into())));
         }
         Ok(())
     }
@@ -482,7 +482,7 @@ impl Ledger {
         }
         self.put(at, time, measure);
         if let Some(exemplar) = exemplar {
-            self.put(at, time, Measure::Exemplar(exemplar));
+            self.put(at, time, Measure::Exemplar(exemplar.into()));
         }
         Ok(())
     }
@@ -550,9 +550,7 @@ impl Ledger {
                 if !within {
                     return Ok(());
                 }
-                let fresh = self.fresh.len() as u32;
-                self.fresh.push((whole, self.lines.len() as u32));
-                Series::New(fresh)
+                Series::New(self.fresh.push(&whole, self.lines.len() as u32))
             }
         };
         let at = self.lines.len();
@@ -578,7 +576,7 @@ impl Ledger {
             && let Some(about) = self.last_about.as_ref().and_then(|name| self.families.get(name))
         {
             let metadata = metadata(about);
-            self.put(at, self.time, Measure::About(metadata));
+            self.put(at, self.time, Measure::About(metadata.into()));
         }
         self.append(at, measure, own.unwrap_or(self.time), exemplar, start)
     }
@@ -642,18 +640,21 @@ impl Ledger {
             self.abandon();
         }
         if !self.fresh.is_empty() {
-            let labels: Vec<Labels> = self.fresh.iter().map(|fresh| fresh.0.clone()).collect();
-            let made = storage.db().series_of(&labels)?;
+            let mut made = Vec::new();
+            for piece in self.fresh.pieces() {
+                made.extend(storage.db().series_of(&self.fresh.labels(piece))?);
+            }
             for (fresh, time, measure) in std::mem::take(&mut self.late) {
                 if let Some(series) = made.get(fresh as usize) {
                     put(&mut self.batch, *series, time, measure);
                 }
             }
-            for ((_, at), series) in self.fresh.drain(..).zip(made) {
+            for (at, series) in self.fresh.lines().zip(made) {
                 if let Some(line) = self.lines.get_mut(at as usize) {
                     line.series = Series::Known(series);
                 }
             }
+            self.fresh.clear();
         }
         self.ends(failed);
         self.report(storage, reports)?;
@@ -803,10 +804,10 @@ fn put(batch: &mut Batch, series: SeriesRef, time: i64, measure: Measure) {
         Measure::Histogram(value) => batch.histogram(series, time, value),
         Measure::Exemplar(mut exemplar) => {
             exemplar.timestamp.get_or_insert(time);
-            batch.exemplar(series, exemplar);
+            batch.exemplar(series, *exemplar);
         }
         Measure::Start(created, zero) => batch.start(series, created, zero),
-        Measure::About(metadata) => batch.metadata(series, metadata),
+        Measure::About(metadata) => batch.metadata(series, *metadata),
     }
 }
 
