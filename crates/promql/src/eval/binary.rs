@@ -221,6 +221,11 @@ impl Evaluator<'_> {
             if step % 1024 == 1023 {
                 self.query.meter.check()?;
             }
+            let unfilled = fill_many.is_none() && fill_one.is_none();
+            if unfilled && !sides.left.iter().any(|series| series.has(step)) {
+                // Nothing can belong together: that a side is ambiguous harms nobody.
+                continue;
+            }
             pairs.several.clear();
             ones.fill(None);
             let mut any_one = false;
@@ -233,7 +238,7 @@ impl Evaluator<'_> {
                 }
                 *one = Some((at, value));
             }
-            if !any_one && fill_many.is_none() && fill_one.is_none() {
+            if !any_one && unfilled {
                 continue;
             }
             for (at, series) in sides.left.iter().enumerate() {

@@ -155,3 +155,18 @@ fn the_deepest_queries_that_are_read_are_evaluated_on_a_thread_of_usual_size() {
         std::thread::Builder::new().stack_size(2 << 20).spawn(evaluate).expect("thread").join().expect("evaluated");
     }
 }
+
+#[test]
+fn a_side_with_duplicates_is_refused_only_where_the_other_side_has_something() {
+    let memory = memory(4, 2);
+    for (query, refused) in [
+        ("nothing + on (ns) m", false),
+        ("m * on (ns) group_right nothing", false),
+        ("m * on (ns) group_left m", true),
+        ("nothing + on (ns) fill (0) m", true),
+    ] {
+        let outcome = run(&memory, query, Limits::default());
+        let told = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(told.contains("found duplicate series"), refused, "{query}: {told}");
+    }
+}
