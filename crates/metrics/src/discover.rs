@@ -17,15 +17,21 @@
 //!
 //! See <https://prometheus.io/docs/prometheus/latest/configuration/configuration/>.
 
-use std::{future::Future, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use task::Task;
 use tokio::sync::mpsc;
-use tsdb::labels::Labels;
+use tsdb::labels::{Labels, quote};
 
 use crate::{
     config::discovery::{self, Discovery},
     scrape::target::Group,
+    summary,
 };
 
 pub mod listed;
@@ -49,17 +55,87 @@ pub struct Cluster {
     pub namespace: String,
 }
 
+/// Counts what went wrong with looking targets up, by mechanism and job.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<BTreeMap<(&'static str, String), u64>>);
+
+/// Mechanisms with a counter of their own, and what it is called.
+const OWN_COUNTERS: [(&str, &str); 4] = [
+    ("dns", "prometheus_sd_dns_lookup_failures_total"),
+    ("file", "prometheus_sd_file_read_errors_total"),
+    ("http", "prometheus_sd_http_failures_total"),
+    ("kubernetes", "prometheus_sd_kubernetes_failures_total"),
+];
+
+impl Failures {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A mechanism of a job is there; its counter begins.
+    fn begin(&self, mechanism: &'static str, job: &str) {
+        self.lock().entry((mechanism, job.to_owned())).or_default();
+    }
+
+    fn count(&self, mechanism: &'static str, job: &str) {
+        *self.lock().entry((mechanism, job.to_owned())).or_default() += 1;
+    }
+
+    /// Forgets jobs that are gone.
+    pub fn keep(&self, jobs: impl Fn(&str) -> bool) {
+        self.lock().retain(|(_, job), _| jobs(job));
+    }
+
+    /// Adds them in the text format.
+    pub fn write(&self, out: &mut String) {
+        let failures = self.lock();
+        let name = "prometheus_sd_refresh_failures_total";
+        summary::head(name, "counter", "Number of refresh failures for the given SD mechanism.", out);
+        for ((mechanism, job), count) in failures.iter() {
+            out.push_str(&format!("{name}{{config={},mechanism=\"{mechanism}\"}} {count}\n", quote(job)));
+        }
+        for (mechanism, name) in OWN_COUNTERS {
+            let of = failures.iter().filter(|((known, _), _)| *known == mechanism);
+            let count: u64 = of.map(|(_, count)| count).sum();
+            summary::head(name, "counter", "Failures of this service discovery.", out);
+            out.push_str(&format!("{name} {count}\n"));
+        }
+    }
+}
+
 /// Tells a pool of groups, each under a name that says which mechanism of the job found it.
 #[derive(Clone, Debug)]
 pub struct Teller {
     prefix: String,
     sender: mpsc::Sender<Vec<Group>>,
+    mechanism: &'static str,
+    job: String,
+    failures: Arc<Failures>,
 }
 
 impl Teller {
-    /// One whose groups' names begin with `prefix`.
-    pub fn new(prefix: &str, sender: &mpsc::Sender<Vec<Group>>) -> Self {
-        Self { prefix: prefix.to_owned(), sender: sender.clone() }
+    /// One whose groups' names begin with the mechanism and its place among those of the job; failures are counted for
+    /// the job.
+    pub fn new(
+        mechanism: &'static str,
+        place: usize,
+        job: &str,
+        failures: &Arc<Failures>,
+        sender: &mpsc::Sender<Vec<Group>>,
+    ) -> Self {
+        failures.begin(mechanism, job);
+        Self {
+            prefix: format!("{mechanism}{place}"),
+            sender: sender.clone(),
+            mechanism,
+            job: job.to_owned(),
+            failures: failures.clone(),
+        }
+    }
+
+    /// Targets could not be looked up.
+    pub fn failed(&self) {
+        self.failures.count(self.mechanism, &self.job);
     }
 
     /// Tells of groups. Nobody may be there any more to hear it.
@@ -70,30 +146,38 @@ impl Teller {
 }
 
 /// Starts all mechanisms of a job below `task`.
-pub fn start(task: &Task, discovery: &Discovery, cluster: Option<&Cluster>, sender: &mpsc::Sender<Vec<Group>>) {
+pub fn start(
+    task: &Task,
+    job: &str,
+    discovery: &Discovery,
+    cluster: Option<&Cluster>,
+    failures: &Arc<Failures>,
+    sender: &mpsc::Sender<Vec<Group>>,
+) {
+    let teller = |mechanism: &'static str, place: usize| Teller::new(mechanism, place, job, failures, sender);
     let groups = listed_groups(&discovery.groups);
     if !groups.is_empty() {
-        let teller = Teller::new("static", sender);
+        let teller = teller("static", 0);
         task.spawn_until_cancelled("static", async move { teller.tell(groups).await });
     }
     for (i, settings) in discovery.file.iter().enumerate() {
-        let (settings, teller) = (settings.clone(), Teller::new(&format!("file{i}"), sender));
+        let (settings, teller) = (settings.clone(), teller("file", i));
         task.spawn_until_cancelled("file", async move { file::run(settings, teller).await });
     }
     for (i, settings) in discovery.http.iter().enumerate() {
-        let (settings, teller) = (settings.clone(), Teller::new(&format!("http{i}"), sender));
+        let (settings, teller) = (settings.clone(), teller("http", i));
         task.spawn_until_cancelled("http", async move { http::run(settings, teller).await });
     }
     for (i, settings) in discovery.dns.iter().enumerate() {
-        let (settings, teller) = (settings.clone(), Teller::new(&format!("dns{i}"), sender));
+        let (settings, teller) = (settings.clone(), teller("dns", i));
         task.spawn_until_cancelled("dns", async move { dns::run(settings, teller).await });
     }
     for (i, settings) in discovery.docker.iter().enumerate() {
-        let (settings, teller) = (settings.clone(), Teller::new(&format!("docker{i}"), sender));
+        let (settings, teller) = (settings.clone(), teller("docker", i));
         task.spawn_until_cancelled("docker", async move { docker::run(settings, teller).await });
     }
     for (i, settings) in discovery.kubernetes.iter().enumerate() {
-        let teller = Teller::new(&format!("kubernetes{i}"), sender);
+        let teller = teller("kubernetes", i);
         let (settings, cluster, below) = (settings.clone(), cluster.cloned(), task.clone());
         task.spawn_until_cancelled(
             "kubernetes",
@@ -130,7 +214,10 @@ where
                     teller.tell(changed).await;
                 }
             }
-            Err(error) => tracing::error!(discovery = what, error, "targets cannot be looked up; those known stay"),
+            Err(error) => {
+                teller.failed();
+                tracing::error!(discovery = what, error, "targets cannot be looked up; those known stay");
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -67,6 +67,25 @@ pub(crate) struct Shared {
     pub indexed: AtomicBool,
     /// A flush that is not finished.
     pub flush: Mutex<Option<Flush>>,
+    /// What was done since the start.
+    pub done: Done,
+}
+
+/// Counts what is done.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub triggered: AtomicU64,
+    pub compactions: AtomicU64,
+    pub failed: AtomicU64,
+    pub created: AtomicU64,
+    pub removed: AtomicU64,
+}
+
+impl Done {
+    /// Counts something once more.
+    pub fn count(counter: &AtomicU64, more: usize) {
+        counter.fetch_add(more as u64, Ordering::Relaxed);
+    }
 }
 
 /// What the thread of `upkeep` is told.
@@ -128,6 +147,7 @@ impl Db {
             compact_at: AtomicI64::new(compact_at),
             indexed: AtomicBool::new(false),
             flush: Mutex::default(),
+            done: Done::default(),
         });
         let thread = |name: &str, run: fn(&Shared)| {
             let shared = shared.clone();
@@ -157,12 +177,14 @@ impl Db {
     pub fn series_of(&self, labels: &[Labels]) -> Result<Vec<SeriesRef>> {
         let mut writer = self.shared.writer();
         let mut head = self.shared.head_mut();
+        let mut created = 0;
         let made = labels.iter().map(|labels| {
             if let Some(found) = head.catalog.find(labels) {
                 return Ok(found);
             }
             check_labels(labels)?;
             let reference = head.catalog.add(labels)?;
+            created += 1;
             writer.unlisted.push(reference.slot);
             if let Some(state) = writer.states.get_mut(reference.slot as usize) {
                 *state = crate::head::State::new(reference.generation);
@@ -170,6 +192,7 @@ impl Db {
             Ok(reference)
         });
         let made = made.collect();
+        Done::count(&self.shared.done.created, created);
         writer.reach(&head.catalog);
         let slots = head.catalog.slots();
         head.recent.reach(slots);

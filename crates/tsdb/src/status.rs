@@ -1,6 +1,9 @@
 //! What there is: names and values of labels, and how many series each has.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use hashbrown::HashMap;
 
@@ -65,6 +68,21 @@ pub struct Sizes {
     pub min: i64,
     /// Time of the newest sample anywhere; `i64::MIN` where there is none.
     pub max: i64,
+}
+
+/// What was done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Times that it was looked whether something is due.
+    pub triggered: u64,
+    /// Blocks that were made, of the head or of others.
+    pub compactions: u64,
+    /// Rounds of that that failed.
+    pub failed: u64,
+    /// Series that the head got.
+    pub series_created: u64,
+    /// Series that it forgot.
+    pub series_removed: u64,
 }
 
 /// A block, for those who list them.
@@ -157,6 +175,19 @@ impl Db {
             block_bytes: blocks.iter().map(|block| block.size()).sum(),
             min: blocks.iter().map(|block| block.meta.min_time).min().unwrap_or(i64::MAX).min(span.min),
             max: blocks.iter().map(|block| block.meta.max_time - 1).max().unwrap_or(i64::MIN).max(span.max),
+        }
+    }
+
+    /// What was done since the start.
+    pub fn upkeep_done(&self) -> Upkeep {
+        let done = &self.shared().done;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Upkeep {
+            triggered: load(&done.triggered),
+            compactions: load(&done.compactions),
+            failed: load(&done.failed),
+            series_created: load(&done.created),
+            series_removed: load(&done.removed),
         }
     }
 

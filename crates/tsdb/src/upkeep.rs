@@ -21,7 +21,7 @@ use crate::{
     block::{Block, meta::Compaction, write::BlockWriter},
     column::Columns,
     compact::{self, Extent},
-    db::Shared,
+    db::{Done, Shared},
     error::{Error, Result},
     file,
     flush::{self, Candidate, Flush},
@@ -133,6 +133,7 @@ pub fn run(shared: &Shared) {
         work.rounds += 1;
         shared.changed.notify_all();
         if let Err(error) = done {
+            Done::count(&shared.done.failed, 1);
             tracing::error!("{error}; trying again in {} s", PAUSE.as_secs());
             work.wanted = true;
             if !work.closed {
@@ -144,6 +145,7 @@ pub fn run(shared: &Shared) {
 
 /// Everything but flushing, as far as it is due.
 pub fn round(shared: &Shared) -> Result<()> {
+    Done::count(&shared.done.triggered, 1);
     merge_segments(shared)?;
     let mut made = false;
     for _ in 0..STEPS {
@@ -252,6 +254,7 @@ fn head_block(shared: &Shared) -> Result<bool> {
     }
     if let Some(made) = made {
         publish(shared, vec![Arc::new(made)], &[]);
+        Done::count(&shared.done.compactions, 1);
     }
     file::replace(&shared.dirs.head.join(BOUNDARY), format!("{boundary}\n").as_bytes())?;
     let gone = {
@@ -332,6 +335,7 @@ fn late_blocks(shared: &Shared) -> Result<()> {
         }
         return Ok(());
     }
+    Done::count(&shared.done.compactions, made.len());
     publish(shared, made, &[]);
     shared.head_mut().segments.retain(|segment| !late.iter().any(|gone| gone.name == segment.name));
     for segment in late {
@@ -364,7 +368,10 @@ fn compact_blocks(shared: &Shared) -> Result<()> {
 
 fn replace(shared: &Shared, chosen: &[Arc<Block>]) -> Result<()> {
     match compact::merge(&shared.dirs.blocks, chosen) {
-        Ok(merged) => publish(shared, merged.into_iter().map(Arc::new).collect(), chosen),
+        Ok(merged) => {
+            publish(shared, merged.into_iter().map(Arc::new).collect(), chosen);
+            Done::count(&shared.done.compactions, 1);
+        }
         Err(error @ Error::Damaged { .. }) => {
             // One that cannot be read must not keep the others from being compacted for ever.
             tracing::error!("{error}; its block is put aside");
@@ -458,6 +465,7 @@ fn forget_series(shared: &Shared) -> Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
+    Done::count(&shared.done.removed, gone.len());
     head.forget_descriptions();
     if head.catalog.is_loose() {
         head.catalog = head.catalog.packed()?;

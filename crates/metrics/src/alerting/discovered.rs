@@ -67,6 +67,8 @@ pub fn follow(
     let (known, mut changed) = watch::channel(vec![Found::new(); sections]);
     let known = Arc::new(known);
     let task = task.child("alertmanagers");
+    // What goes wrong is logged; counters are the jobs'.
+    let failures = Arc::default();
     let mut any = false;
     for (at, target) in alerting.alertmanagers.iter().enumerate() {
         let mut dynamic = target.discovery.clone();
@@ -76,7 +78,8 @@ pub fn follow(
         }
         any = true;
         let (sender, mut told) = mpsc::channel(WAITING);
-        discover::start(&task, &dynamic, cluster, &sender);
+        let job = format!("config-{at}");
+        discover::start(&task, &job, &dynamic, cluster, &failures, &sender);
         let known = known.clone();
         task.spawn_until_cancelled("take", async move {
             while let Some(groups) = told.recv().await {

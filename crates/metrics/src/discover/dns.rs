@@ -17,11 +17,12 @@ const RECORDS: usize = 10_000;
 
 /// Tells of the addresses, until it is dropped.
 pub async fn run(settings: Dns, teller: Teller) {
-    refresh("dns", settings.refresh_interval.0, teller, |known| ask(&settings, known)).await;
+    let failed = teller.clone();
+    refresh("dns", settings.refresh_interval.0, teller, |known| ask(&settings, known, &failed)).await;
 }
 
 /// Asks once. A name that cannot be resolved for a reason other than that it is not there keeps the addresses it had.
-async fn ask(settings: &Dns, before: Vec<Group>) -> Result<Vec<Group>, String> {
+async fn ask(settings: &Dns, before: Vec<Group>, teller: &Teller) -> Result<Vec<Group>, String> {
     let kind = match settings.kind.to_uppercase().as_str() {
         "A" => RecordType::A,
         "AAAA" => RecordType::AAAA,
@@ -44,6 +45,7 @@ async fn ask(settings: &Dns, before: Vec<Group>) -> Result<Vec<Group>, String> {
             }
             Err(error) if error.is_no_records_found() || error.is_nx_domain() => {}
             Err(error) => {
+                teller.failed();
                 tracing::error!(name, %error, "targets cannot be looked up; those known stay");
                 groups.extend(before.iter().find(|group| group.source == *name).cloned());
             }

@@ -85,6 +85,7 @@ pub async fn run(settings: Docker, teller: Teller) {
     let (client, base) = match access(&settings) {
         Ok(found) => found,
         Err(error) => {
+            teller.failed();
             tracing::error!(host = %settings.host, error, "containers cannot be asked for");
             return;
         }

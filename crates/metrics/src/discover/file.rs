@@ -68,7 +68,7 @@ pub async fn run(settings: File, teller: Teller) {
         if let Some(watch) = &watch {
             watch.add(&settings.files);
         }
-        let changed = look(&settings.files, &mut told);
+        let changed = look(&settings.files, &mut told, &|| teller.failed());
         if !changed.is_empty() {
             teller.tell(changed).await;
         }
@@ -87,13 +87,16 @@ pub async fn run(settings: File, teller: Teller) {
     }
 }
 
-/// Reads the files; says what has changed. A file that cannot be read keeps its groups.
-pub fn look(patterns: &[String], told: &mut BTreeMap<PathBuf, Vec<Group>>) -> Vec<Group> {
+/// Reads the files; says what has changed. A file that cannot be read keeps its groups; `failed` hears of it.
+pub fn look(patterns: &[String], told: &mut BTreeMap<PathBuf, Vec<Group>>, failed: &(dyn Fn() + Sync)) -> Vec<Group> {
     let mut there: BTreeSet<PathBuf> = BTreeSet::new();
     for pattern in patterns {
         match config::glob(pattern) {
             Ok(files) => there.extend(files),
-            Err(error) => tracing::error!(pattern, error, "files with targets"),
+            Err(error) => {
+                failed();
+                tracing::error!(pattern, error, "files with targets");
+            }
         }
     }
     let mut changed = Vec::new();
@@ -103,7 +106,10 @@ pub fn look(patterns: &[String], told: &mut BTreeMap<PathBuf, Vec<Group>>) -> Ve
                 let before = told.insert(file.clone(), found.clone()).unwrap_or_default();
                 changed.extend(changes(&before, &found));
             }
-            Err(error) => tracing::error!(file = %file.display(), error, "targets cannot be read; those known stay"),
+            Err(error) => {
+                failed();
+                tracing::error!(file = %file.display(), error, "targets cannot be read; those known stay");
+            }
         }
     }
     let gone: Vec<PathBuf> = told.keys().filter(|file| !there.contains(*file)).cloned().collect();

@@ -17,6 +17,7 @@ pub async fn run(settings: Http, teller: Teller) {
     let client = match Client::new(&settings.http) {
         Ok(client) => client,
         Err(error) => {
+            teller.failed();
             tracing::error!(url = %settings.url, error, "targets cannot be asked for");
             return;
         }

@@ -166,6 +166,7 @@ pub async fn run(task: Task, settings: Kubernetes, cluster: Option<Cluster>, tel
     let (caches, own) = match access::caches(&task, &settings, cluster.as_ref()) {
         Ok(found) => found,
         Err(error) => {
+            teller.failed();
             tracing::error!(role = settings.role.name(), error, "the cluster cannot be asked for targets");
             return;
         }

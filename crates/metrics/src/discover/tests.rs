@@ -1,6 +1,6 @@
 //! Groups from files, servers and records, and what is told of them.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -48,14 +48,19 @@ fn a_file_that_cannot_be_read_keeps_its_groups_and_one_that_is_gone_loses_them()
     fs::write(&two, r#"[{"targets": ["b:1"]}]"#).unwrap();
     let mut told = BTreeMap::new();
     let patterns = [pattern];
-    let found = file::look(&patterns, &mut told);
+    let failures = std::sync::atomic::AtomicUsize::new(0);
+    let failed = || {
+        failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    };
+    let found = file::look(&patterns, &mut told, &failed);
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].labels.get("__meta_filepath"), one.to_string_lossy());
-    assert!(file::look(&patterns, &mut told).is_empty());
+    assert!(file::look(&patterns, &mut told, &failed).is_empty());
     fs::write(&one, "not json").unwrap();
     fs::remove_file(&two).unwrap();
-    let found = file::look(&patterns, &mut told);
+    let found = file::look(&patterns, &mut told, &failed);
     assert!(matches!(&found[..], [gone] if gone.targets.is_empty() && gone.source.contains("two.json")), "{found:?}");
+    assert_eq!(failures.into_inner(), 1);
 }
 
 #[tokio::test]
@@ -70,7 +75,7 @@ async fn the_kernel_says_when_a_file_changes() {
         files: vec![format!("{}/*.yml", dir.path().display())],
         refresh_interval: crate::config::units::Span::seconds(3600),
     };
-    let teller = Teller::new("file0", &sender);
+    let teller = Teller::new("file", 0, "job", &Arc::default(), &sender);
     task.spawn_until_cancelled("file", async move { file::run(settings, teller).await });
     let mut next = async || tokio::time::timeout(Duration::from_secs(10), groups.recv()).await.unwrap().unwrap();
     assert_eq!(next().await[0].targets.len(), 1);
@@ -98,4 +103,38 @@ fn records_become_targets() {
     assert_eq!(mail.get("__address__"), "mx.example:25");
     let v6 = dns::target("example", &RData::AAAA("::1".parse::<std::net::Ipv6Addr>().unwrap().into()), 80).unwrap();
     assert_eq!(v6.get("__address__"), "[::1]:80");
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_up_is_counted_by_job() {
+    let (sender, _groups) = mpsc::channel(8);
+    let failures = Arc::new(Failures::default());
+    let task = Task::root("test");
+    let teller = Teller::new("http", 0, "shop", &failures, &sender);
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let noted = asked.clone();
+    task.spawn_until_cancelled("refresh", async move {
+        refresh("http", Duration::from_secs(1), teller, move |_| {
+            let noted = noted.clone();
+            async move {
+                noted.notify_one();
+                Err("no answer".to_owned())
+            }
+        })
+        .await;
+    });
+    // When it is asked again, the first failure has been counted.
+    asked.notified().await;
+    asked.notified().await;
+    let mut out = String::new();
+    failures.write(&mut out);
+    assert!(task.drain(Duration::from_secs(5)).await);
+    let line = |name: &str| out.lines().find_map(|line| line.strip_prefix(name)).map(|count| count.trim().to_owned());
+    let of_job = "prometheus_sd_refresh_failures_total{config=\"shop\",mechanism=\"http\"}";
+    assert_ne!(line(of_job).as_deref(), Some("0"), "{out}");
+    assert_eq!(line("prometheus_sd_dns_lookup_failures_total").as_deref(), Some("0"), "{out}");
+    failures.keep(|job| job != "shop");
+    out.clear();
+    failures.write(&mut out);
+    assert!(!out.contains("shop"));
 }

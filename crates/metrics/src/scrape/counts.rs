@@ -12,7 +12,10 @@ use std::{
 
 use tsdb::labels::quote;
 
-use crate::summary::{self, Summary};
+use crate::{
+    discover::Failures,
+    summary::{self, Summary},
+};
 
 /// What was left out of scrapes, or went wrong with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct Counts {
     syncs: Mutex<BTreeMap<String, Arc<Summary>>>,
     /// Time between scrapes, by configured interval.
     intervals: Mutex<BTreeMap<String, Arc<Summary>>>,
+    /// What went wrong with looking targets up.
+    pub discovery: Arc<Failures>,
 }
 
 fn of(summaries: &Mutex<BTreeMap<String, Arc<Summary>>>, key: &str) -> Arc<Summary> {
@@ -89,10 +94,12 @@ impl Counts {
     /// Forgets jobs that are gone.
     pub fn keep(&self, jobs: impl Fn(&str) -> bool) {
         self.syncs.lock().unwrap_or_else(PoisonError::into_inner).retain(|job, _| jobs(job));
+        self.discovery.keep(jobs);
     }
 
     /// Adds everything in the text format.
     pub fn write(&self, out: &mut String) {
+        self.discovery.write(out);
         for ((name, help), counter) in FAULTS.iter().zip(&self.faults) {
             let name = format!("prometheus_{name}");
             summary::head(&name, "counter", help, out);

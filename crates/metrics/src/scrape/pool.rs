@@ -261,7 +261,8 @@ impl Owner {
 
     fn discover(&self, job: &Scrape, sender: &mpsc::Sender<Vec<Group>>) -> Task {
         let task = self.task.child("discovery");
-        discover::start(&task, &job.discovery, self.common.cluster.as_ref(), sender);
+        let (cluster, failures) = (self.common.cluster.as_ref(), &self.common.counts.discovery);
+        discover::start(&task, &job.job_name, &job.discovery, cluster, failures, sender);
         task
     }
 
