@@ -88,6 +88,12 @@ pub struct Flags {
     /// Registries' mirrors and credentials [default: <data-dir>/registries.yaml]
     #[arg(long, value_name = "FILE")]
     pub registries: Option<PathBuf>,
+    /// Labels of objects that metrics tell, as kube-state-metrics takes it: pods=[app,team],nodes=[*] (repeatable)
+    #[arg(long, value_name = "KIND=[NAMES]")]
+    pub metric_labels_allowlist: Vec<String>,
+    /// Annotations of objects that metrics tell, written alike (repeatable)
+    #[arg(long, value_name = "KIND=[NAMES]")]
+    pub metric_annotations_allowlist: Vec<String>,
 }
 
 /// An IPv4 network.
@@ -170,6 +176,12 @@ pub struct Config {
     #[serde(default)]
     pub only: Option<String>,
     pub registries: PathBuf,
+    /// Labels of objects that metrics tell.
+    #[serde(default)]
+    pub metric_labels: Vec<String>,
+    /// Annotations of objects that metrics tell.
+    #[serde(default)]
+    pub metric_annotations: Vec<String>,
     /// What links and tables of this instance are named after.
     pub instance: String,
 }
@@ -238,6 +250,8 @@ impl Flags {
             };
             etcd.push(endpoint.to_owned());
         }
+        let (labels, annotations) = (&self.metric_labels_allowlist, &self.metric_annotations_allowlist);
+        metrics::kube_state::Settings::allowing(labels, annotations).map_err(anyhow::Error::msg)?;
         let node_name = match self.node_name {
             Some(name) => name,
             None => host_name(),
@@ -260,6 +274,8 @@ impl Flags {
             registry_cache: self.registry_cache,
             only: None,
             registries: self.registries.unwrap_or_else(|| data_dir.join("registries.yaml")),
+            metric_labels: self.metric_labels_allowlist,
+            metric_annotations: self.metric_annotations_allowlist,
             instance: instance(&data_dir),
             data_dir,
         })
@@ -291,6 +307,8 @@ impl Flags {
             gateway_ports: self.gateway_ports || file.gateway_ports,
             registry_cache: lists(self.registry_cache, file.registry_cache),
             registries: self.registries.or(file.registries),
+            metric_labels_allowlist: lists(self.metric_labels_allowlist, file.metric_labels_allowlist),
+            metric_annotations_allowlist: lists(self.metric_annotations_allowlist, file.metric_annotations_allowlist),
         }
     }
 }

@@ -61,6 +61,39 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Tells when a schedule is due next: the schedule, its time zone if it names one, after when.
 pub type NextRun = fn(&str, Option<&str>, Timestamp) -> Option<Timestamp>;
 
+/// Kinds of objects, by their plurals.
+pub const KINDS: [&str; 29] = [
+    "certificatesigningrequests",
+    "configmaps",
+    "cronjobs",
+    "daemonsets",
+    "deployments",
+    "endpoints",
+    "endpointslices",
+    "horizontalpodautoscalers",
+    "ingresses",
+    "jobs",
+    "leases",
+    "limitranges",
+    "mutatingwebhookconfigurations",
+    "namespaces",
+    "networkpolicies",
+    "nodes",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "poddisruptionbudgets",
+    "pods",
+    "replicasets",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "statefulsets",
+    "storageclasses",
+    "validatingwebhookconfigurations",
+    "volumeattachments",
+];
+
 /// Which labels and annotations of a kind's objects become labels: none of the family, some (`*` stands for all), or the family
 /// without any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +125,47 @@ impl Default for Settings {
         let empty = || Allowed { labels: Some(Vec::new()), annotations: None };
         Self { allowed: counted.into_iter().map(|plural| (plural.to_owned(), empty())).collect() }
     }
+}
+
+impl Settings {
+    /// The defaults, and labels and annotations that lists such as `pods=[app,team],nodes=[*]` allow; `*` in the place of a kind
+    /// stands for all of them.
+    pub fn allowing(labels: &[String], annotations: &[String]) -> Result<Self, String> {
+        let mut settings = Self::default();
+        for (list, of_labels) in labels.iter().map(|list| (list, true)).chain(annotations.iter().map(|l| (l, false))) {
+            for (kind, names) in allowlist(list)? {
+                let kinds = if kind == "*" { KINDS.as_slice() } else { std::slice::from_ref(&kind) };
+                for kind in kinds {
+                    let allowed = settings.allowed.entry((*kind).to_owned()).or_default();
+                    let place = if of_labels { &mut allowed.labels } else { &mut allowed.annotations };
+                    place.get_or_insert_default().extend(names.iter().map(|name| (*name).to_owned()));
+                }
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// Kinds and names of a list.
+fn allowlist(list: &str) -> Result<Vec<(&str, Vec<&str>)>, String> {
+    let wrong = || format!("allowlist {list:?}: expected KIND=[NAMES], as in pods=[app,team],nodes=[*]");
+    let (mut found, mut rest) = (Vec::new(), list.trim());
+    while !rest.is_empty() {
+        let (kind, behind) = rest.split_once("=[").ok_or_else(wrong)?;
+        let (names, behind) = behind.split_once(']').ok_or_else(wrong)?;
+        let kind = kind.trim();
+        if kind != "*" && !KINDS.contains(&kind) {
+            return Err(format!("allowlist {list:?}: no objects of the kind {kind}; there are {}", KINDS.join(", ")));
+        }
+        found.push((kind, names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()));
+        let behind = behind.trim_start();
+        rest = match behind.strip_prefix(',') {
+            Some(more) if !more.trim().is_empty() => more.trim_start(),
+            None if behind.is_empty() => behind,
+            _ => return Err(wrong()),
+        };
+    }
+    Ok(found)
 }
 
 /// Caches that others keep anyway, and who knows schedules.

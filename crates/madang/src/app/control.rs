@@ -96,7 +96,9 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     scheduler::run(&loops, client("system:kube-scheduler"), sources, &SCHEDULER);
     caches.start(&loops, &client("system:kube-controller-manager"));
     let reader = in_process(&server, "system:madang:control", &["system:masters"]);
-    let _ = state.set(KubeState::new(&loops, reader, kube_state::Settings::default(), state_of(&caches)));
+    let told = kube_state::Settings::allowing(&config.metric_labels, &config.metric_annotations);
+    let told = told.map_err(anyhow::Error::msg)?;
+    let _ = state.set(KubeState::new(&loops, reader, told, state_of(&caches)));
     super::cluster::install(&loops, in_process(&server, "system:madang:control", &["system:masters"]), config);
     let (ready, answered) = tokio::sync::oneshot::channel();
     let _ = ready.send(());

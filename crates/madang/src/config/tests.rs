@@ -29,6 +29,7 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         (Flags { port: vec!["api".into()], ..Flags::default() }, "expected NAME=N"),
         (Flags { without: vec!["coffee".into()], ..Flags::default() }, "--without coffee"),
         (Flags { store: vec!["mysql://x".into()], ..Flags::default() }, "expected etcd:"),
+        (Flags { metric_labels_allowlist: vec!["pods".into()], ..Flags::default() }, "expected KIND=[NAMES]"),
     ];
     for (flags, expected) in cases {
         let error = flags.clone().resolve().unwrap_err().to_string();

@@ -218,3 +218,19 @@ fn ten_thousand_series_take_milliseconds() {
     eprintln!("{series} series, {} bytes, {:?}", text.len(), began.elapsed());
     assert!(series > 10_000 && began.elapsed() < std::time::Duration::from_secs(5), "{series} {:?}", began.elapsed());
 }
+
+#[test]
+fn lists_say_which_labels_and_annotations_are_told() {
+    let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let some = |names: &[&str]| Some(texts(names));
+    let labels = texts(&["pods=[app, team],nodes=[*]", "pods=[tier]"]);
+    let settings = Settings::allowing(&labels, &texts(&["*=[owner]"])).unwrap();
+    let of = |kind: &str| settings.allowed[kind].clone();
+    assert_eq!(of("pods"), Allowed { labels: some(&["app", "team", "tier"]), annotations: some(&["owner"]) });
+    assert_eq!(of("nodes"), Allowed { labels: some(&["*"]), annotations: some(&["owner"]) });
+    assert_eq!(of("deployments"), Allowed { labels: some(&[]), annotations: some(&["owner"]) });
+    assert_eq!(of("jobs").labels, None);
+    for wrong in ["pods", "pods=[a", "pods=[a]nodes=[b]", "pods=[a],", "pots=[a]", "=[a]"] {
+        assert!(Settings::allowing(&texts(&[wrong]), &[]).is_err(), "{wrong}");
+    }
+}
