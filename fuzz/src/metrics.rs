@@ -1,11 +1,14 @@
 //! Readers of metrics: queries, what targets expose, what others write, and files of the data base.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use metrics::{
+    config::storage::Otlp,
     format::negotiate::Format,
+    proto::Writer,
     remote::{
         message,
+        otlp::{self, translate},
         request::{self, Item, Sent, Value, Version},
     },
     scrape::{fetch::Intake, ledger::Ledger, terms::Terms},
@@ -172,10 +175,72 @@ pub fn remote_write(input: &[u8]) -> String {
     format!("{one} {two}")
 }
 
+/// A request of OTLP, as protocol buffers and as JSON, and the series that are made of it.
+pub fn otlp(input: &[u8]) -> String {
+    let settings = translate::Settings::new(&Otlp::standard(), Duration::from_mins(5), true, false);
+    let told = |read: Result<otlp::message::Request, String>| match read {
+        Err(wrong) => kind(&wrong),
+        Ok(request) => {
+            let mut series = 0;
+            let done = translate::translate(&request, &settings, &mut |found| {
+                let labels = found.labels.unwrap_or_else(|wrong| panic!("{wrong}"));
+                assert!(labels.iter().all(|(name, value)| !name.is_empty() && !value.is_empty()), "{labels}");
+                series += 1;
+                Ok(())
+            });
+            match done {
+                Ok(done) => format!("{} {} {}", about(series), about(done.warnings.len()), about(done.errors.len())),
+                Err(wrong) => kind(&wrong.to_string()),
+            }
+        }
+    };
+    let binary = told(otlp::message::read(input).map_err(|wrong| wrong.to_string()));
+    format!("{binary} {}", told(otlp::json::read(input)))
+}
+
+/// A sum and a histogram as protocol buffers.
+fn otlp_requests() -> Vec<Vec<u8>> {
+    let mut request = Writer::default();
+    request.message(1, |resource| {
+        resource.message(2, |scope| {
+            scope.message(2, |metric| {
+                metric.text(1, "requests");
+                metric.message(7, |sum| {
+                    sum.message(1, |point| {
+                        point.double(3, f64::from_bits(1_000_000));
+                        point.double(4, 2.5);
+                        point.message(7, |pair| {
+                            pair.text(1, "http.route");
+                            pair.message(2, |any| any.text(1, "/"));
+                        });
+                    });
+                    sum.varint(2, 2);
+                    sum.varint(3, 1);
+                });
+            });
+            scope.message(2, |metric| {
+                metric.text(1, "size");
+                metric.message(10, |histogram| {
+                    histogram.message(1, |point| {
+                        point.sint(6, 2);
+                        point.message(8, |buckets| {
+                            buckets.sint(1, -2);
+                            buckets.varints(2, [1, 0, 3]);
+                        });
+                    });
+                    histogram.varint(2, 2);
+                });
+            });
+        });
+    });
+    vec![request.0]
+}
+
 /// Inputs of a target that whoever writes its format makes, beside those of its folder.
 pub fn made(target: &str) -> Vec<Vec<u8>> {
     match target {
         "remote-write" => requests(),
+        "otlp" => otlp_requests(),
         "log" => tsdb::probe::logs(),
         "record" => tsdb::probe::records(),
         "chunk" => tsdb::probe::chunks(),

@@ -53,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "exposition", read: metrics::exposition, words: metrics::EXPOSITION },
     Target { name: "families", read: metrics::families, words: &["\n", "\x12", "\x1a", "\x22", "\x3a"] },
     Target { name: "remote-write", read: metrics::remote_write, words: &["\n", "\x12", "__name__"] },
+    Target { name: "otlp", read: metrics::otlp, words: OTLP },
     Target { name: "log", read: metrics::log, words: &["mdR1"] },
     Target { name: "record", read: metrics::record, words: &["\0", "\x01", "\x7f"] },
     Target { name: "chunk", read: metrics::chunk, words: &["\0", "\x01", "\x7f"] },
@@ -60,6 +61,26 @@ pub const TARGETS: &[Target] = &[
     Target { name: "prometheus-chunk", read: metrics::prometheus_chunk, words: &["\0", "\x01", "\x7f"] },
     Target { name: "script", read: script, words: SCRIPT },
     Target { name: "packets", read: packets, words: &["0000", "0001", "0002", "0004", "0005", "ffff", "fff0", "ERR "] },
+];
+
+const OTLP: &[&str] = &[
+    "\n",
+    "\x12",
+    "\x1a",
+    ":",
+    ",",
+    "{",
+    "[",
+    "\"asInt\":\"",
+    "\"asDouble\":",
+    "\"count\":",
+    "\"scale\":",
+    "\"offset\":",
+    "\"bucketCounts\":[",
+    "\"attributes\":[",
+    "-2147483648",
+    "9223372036854775807",
+    "1e308",
 ];
 
 const FETCH: &[&str] = &[

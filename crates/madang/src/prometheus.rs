@@ -10,12 +10,14 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use metrics::{
+    front::Front,
     settings::{Query, Settings, Web},
     web::door::Door,
 };
@@ -150,6 +152,9 @@ struct Flags {
     /// Where to listen (repeatable)
     #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
     listen: Vec<String>,
+    /// A file that asks for TLS, users with passwords and headers
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config: Option<PathBuf>,
     /// Connections at a time
     #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
     connections: usize,
@@ -162,6 +167,9 @@ struct Flags {
     /// Take samples that others write to /api/v1/write
     #[arg(long = "web.enable-remote-write-receiver")]
     receiver: bool,
+    /// Take samples that others hand over by OpenTelemetry's protocol at /api/v1/otlp/v1/metrics
+    #[arg(long = "web.enable-otlp-receiver")]
+    otlp: bool,
     /// The directory of the data base
     #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "data/")]
     path: PathBuf,
@@ -237,9 +245,18 @@ fn count(text: &str) -> Result<usize, String> {
     if whole { Ok(number as usize) } else { Err(format!("{text:?} is no number of samples")) }
 }
 
+/// What features switch on beside parts of the language.
+#[derive(Clone, Copy, Debug, Default)]
+struct Switched {
+    /// Zeros are put where counters began.
+    zeros: bool,
+    /// Points of OTLP that count since the one before are kept.
+    delta: bool,
+}
+
 /// Parts of the language by the names of their features; what is always there, or not at all, says nothing.
-fn features(names: &[String]) -> Result<(Features, bool)> {
-    let (mut features, mut zeros) = (Features::default(), false);
+fn features(names: &[String]) -> Result<(Features, Switched)> {
+    let (mut features, mut on) = (Features::default(), Switched::default());
     for name in names {
         match name.as_str() {
             "promql-experimental-functions" => features.functions = true,
@@ -247,7 +264,12 @@ fn features(names: &[String]) -> Result<(Features, bool)> {
             "promql-binop-fill-modifiers" => features.fill = true,
             "type-and-unit-labels" => features.type_and_unit = true,
             "promql-delayed-name-removal" => features.delayed_name_removal = true,
-            "created-timestamp-zero-ingestion" => zeros = true,
+            "created-timestamp-zero-ingestion" => on.zeros = true,
+            "otlp-native-delta-ingestion" => on.delta = true,
+            "otlp-deltatocumulative" => bail!(
+                "--enable-feature=otlp-deltatocumulative is not there: have the sender count from a beginning, or take \
+                 otlp-native-delta-ingestion"
+            ),
             "exemplar-storage"
             | "native-histograms"
             | "metadata-wal-records"
@@ -269,12 +291,12 @@ fn features(names: &[String]) -> Result<(Features, bool)> {
             unknown => tracing::warn!(feature = unknown, "unknown option for --enable-feature"),
         }
     }
-    Ok((features, zeros))
+    Ok((features, on))
 }
 
 impl Flags {
     fn settings(&self) -> Result<Settings> {
-        let (features, created_zeros) = features(&self.features)?;
+        let (features, on) = features(&self.features)?;
         let mut settings = Settings::new(self.path.clone());
         let usual = settings.storage.retention;
         settings.storage.retention = match (self.retention, self.retention_size) {
@@ -296,7 +318,9 @@ impl Flags {
         };
         settings.web = Web {
             remote_write_receiver: self.receiver,
-            created_zeros,
+            otlp_receiver: self.otlp,
+            otlp_native_delta: on.delta,
+            created_zeros: on.zeros,
             admin: self.admin,
             lifecycle: self.lifecycle,
             console: None,
@@ -332,10 +356,12 @@ impl Flags {
         let pairs = [
             ("config.file", config.display().to_string()),
             ("web.listen-address", self.listen.join(",")),
+            ("web.config.file", self.web_config.as_ref().map_or_else(String::new, |file| file.display().to_string())),
             ("web.max-connections", self.connections.to_string()),
             ("web.enable-lifecycle", self.lifecycle.to_string()),
             ("web.enable-admin-api", self.admin.to_string()),
             ("web.enable-remote-write-receiver", self.receiver.to_string()),
+            ("web.enable-otlp-receiver", self.otlp.to_string()),
             ("storage.tsdb.path", self.path.display().to_string()),
             ("storage.tsdb.retention.time", length(self.retention.unwrap_or_default())),
             ("storage.tsdb.retention.size", format!("{}B", self.retention_size.unwrap_or_default())),
@@ -409,12 +435,14 @@ fn serve(flags: &Flags) -> Result<()> {
         for address in &flags.listen {
             listeners.push(listen(address).await?);
         }
+        let front = flags.web_config.as_deref().map(Front::load).transpose();
+        let front = front.map_err(anyhow::Error::msg).context("--web.config.file")?.map(Arc::new);
         let opening = task.clone();
         let metrics = tokio::task::spawn_blocking(move || metrics::Metrics::open(&opening, settings)).await??;
         metrics::start::start(&metrics, None).await?;
         for listener in listeners {
             let address = listener.local_addr()?;
-            accept(&task, listener, address, flags.connections, metrics.clone());
+            accept(&task, listener, address, flags.connections, metrics.clone(), front.clone());
         }
         eprintln!("ready in {} ms", started.elapsed().as_millis());
         crate::app::settle(&task);
@@ -434,16 +462,35 @@ fn serve(flags: &Flags) -> Result<()> {
     })
 }
 
-fn accept(task: &Task, listener: TcpListener, address: SocketAddr, connections: usize, metrics: metrics::Metrics) {
-    // On loopback browsers are kept out; whoever listens elsewhere has said so.
-    let door = Door { gate: None, open: true, local_only: address.ip().is_loopback() };
-    tracing::info!(%address, "listening");
+fn accept(
+    task: &Task,
+    listener: TcpListener,
+    address: SocketAddr,
+    connections: usize,
+    metrics: metrics::Metrics,
+    front: Option<Arc<Front>>,
+) {
+    // On loopback browsers are kept out, unless users are asked for; whoever listens elsewhere has said so.
+    let guarded = front.as_ref().is_some_and(|front| front.has_users());
+    let door = Door { gate: None, open: true, local_only: address.ip().is_loopback() && !guarded };
+    let tls = front.as_ref().and_then(|front| front.tls());
+    tracing::info!(%address, tls = tls.is_some(), "listening");
     let handler = move |request: http::Request<Body>| {
-        let (metrics, door) = (metrics.clone(), door.clone());
-        async move { metrics.answer(&door, request).await }
+        let (metrics, door, front) = (metrics.clone(), door.clone(), front.clone());
+        async move {
+            let Some(front) = front else { return metrics.answer(&door, request).await };
+            match front.admit(request.headers()).await {
+                Ok(headers) => {
+                    let mut response = metrics.answer(&door, request).await;
+                    response.headers_mut().extend(headers);
+                    response
+                }
+                Err(response) => response,
+            }
+        }
     };
     let limits = Limits { connections, ..Limits::default() };
-    task.spawn("listener", serve::http::serve(task.child("listener"), listener, None, limits, handler));
+    task.spawn("listener", serve::http::serve(task.child("listener"), listener, tls, limits, handler));
 }
 
 #[cfg(test)]

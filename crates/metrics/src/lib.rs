@@ -23,6 +23,7 @@
 //! - [`proto`]: protocol buffers on the wire
 //! - [`remote`]: samples from and to others
 //! - [`web`]: the HTTP API
+//! - [`front`]: what stands before it where a file says so: TLS, users, headers
 //! - [`adapter`]: Kubernetes' metrics APIs
 //! - [`rule`]: rules that record and alert
 //! - [`alertmanager`]: groups alerts and tells receivers of them
@@ -60,6 +61,8 @@ pub mod proto;
 pub mod remote;
 
 pub mod web;
+
+pub mod front;
 
 pub mod adapter;
 

@@ -24,9 +24,9 @@ use tokio::sync::{Notify, Semaphore};
 use tsdb::{Db, labels::Labels, recover::Report};
 
 use crate::{
-    config::Config,
+    config::{Config, storage::Otlp},
     query::Engine,
-    remote::Room,
+    remote::{Room, otlp},
     settings::Settings,
     shown::Parts,
     storage::Storage,
@@ -45,6 +45,8 @@ pub struct Loaded {
     pub text: String,
     /// Labels that everything gets that leaves this data base.
     pub external: Labels,
+    /// How what comes by OTLP is translated.
+    pub otlp: Otlp,
     /// Whether the last attempt to read it went well.
     pub successful: bool,
     /// When it was read last and that went well.
@@ -66,6 +68,7 @@ struct Inner {
     reloading: tokio::sync::Mutex<()>,
     counters: Counters,
     room: Room,
+    otlp: otlp::Counters,
     reads: Arc<Semaphore>,
     notices: Notices,
     quitting: AtomicBool,
@@ -91,6 +94,7 @@ impl Metrics {
             reloading: tokio::sync::Mutex::default(),
             counters: Counters::default(),
             room: Room::default(),
+            otlp: otlp::Counters::default(),
             reads: Arc::new(Semaphore::new(reads)),
             notices: Notices::default(),
             quitting: AtomicBool::new(false),
@@ -138,8 +142,14 @@ impl Metrics {
     }
 
     /// Says which configuration is in force.
-    pub fn load(&self, text: String, external: Labels) {
-        let loaded = Loaded { text, external, successful: true, at: Some(Timestamp::now()) };
+    pub fn load(&self, config: &Config) {
+        let loaded = Loaded {
+            text: config.print(),
+            external: config.global.external_labels.clone(),
+            otlp: config.otlp.clone(),
+            successful: true,
+            at: Some(Timestamp::now()),
+        };
         *self.0.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
     }
 
@@ -173,7 +183,7 @@ impl Metrics {
         if let Some(error) = failed {
             return Err(error);
         }
-        self.load(config.print(), config.global.external_labels.clone());
+        self.load(&config);
         Ok(())
     }
 
@@ -183,6 +193,7 @@ impl Metrics {
         self.show(|parts| *parts = Parts::default());
         let storage = self.0.storage.clone();
         storage.watch(Vec::new());
+        storage.read_elsewhere(Vec::new());
         drop(self);
         Ok(tokio::task::spawn_blocking(move || storage.close()).await??)
     }
@@ -202,6 +213,11 @@ impl Metrics {
     /// What requests of remote write and read may hold.
     pub fn room(&self) -> &Room {
         &self.0.room
+    }
+
+    /// What became of requests of OTLP.
+    pub fn otlp(&self) -> &otlp::Counters {
+        &self.0.otlp
     }
 
     /// Turns of remote reads.

@@ -3,7 +3,9 @@
 //! - [`message`]: what a request holds, versions 1 and 2
 //! - [`receive`]: samples that others write here
 //! - [`serve_read`]: samples that others read here
-//! - [`spool`]: what is to be sent on, on disk; [`request`], what is sent; [`send`], how
+//! - [`otlp`]: samples that come by OpenTelemetry's protocol
+//! - [`read`]: samples that are read from others
+//! - [`spool`]: what is to be sent on, on disk; [`request`], what is sent; [`cloud`], as whom; [`send`], how
 //!
 //! See <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `remote_write_spec_2_0` beside it, and
 //! <https://prometheus.io/docs/prometheus/latest/querying/remote_read_api/>.
@@ -13,6 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::StatusCode;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use serve::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -22,9 +25,15 @@ pub mod receive;
 
 pub mod serve_read;
 
+pub mod otlp;
+
+pub mod read;
+
 pub mod spool;
 
 pub mod request;
+
+pub mod cloud;
 
 pub mod send;
 
@@ -57,6 +66,18 @@ struct Held {
 /// Why a request was not taken.
 type Refused = (StatusCode, String);
 
+/// What an answer says, cut short after some bytes.
+async fn words(mut body: Incoming, most: usize) -> String {
+    let mut read = Vec::new();
+    while read.len() < most {
+        let Some(Ok(frame)) = body.frame().await else { break };
+        if let Ok(piece) = frame.into_data() {
+            read.extend_from_slice(&piece[..piece.len().min(most - read.len())]);
+        }
+    }
+    String::from_utf8_lossy(&read).trim().to_owned()
+}
+
 impl Room {
     /// Reads a body and unpacks it: snappy's block format.
     async fn unpacked(&self, body: Body) -> Result<Held, Refused> {
@@ -72,6 +93,16 @@ impl Room {
         let room = self.working.clone().acquire_owned().await.map_err(closed)?;
         let bytes = snap::raw::Decoder::new().decompress_vec(&packed).map_err(bad)?;
         Ok(Held { bytes, _room: room })
+    }
+
+    /// Reads a body that is no snappy, as it is.
+    async fn plain(&self, body: Body) -> Result<Held, Refused> {
+        let read = tokio::time::timeout(PATIENCE, self.read(body)).await;
+        let (whole, _coming) =
+            read.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "request body took too long".to_owned()))??;
+        let closed = |_| (StatusCode::SERVICE_UNAVAILABLE, "shutting down".to_owned());
+        let room = self.working.clone().acquire_owned().await.map_err(closed)?;
+        Ok(Held { bytes: whole.to_vec(), _room: room })
     }
 
     async fn read(&self, mut body: Body) -> Result<(BytesMut, Vec<OwnedSemaphorePermit>), Refused> {

@@ -47,6 +47,10 @@ pub struct Query {
 pub struct Web {
     /// Whether others may write samples to it.
     pub remote_write_receiver: bool,
+    /// Whether others may hand samples over by OpenTelemetry's protocol.
+    pub otlp_receiver: bool,
+    /// Whether points of OTLP that count since the one before are kept as they are; else they are refused.
+    pub otlp_native_delta: bool,
     /// Whether a zero is put where what is written here says that a counter began.
     pub created_zeros: bool,
     /// Whether series can be deleted and snapshots taken.
@@ -95,6 +99,8 @@ impl Default for Web {
     fn default() -> Self {
         Self {
             remote_write_receiver: false,
+            otlp_receiver: false,
+            otlp_native_delta: false,
             created_zeros: false,
             admin: false,
             lifecycle: false,

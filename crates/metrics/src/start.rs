@@ -9,7 +9,7 @@ use crate::{
     Metrics,
     alerting::{self, Alerts},
     discover::Cluster,
-    remote::send::Senders,
+    remote::{read::Readers, send::Senders},
     scrape::{Scraper, scraper},
 };
 
@@ -46,6 +46,18 @@ pub async fn start(metrics: &Metrics, cluster: Option<Cluster>) -> Result<(Alert
             Arc::new(move |config| {
                 let senders = senders.clone();
                 Box::pin(async move { senders.apply(&config.remote_write, &config.global.external_labels).await })
+            }),
+        ));
+    });
+    let readers = Readers::new(metrics);
+    let exposed = readers.clone();
+    metrics.show(|parts| {
+        parts.exposed.push(Arc::new(move |out| exposed.expose(out)));
+        parts.apply.push((
+            "remote read",
+            Arc::new(move |config| {
+                let applied = readers.apply(&config.remote_read, &config.global.external_labels);
+                Box::pin(async { applied })
             }),
         ));
     });

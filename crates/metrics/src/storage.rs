@@ -3,6 +3,7 @@
 //! ```text
 //!   scrape, rules, remote write ──▶ append ──▶ data base
 //!                                     └──▶ watchers: what is to be sent on
+//!   queries ─────────────────────▶ select ◀── data base, and others who have samples
 //! ```
 //!
 //! A sample is acknowledged when [`Storage::append`] returns. It blocks the thread for a write to the log, so parts that
@@ -16,20 +17,32 @@ use std::{
     },
 };
 
-use promql::storage::{Hints, Selection, StorageError};
+use promql::{
+    matcher::Matcher,
+    storage::{Hints, Selection, StorageError},
+};
 use tsdb::{
     Db, SeriesRef,
     batch::{Batch, Durability, Of, Outcome},
     labels::Labels,
 };
 
-use crate::summary;
+use crate::{
+    remote::read::{Found, Merged},
+    summary,
+};
 
 /// Is told of what was appended.
 pub trait Watcher: Send + Sync {
     /// A batch that was committed, with what was not taken of it. Called before the sender of the samples is answered;
     /// an error is what it is told.
     fn appended(&self, db: &Db, batch: &Batch, outcome: &Outcome, durability: Durability) -> anyhow::Result<()>;
+}
+
+/// Has samples that are asked for beside those of the data base.
+pub trait Elsewhere: Send + Sync {
+    /// Series that fulfil all conditions; none if it need not be asked. An error is told as a warning. Blocks the thread.
+    fn select(&self, matchers: &[Matcher], hints: &Hints) -> Result<Option<Found>, String>;
 }
 
 /// The data base, shared. Clones are the same.
@@ -39,6 +52,7 @@ pub struct Storage(Arc<Shared>);
 struct Shared {
     db: Db,
     watchers: RwLock<Vec<Arc<dyn Watcher>>>,
+    elsewhere: RwLock<Vec<Arc<dyn Elsewhere>>>,
     floats: AtomicU64,
     histograms: AtomicU64,
 }
@@ -66,6 +80,7 @@ impl Storage {
         Self(Arc::new(Shared {
             db,
             watchers: RwLock::default(),
+            elsewhere: RwLock::default(),
             floats: AtomicU64::new(0),
             histograms: AtomicU64::new(0),
         }))
@@ -115,6 +130,11 @@ impl Storage {
         *self.0.watchers.write().unwrap_or_else(PoisonError::into_inner) = watchers;
     }
 
+    /// Has `elsewhere` asked in each query from now on, in place of those before.
+    pub fn read_elsewhere(&self, elsewhere: Vec<Arc<dyn Elsewhere>>) {
+        *self.0.elsewhere.write().unwrap_or_else(PoisonError::into_inner) = elsewhere;
+    }
+
     /// Ends the data base if nobody else has it any more; else it ends with the last who has.
     pub fn close(self) -> tsdb::Result<()> {
         match Arc::try_unwrap(self.0) {
@@ -125,11 +145,33 @@ impl Storage {
 }
 
 impl promql::storage::Storage for Storage {
-    fn select<'a>(
-        &'a self,
-        matchers: &[promql::matcher::Matcher],
-        hints: &Hints,
-    ) -> Result<Box<dyn Selection + 'a>, StorageError> {
-        promql::storage::Storage::select(&self.0.db, matchers, hints)
+    fn select<'a>(&'a self, matchers: &[Matcher], hints: &Hints) -> Result<Box<dyn Selection + 'a>, StorageError> {
+        let here = promql::storage::Storage::select(&self.0.db, matchers, hints)?;
+        let elsewhere = self.0.elsewhere.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if elsewhere.is_empty() {
+            return Ok(here);
+        }
+        let (mut found, mut warnings) = (Found::new(), Vec::new());
+        // Side by side: each may take as long as it is allowed to.
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let ask = |one: Arc<dyn Elsewhere>| move || one.select(matchers, hints);
+            let asked: Vec<_> = elsewhere.into_iter().map(|one| scope.spawn(ask(one))).collect();
+            asked.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+        });
+        for answer in answers {
+            match answer {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(more))) if found.is_empty() => found = more,
+                Ok(Ok(Some(more))) => {
+                    more.into_iter().for_each(|(labels, pieces)| found.entry(labels).or_default().extend(pieces));
+                }
+                Ok(Err(warning)) => warnings.push(warning),
+                Err(_) => warnings.push("remote_read: unexpected error".to_owned()),
+            }
+        }
+        if found.is_empty() && warnings.is_empty() {
+            return Ok(here);
+        }
+        Ok(Box::new(Merged::new(here, found, hints, warnings)))
     }
 }

@@ -21,7 +21,7 @@ use serve::{Body, body};
 
 use crate::{
     Metrics,
-    remote::{receive, serve_read},
+    remote::{otlp, receive, serve_read},
     shown::Parts,
 };
 
@@ -188,10 +188,7 @@ async fn api_route(metrics: &Metrics, api: &str, head: Head, body: Body) -> (&'s
         return match api {
             "write" => ("/api/v1/write", receive::receive(metrics, &head, body).await),
             "read" => ("/api/v1/read", serve_read::read(metrics, body).await),
-            _ => {
-                let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n";
-                ("/api/v1/otlp/v1/metrics", plain(StatusCode::NOT_FOUND, text))
-            }
+            _ => ("/api/v1/otlp/v1/metrics", otlp::receive(metrics, &head, body).await),
         };
     }
     let values = api.strip_prefix("label/").and_then(|rest| rest.strip_suffix("/values"));

@@ -146,7 +146,7 @@ impl Bench<'_> {
             taken.put("start", median(starts));
             let _ = std::fs::remove_dir_all(side.data());
             side.start()?;
-            std::thread::sleep(Duration::from_secs(if bench.arguments.quick { 10 } else { 60 }));
+            std::thread::sleep(Duration::from_secs(if bench.arguments.quick { 30 } else { 60 }));
             taken.put("idle", side.usual_memory(5));
             Ok(taken)
         })?;

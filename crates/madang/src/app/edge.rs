@@ -247,6 +247,7 @@ async fn start_metrics(
     // Links in alerts lead there.
     settings.external_url = format!("http://{address}");
     settings.web.remote_write_receiver = true;
+    settings.web.otlp_receiver = true;
     settings.web.admin = true;
     let opening = task.clone();
     let metrics = tokio::task::spawn_blocking(move || Metrics::open(&opening, settings)).await??;

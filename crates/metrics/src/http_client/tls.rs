@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
@@ -101,6 +101,18 @@ impl Trust {
     }
 }
 
+/// The versions of TLS between two, of those that are spoken.
+pub fn versions(lowest: Version, highest: Version) -> Vec<&'static SupportedProtocolVersion> {
+    let mut versions = Vec::new();
+    if highest == Version::Any || highest >= Version::Tls13 {
+        versions.push(&rustls::version::TLS13);
+    }
+    if lowest <= Version::Tls12 && (highest == Version::Any || highest >= Version::Tls12) {
+        versions.push(&rustls::version::TLS12);
+    }
+    versions
+}
+
 fn build(settings: &Tls, material: &Material) -> Result<ClientConfig, String> {
     let (lowest, highest) = (settings.min_version, settings.max_version);
     if lowest != Version::Any && highest != Version::Any && highest < lowest {
@@ -109,13 +121,7 @@ fn build(settings: &Tls, material: &Material) -> Result<ClientConfig, String> {
                 .to_owned(),
         );
     }
-    let mut versions = Vec::new();
-    if highest == Version::Any || highest >= Version::Tls13 {
-        versions.push(&rustls::version::TLS13);
-    }
-    if lowest <= Version::Tls12 && (highest == Version::Any || highest >= Version::Tls12) {
-        versions.push(&rustls::version::TLS12);
-    }
+    let versions = versions(lowest, highest);
     if versions.is_empty() {
         return Err("tls_config asks for a version below TLS 1.2, which is not spoken here".to_owned());
     }

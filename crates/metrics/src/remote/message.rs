@@ -125,7 +125,8 @@ pub fn each_v1(bytes: &[u8], mut take: impl FnMut(Series) -> Result<(), Wrong>) 
     Ok(())
 }
 
-fn pair(bytes: &[u8]) -> Result<(&str, &str), Torn> {
+/// A label.
+pub fn pair(bytes: &[u8]) -> Result<(&str, &str), Torn> {
     let (mut name, mut value) = ("", "");
     let mut reader = Reader(bytes);
     while let Some((number, field)) = reader.field()? {
@@ -168,7 +169,8 @@ fn series_v1(bytes: &[u8], allowance: &mut Allowance) -> Result<Series, Wrong> {
     Ok(series)
 }
 
-fn float(bytes: &[u8]) -> Result<Timed<f64>, Torn> {
+/// A float with its time; both versions write it alike.
+pub fn float(bytes: &[u8]) -> Result<Timed<f64>, Torn> {
     let mut sample = Timed { time: 0, value: 0.0, start: 0 };
     let mut reader = Reader(bytes);
     while let Some((number, field)) = reader.field()? {

@@ -33,15 +33,17 @@ use crate::{
 };
 
 /// How far ahead of now a sample may be.
-const AHEAD: std::time::Duration = std::time::Duration::from_mins(10);
+pub(super) const AHEAD: std::time::Duration = std::time::Duration::from_mins(10);
 /// Characters of an answer's words at most.
-const WORDS: usize = 16 << 10;
+pub(super) const WORDS: usize = 16 << 10;
 
 /// Which message a request holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     One,
     Two,
+    /// OpenTelemetry's, which tells what is wrong as version 2 does.
+    Otlp,
 }
 
 /// Reads the type of a body; without one it is version 1.
@@ -83,7 +85,7 @@ fn version(parts: &Parts) -> Result<Version, Refused> {
 
 /// How much of a request was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Written {
+pub(super) struct Written {
     floats: usize,
     histograms: usize,
     exemplars: usize,
@@ -91,10 +93,10 @@ struct Written {
 
 /// What came of a request.
 #[derive(Debug, Default)]
-struct Outcome {
+pub(super) struct Outcome {
     written: Written,
     /// What was wrong, one line each.
-    wrong: Vec<String>,
+    pub(super) wrong: Vec<String>,
 }
 
 /// `/api/v1/write`
@@ -145,10 +147,10 @@ async fn store(metrics: &Metrics, version: Version, body: Body) -> Result<Outcom
     let latest = jiff::Timestamp::now().as_millisecond().saturating_add(millis(AHEAD));
     let zeros = metrics.settings().web.created_zeros;
     let stored = tokio::task::spawn_blocking(move || {
-        let mut taken = Taken { storage: &storage, latest, zeros, ..Taken::new(&storage) };
+        let mut taken = Taken::new(&storage, latest, zeros);
         let read = match version {
-            Version::One => message::each_v1(&held.bytes, |series| taken.add(series, version)),
             Version::Two => message::each_v2(&held.bytes, |series| taken.add(series, version)),
+            _ => message::each_v1(&held.bytes, |series| taken.add(series, version)),
         };
         read.map_err(|wrong| (StatusCode::BAD_REQUEST, wrong.to_string()))?;
         taken.commit()
@@ -157,7 +159,7 @@ async fn store(metrics: &Metrics, version: Version, body: Body) -> Result<Outcom
 }
 
 /// A request as it is being put together.
-struct Taken<'a> {
+pub(super) struct Taken<'a> {
     storage: &'a Storage,
     /// No sample may be later.
     latest: i64,
@@ -175,11 +177,12 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn new(storage: &'a Storage) -> Self {
+    /// Nothing yet. No sample may be later than `latest`; `zeros` says whether they are put where counters began.
+    pub(super) fn new(storage: &'a Storage, latest: i64, zeros: bool) -> Self {
         Self {
             storage,
-            latest: i64::MAX,
-            zeros: false,
+            latest,
+            zeros,
             batch: Batch::default(),
             ends: Vec::new(),
             counts: [0; 3],
@@ -190,12 +193,13 @@ impl<'a> Taken<'a> {
         }
     }
 
-    fn add(&mut self, series: Series, version: Version) -> Result<(), Wrong> {
+    /// Adds a series; what is wrong with it alone is kept for the answer.
+    pub(super) fn add(&mut self, series: Series, version: Version) -> Result<(), Wrong> {
         let labels = match series.labels {
             Ok(labels) => labels,
             // Version 1 has no words for it: such series are left out.
             Err(wrong) => {
-                if version == Version::Two {
+                if version != Version::One {
                     self.wrong.push(wrong);
                 }
                 return Ok(());
@@ -289,7 +293,7 @@ impl<'a> Taken<'a> {
     }
 
     fn refuse(&mut self, wrong: String, labels: &Labels, version: Version) {
-        self.wrong.push(if version == Version::Two { format!("{wrong} for series {labels}") } else { wrong });
+        self.wrong.push(if version != Version::One { format!("{wrong} for series {labels}") } else { wrong });
     }
 
     /// The series that a sample of a kind belongs to, by the sample's place.
@@ -349,7 +353,8 @@ impl<'a> Taken<'a> {
         Ok(())
     }
 
-    fn commit(mut self) -> Result<Outcome, Refused> {
+    /// Writes what is left; what was written, and what was wrong.
+    pub(super) fn commit(mut self) -> Result<Outcome, Refused> {
         if let Some(refused) = self.failed.take() {
             return Err(refused);
         }

@@ -24,8 +24,6 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use task::Task;
 use tsdb::{
@@ -34,8 +32,10 @@ use tsdb::{
 };
 
 use super::{
+    cloud::Identity,
     request::{self, Item, Sent, Value, Version},
     spool::{At, Follower, Record, Spool},
+    words,
 };
 use crate::{
     Metrics,
@@ -110,21 +110,6 @@ fn name_of(config: &RemoteWrite) -> String {
     format!("remote-{sum:08x}")
 }
 
-/// What is configured and not there.
-fn supported(config: &RemoteWrite) -> Result<()> {
-    let ways = [
-        (config.sigv4.is_some(), "sigv4"),
-        (config.azuread.is_some(), "azuread"),
-        (config.google_iam.is_some(), "google_iam"),
-    ];
-    match ways.into_iter().find(|way| way.0) {
-        Some((_, way)) => {
-            bail!("remote write to {}: {way} is not supported; use another authentication", config.url.0)
-        }
-        None => Ok(()),
-    }
-}
-
 impl Senders {
     /// None yet.
     pub fn new(metrics: &Metrics) -> Self {
@@ -135,7 +120,6 @@ impl Senders {
     pub async fn apply(&self, configs: &[RemoteWrite], external: &Labels) -> Result<()> {
         let mut wanted: HashMap<String, &RemoteWrite> = HashMap::new();
         for config in configs {
-            supported(config)?;
             if wanted.insert(name_of(config), config).is_some() {
                 bail!("two remote_write sections are called {}: give each a name of its own", name_of(config));
             }
@@ -246,6 +230,7 @@ struct Way {
     spool: Spool,
     metrics: Metrics,
     client: Client,
+    identity: Identity,
     uri: Uri,
     headers: HeaderMap,
     /// Falls back to the first where a receiver knows no other.
@@ -296,6 +281,7 @@ impl Sender {
         Ok(Self(Arc::new(Way {
             name: name.to_owned(),
             client: Client::new(&config.http).map_err(anyhow::Error::msg)?,
+            identity: Identity::new(config).map_err(anyhow::Error::msg)?,
             uri: config.url.0.parse().with_context(|| format!("url {}", config.url.0))?,
             headers,
             version: Mutex::new(version),
@@ -524,10 +510,11 @@ impl Sender {
             headers.insert("retry-attempt", HeaderValue::from(attempt));
         }
         let exchange = async {
-            let sent = self.0.client.send(Method::POST, self.0.uri.clone(), headers, packed).await;
+            self.0.identity.dress(&Method::POST, &self.0.uri, &mut headers, &packed).await?;
+            let sent = self.0.client.send(Method::POST, self.0.uri.clone(), headers.clone(), packed.clone()).await;
             let response = sent.map_err(|failure| failure.to_string())?;
             let (parts, body) = response.into_parts();
-            let words = if parts.status.is_success() { String::new() } else { words(body).await };
+            let words = if parts.status.is_success() { String::new() } else { words(body, WORDS).await };
             Ok::<_, String>((parts, words))
         };
         match tokio::time::timeout(self.0.config.remote_timeout.0, exchange).await {
@@ -569,18 +556,6 @@ impl Sender {
             }
         }
     }
-}
-
-/// What an answer says, cut short.
-async fn words(mut body: Incoming) -> String {
-    let mut read = Vec::new();
-    while read.len() < WORDS {
-        let Some(Ok(frame)) = body.frame().await else { break };
-        if let Ok(piece) = frame.into_data() {
-            read.extend_from_slice(&piece[..piece.len().min(WORDS - read.len())]);
-        }
-    }
-    String::from_utf8_lossy(&read).trim().to_owned()
 }
 
 fn note(spool: &Spool, name: &str, at: At) -> Result<()> {

@@ -65,7 +65,8 @@ pub fn text(metrics: &Metrics) -> String {
     let at = loaded.at.map_or(0, jiff::Timestamp::as_second);
     let sizes = metrics.storage().db().sizes();
     let exemplars = metrics.storage().db().bounds().exemplars;
-    let singles: [(&str, &str, &str, f64); 14] = [
+    let done = metrics.storage().db().upkeep_done();
+    let singles: [(&str, &str, &str, f64); 19] = [
         ("prometheus_ready", "gauge", "Whether queries are answered.", 1.0),
         (
             "prometheus_config_last_reload_successful",
@@ -80,6 +81,36 @@ pub fn text(metrics: &Metrics) -> String {
             at as f64,
         ),
         ("prometheus_tsdb_head_series", "gauge", "Total number of series in the head block.", sizes.series as f64),
+        (
+            "prometheus_tsdb_head_series_created_total",
+            "counter",
+            "Total number of series created in the head.",
+            done.series_created as f64,
+        ),
+        (
+            "prometheus_tsdb_head_series_removed_total",
+            "counter",
+            "Total number of series removed in the head.",
+            done.series_removed as f64,
+        ),
+        (
+            "prometheus_tsdb_compactions_triggered_total",
+            "counter",
+            "Times that it was looked whether blocks are to be made.",
+            done.triggered as f64,
+        ),
+        (
+            "prometheus_tsdb_compactions_total",
+            "counter",
+            "Total number of compactions that were executed for the partition.",
+            done.compactions as f64,
+        ),
+        (
+            "prometheus_tsdb_compactions_failed_total",
+            "counter",
+            "Total number of compactions that failed for the partition.",
+            done.failed as f64,
+        ),
         (
             "prometheus_tsdb_head_samples_in_memory",
             "gauge",
@@ -127,6 +158,7 @@ pub fn text(metrics: &Metrics) -> String {
     counted(&mut out, &metrics.counters().lock());
     metrics.engine().expose(&mut out);
     metrics.storage().expose(&mut out);
+    metrics.otlp().expose(&mut out);
     for exposed in &metrics.parts().exposed {
         exposed(&mut out);
     }

@@ -297,7 +297,7 @@ async fn newest_samples_are_federated() {
         batch.float(series, time, value);
     }
     storage.append(&batch, tsdb::batch::Durability::Logged).unwrap();
-    place.metrics.load(String::new(), Labels::from_pairs([("region", "eu")]));
+    place.configure("global: {external_labels: {region: eu}}");
     let answer = place.get("/federate?match[]=up").await;
     let expected = format!("# TYPE up untyped\nup{{instance=\"a\",region=\"eu\"}} 4 {}\n", now - 500);
     assert_eq!(answer.text(), expected);

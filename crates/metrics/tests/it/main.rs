@@ -3,8 +3,10 @@
 
 mod alerts;
 mod api;
+mod otlp;
 mod peer;
 mod place;
+mod reading;
 mod remote;
 mod rules;
 mod sending;

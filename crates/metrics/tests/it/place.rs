@@ -1,7 +1,7 @@
 //! Metrics in a directory that goes with the test, with a few series in it.
 
 use http::{HeaderMap, Method, Request, StatusCode};
-use metrics::{Metrics, settings::Settings, web::door::Door};
+use metrics::{Metrics, config::Config, settings::Settings, web::door::Door};
 use serde_json::Value;
 use serve::body;
 use task::Task;
@@ -72,6 +72,11 @@ impl Place {
         let outcome = storage.append(&batch, Durability::Logged).unwrap();
         assert_eq!(outcome.rejected, []);
         place
+    }
+
+    /// Has a configuration be in force, as far as the API is concerned.
+    pub fn configure(&self, text: &str) {
+        self.metrics.load(&Config::parse(text, |_| None).unwrap());
     }
 
     /// A request as a program on this machine makes it.

@@ -140,7 +140,7 @@ fn fields(bytes: &[u8]) -> Vec<(u32, Field<'_>)> {
 #[tokio::test]
 async fn samples_are_read_with_the_external_labels() {
     let place = Place::filled();
-    place.metrics.load(String::new(), tsdb::labels::Labels::from_pairs([("region", "eu")]));
+    place.configure("global: {external_labels: {region: eu}}");
     let answer = place.request(Request::post("/api/v1/read"), read_request("requests_total", false)).await;
     assert_eq!((answer.status, answer.headers["content-encoding"].to_str().unwrap()), (StatusCode::OK, "snappy"));
     let bytes = snap::raw::Decoder::new().decompress_vec(&answer.bytes).unwrap();
@@ -161,7 +161,7 @@ async fn samples_are_read_with_the_external_labels() {
 #[tokio::test]
 async fn chunks_are_streamed_in_frames_with_checksums() {
     let place = Place::filled();
-    place.metrics.load(String::new(), tsdb::labels::Labels::from_pairs([("region", "eu")]));
+    place.configure("global: {external_labels: {region: eu}}");
     let answer = place.request(Request::post("/api/v1/read"), read_request("requests_total", true)).await;
     assert_eq!(answer.headers["content-type"], "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
     let mut rest = &answer.bytes[..];
