@@ -75,12 +75,16 @@ pub fn run(name: &str) -> Result<()> {
 pub fn settle(task: &Task) {
     task.spawn_until_cancelled("settle", async {
         tokio::time::sleep(SETTLED).await;
-        // Many pages take a while to unmap.
-        let given = tokio::task::spawn_blocking(container::footprint::give_back).await;
-        if let Ok(Err(error)) = given {
-            tracing::debug!("memory of the start is not given back: {error}");
-        }
+        // Many pages take a while to unmap. What fails has been logged.
+        let _ = tokio::task::spawn_blocking(give_back).await;
     });
+}
+
+/// Gives back what is not needed now; blocks the thread for a while.
+pub fn give_back() {
+    if let Err(error) = container::footprint::give_back() {
+        tracing::debug!("memory is not given back: {error}");
+    }
 }
 
 /// Tells the supervisor once the role is ready; returns when it is to stop.

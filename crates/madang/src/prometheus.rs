@@ -315,6 +315,7 @@ impl Flags {
             concurrency: self.concurrency,
             samples: self.samples,
             features,
+            give_back: Some(crate::app::give_back),
         };
         settings.web = Web {
             remote_write_receiver: self.receiver,

@@ -18,6 +18,9 @@ use crate::{
     summary::{self, Summary},
 };
 
+/// A query that has read so many samples is large: allocators keep what it has freed.
+const LARGE: u64 = 1_000_000;
+
 /// Evaluates queries. Clones share their bounds.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -25,6 +28,7 @@ pub struct Engine {
     settings: settings::Query,
     room: Arc<Semaphore>,
     times: Arc<Times>,
+    trimming: Arc<Semaphore>,
 }
 
 /// How long parts of queries take.
@@ -73,7 +77,13 @@ impl Drop for Hold {
 impl Engine {
     /// Queries over `storage`.
     pub fn new(storage: Storage, settings: settings::Query) -> Self {
-        Self { storage, settings, room: Arc::new(Semaphore::new(settings.concurrency.max(1))), times: Arc::default() }
+        Self {
+            storage,
+            settings,
+            room: Arc::new(Semaphore::new(settings.concurrency.max(1))),
+            times: Arc::default(),
+            trimming: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// The parts of the language that are switched on.
@@ -125,6 +135,16 @@ impl Engine {
         })
         .await;
         drop(hold);
+        if let (Some(give_back), Ok(Ok(outcome))) = (self.settings.give_back, &evaluated)
+            && outcome.statistics.read >= LARGE
+            && let Ok(turn) = self.trimming.clone().try_acquire_owned()
+        {
+            // Nobody waits for it; one is enough at a time.
+            tokio::task::spawn_blocking(move || {
+                give_back();
+                drop(turn);
+            });
+        }
         evaluated.unwrap_or_else(|error| Err(EvalError::Failed(format!("unexpected error: {error}"))))
     }
 

@@ -40,6 +40,8 @@ pub struct Query {
     pub samples: usize,
     /// Parts of the language that are switched on.
     pub features: Features,
+    /// Gives memory that a large query has freed back to the kernel.
+    pub give_back: Option<fn()>,
 }
 
 /// What the HTTP API allows.
@@ -91,6 +93,7 @@ impl Default for Query {
             concurrency: 20,
             samples: 50_000_000,
             features: Features::default(),
+            give_back: None,
         }
     }
 }

@@ -248,6 +248,7 @@ async fn start_metrics(
     settings.external_url = format!("http://{address}");
     settings.web.remote_write_receiver = true;
     settings.web.otlp_receiver = true;
+    settings.query.give_back = Some(super::give_back);
     settings.web.admin = true;
     let opening = task.clone();
     let metrics = tokio::task::spawn_blocking(move || Metrics::open(&opening, settings)).await??;
