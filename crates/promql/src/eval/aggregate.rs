@@ -90,7 +90,7 @@ impl Evaluator<'_> {
         };
         let steps = self.grid.steps;
         let cell_weight = size_of::<Cell>().div_ceil(16);
-        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut places: HashMap<Labels, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut groups: Vec<Group> = Vec::new();
         let mut held = 0;
         let mut key = String::new();

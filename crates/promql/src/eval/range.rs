@@ -89,7 +89,7 @@ impl Evaluator<'_> {
         };
         let of_one_metric = range.selector.is_some_and(|selector| selector.matchers.iter().any(named));
         let several = !self.delayed() && (!of_one_metric || self.query.options.features.type_and_unit);
-        let (mut seen, mut key) = (HashSet::new(), String::new());
+        let (mut seen, mut key) = (HashSet::<String, foldhash::fast::RandomState>::default(), String::new());
         let mut one = |labels: &Labels, drop_name: bool, samples: &mut Samples| -> Result<()> {
             samples.drop_stale();
             let place = call.args[at].place();

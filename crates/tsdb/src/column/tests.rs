@@ -19,3 +19,16 @@ fn removed_samples_are_gone_from_every_column() {
     columns.remove(|time| (3..5).contains(&time));
     assert_eq!((columns.times, columns.values, columns.histograms), (vec![1, 5], vec![1.0, 3.0], vec![]));
 }
+
+#[test]
+fn disorder_is_seen_wherever_it_is() {
+    for length in [0, 1, 2, 63, 64, 65, 128, 129, 130] {
+        let times: Vec<i64> = (0..length).collect();
+        assert!(ascending(&times), "{length}");
+        for at in 1..times.len() {
+            let mut other = times.clone();
+            other[at] = other[at - 1];
+            assert!(!ascending(&other), "{length} {at}");
+        }
+    }
+}
