@@ -50,6 +50,8 @@ metadata: {name: TEAM, namespace: TEAM}
 spec: {repository: {name: TEAM}, serviceAccountName: pipeline}
 ";
 
+/// How long a server may take for what comes after its start.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is asked what is waited for.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -126,12 +128,30 @@ impl Cluster {
         Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Gets a password from the server, which runs.
+    /// Gets a password from the server, which has just said that it is ready: what it installs in the cluster comes after that.
     pub fn sign_in(&mut self) -> Result<()> {
-        let mut token = self.server.madang();
-        let said = host::output(token.args(["token", "--data-dir"]).arg(self.server.data_dir()))?;
-        said.trim().clone_into(&mut self.token);
+        until("what comes with the server is installed", PATIENCE, || {
+            let kinds =
+                ["crd/pipelines.madang.dev", "crd/releases.madang.dev", "crd/httproutes.gateway.networking.k8s.io"];
+            let known = self.quietly(&[&["get", "--output=name"][..], &kinds].concat())?;
+            Ok((known.lines().count() == kinds.len()).then_some(()))
+        })?;
+        self.token = until("the server gives a token", PATIENCE, || {
+            let mut token = self.server.madang();
+            let said =
+                token.args(["token", "--data-dir"]).arg(self.server.data_dir()).output().context("run madang")?;
+            let text = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+            Ok(said.status.success().then_some(text))
+        })?;
         Ok(())
+    }
+
+    /// What kubectl prints, whatever it complains of.
+    fn quietly(&self, arguments: &[&str]) -> Result<String> {
+        let mut kubectl = self.server.inside(&self.kubectl);
+        kubectl.env("KUBECONFIG", self.server.kubeconfig()).env_remove("HTTPS_PROXY").args(arguments);
+        let output = kubectl.stdin(Stdio::null()).output().context("run kubectl")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Makes a team with a pipeline.
