@@ -85,6 +85,9 @@ pub struct Flags {
     /// Registry whose images the cluster's own registry keeps copies of, such as docker.io (repeatable)
     #[arg(long, value_name = "NAME")]
     pub registry_cache: Vec<String>,
+    /// Keep the registry's blobs in a bucket of S3, whose region, endpoint and credentials are in the environment as AWS_*
+    #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+    pub registry_bucket: Option<String>,
     /// Registries' mirrors and credentials [default: <data-dir>/registries.yaml]
     #[arg(long, value_name = "FILE")]
     pub registries: Option<PathBuf>,
@@ -172,6 +175,9 @@ pub struct Config {
     pub loopback_auth: bool,
     /// Registries that copies are kept of.
     pub registry_cache: Vec<String>,
+    /// The bucket of S3 that the registry's blobs are in, if they are in one.
+    #[serde(default)]
+    pub registry_bucket: Option<String>,
     /// The one role that runs here, if not all do.
     #[serde(default)]
     pub only: Option<String>,
@@ -272,6 +278,7 @@ impl Flags {
             edge_uid: self.edge_uid.unwrap_or(60802),
             loopback_auth: self.loopback_auth,
             registry_cache: self.registry_cache,
+            registry_bucket: self.registry_bucket,
             only: None,
             registries: self.registries.unwrap_or_else(|| data_dir.join("registries.yaml")),
             metric_labels: self.metric_labels_allowlist,
@@ -306,6 +313,7 @@ impl Flags {
             loopback_auth: self.loopback_auth || file.loopback_auth,
             gateway_ports: self.gateway_ports || file.gateway_ports,
             registry_cache: lists(self.registry_cache, file.registry_cache),
+            registry_bucket: self.registry_bucket.or(file.registry_bucket),
             registries: self.registries.or(file.registries),
             metric_labels_allowlist: lists(self.metric_labels_allowlist, file.metric_labels_allowlist),
             metric_annotations_allowlist: lists(self.metric_annotations_allowlist, file.metric_annotations_allowlist),

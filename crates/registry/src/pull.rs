@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use oci::{Digest, distribution as codes};
-use serve::{Body, body, file};
+use serve::Body;
 
 use crate::{
     answer::{Answer, CONTENT_DIGEST, Refusal, respond},
@@ -80,8 +80,10 @@ pub(crate) async fn blob(asked: &Asked<'_>, name: &str, digest: &Digest) -> Answ
             return Ok(response);
         }
     }
-    let opened = inner.blobs.open(digest).await;
-    let (file, size) = opened.map_err(|error| Refusal::internal("open a blob", &error))?;
+    let known = inner.index.state().repositories.get(name).and_then(|repository| repository.blobs.get(digest).copied());
+    let opened = inner.blobs.open(digest, known.unwrap_or_default()).await;
+    let blob = opened.map_err(|error| Refusal::internal("open a blob", &error))?;
+    let size = blob.size();
     let mut headers = vec![
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (CONTENT_DIGEST, digest.to_string()),
@@ -116,7 +118,10 @@ pub(crate) async fn blob(asked: &Asked<'_>, name: &str, digest: &Digest) -> Answ
     };
     let mut response = respond(status, &headers, Bytes::new());
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(end - from));
-    *response.body_mut() = if asked.head() { body::empty() } else { file::part(asked.parts, file, from, end) };
+    if !asked.head() {
+        let content = blob.part(asked.parts, from, end).await;
+        *response.body_mut() = content.map_err(|error| Refusal::internal("send a blob", &error))?;
+    }
     Ok(response)
 }
 

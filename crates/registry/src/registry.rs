@@ -220,7 +220,7 @@ impl Registry {
 
     /// The bytes of a manifest or other small blob.
     pub(crate) async fn read(&self, digest: &Digest) -> std::io::Result<bytes::Bytes> {
-        self.0.blobs.read(digest).await
+        self.0.blobs.read(digest, self.0.settings.manifest_bytes).await
     }
 }
 

@@ -25,7 +25,7 @@ use pipeline::repositories::Repositories;
 use registry::{
     Registry,
     auth::{Door, Guard},
-    blobs::{Blobs, Node},
+    blobs::{Blobs, Node, bucket::Bucket},
     cache::Cache,
     registry::Settings,
 };
@@ -91,10 +91,15 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     if config.with("registry") {
         let guard = Guard::new(gate, REGISTRY)?;
         let dir = config.data_dir.join("registry");
-        let blobs = match config.only {
+        let own = async || Content::open(&dir.join("content"), content::Options::default()).await;
+        let blobs = match (&config.registry_bucket, &config.only) {
+            (Some(place), _) => {
+                let pull = Pull { registries: Arc::new(super::read_registries(config)?), ..Pull::default() };
+                Blobs::Bucket(Bucket::open(&place.parse()?, &[], &pull, own().await?)?)
+            }
             // Without a node beside it, it keeps content itself.
-            Some(_) => Blobs::Own(Content::open(&dir.join("content"), content::Options::default()).await?),
-            None => Blobs::Node(Node::new(&config.content_dir(), &config.content_socket())),
+            (None, Some(_)) => Blobs::Own(own().await?),
+            (None, None) => Blobs::Node(Node::new(&config.content_dir(), &config.content_socket())),
         };
         let registry = Registry::open(task, Settings::new(dir, REGISTRY), blobs, cache(config)?).await?;
         let local = Door {

@@ -1,6 +1,7 @@
 //! The registry as its clients see it.
 
 mod access;
+mod bucket;
 mod cache;
 mod conformance;
 mod crash;
