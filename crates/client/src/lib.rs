@@ -15,6 +15,7 @@
 pub mod cache;
 pub mod connection;
 pub mod events;
+pub mod exec;
 pub mod own;
 pub mod placement;
 pub mod queue;

@@ -33,6 +33,8 @@ pub mod command;
 pub mod pause;
 #[doc(hidden)]
 pub mod pod;
+#[doc(hidden)]
+pub mod step;
 
 mod child;
 mod clock;

@@ -94,6 +94,9 @@ enum Command {
     /// What `madang server` starts; not to be called by hand
     #[command(hide = true)]
     Role(RoleName),
+    /// What interprets a pipeline's script inside a confined process; not to be called by hand
+    #[command(hide = true)]
+    Interpret,
     /// What unpacks an image layer inside a confined process; not to be called by hand
     #[command(hide = true)]
     Unpack,
@@ -148,6 +151,9 @@ impl Cli {
             Command::Role(role) => {
                 logging::start(&role.name);
                 app::run(&role.name)
+            }
+            Command::Interpret => {
+                std::process::exit(i32::from(pipeline::interpreter::serve() != std::process::ExitCode::SUCCESS))
             }
             Command::Unpack => std::process::exit(i32::from(app::unpack() != std::process::ExitCode::SUCCESS)),
         }

@@ -6,7 +6,7 @@
 //!                                                     └──► events: stages, log, results
 //! ```
 //!
-//! Loops watch objects and write objects; nothing is run here.
+//! Loops watch objects and write objects; nothing is run here: scripts are interpreted in a confined process, steps run in Pods.
 //!
 //! [`read`] finds the sections of a declarative pipeline and refuses what does not belong, each error with its place. A script without
 //! `pipeline { }` is a scripted one, and has no model. [`run`] carries a script out: it knows the order of things, and asks its world for
@@ -29,6 +29,16 @@
 //! - [`left`]: what a run leaves
 //! - [`trigger`]: what starts runs
 //! - [`jenkins`]: Jenkins' remote API
+//! - [`interpreter`]: the process that it is interpreted in
+//! - [`story`]: what a run's status tells
+//! - [`book`]: a run's log while it is written
+//! - [`web`], [`source`]: repositories, here and elsewhere
+//! - [`pod`]: the Pod that an agent is
+//! - [`hand`]: the step runner in it, reached through `exec`
+//! - [`far`]: the far ends of steps
+//! - [`drive`]: one run on its way
+//! - [`operate`]: the loop over all runs
+//! - [`door`]: logs over HTTP
 
 pub mod repositories;
 
@@ -57,3 +67,24 @@ pub mod left;
 pub mod trigger;
 
 pub mod jenkins;
+pub mod interpreter;
+
+pub mod story;
+
+pub mod book;
+
+pub mod web;
+
+pub mod source;
+
+pub mod pod;
+
+pub mod hand;
+
+pub mod far;
+
+pub mod drive;
+
+pub mod operate;
+
+pub mod door;

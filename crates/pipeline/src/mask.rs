@@ -40,6 +40,11 @@ impl Masker {
         self.take(false)
     }
 
+    /// Bytes that are held back.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// What is left at the end.
     pub fn finish(&mut self) -> Vec<u8> {
         self.take(true)

@@ -26,7 +26,13 @@ use client::{
     cache::{Cache, Key, Scope},
     queue::Queue,
 };
-use git::{Limits, id::Format};
+use git::{
+    Limits,
+    id::Format,
+    object::{Kind, Mode},
+    remote::Exchange,
+    smart,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 use task::Task;
@@ -80,6 +86,77 @@ impl Repositories {
     /// The objects, as they are known here.
     pub fn objects(&self) -> Cache<Repository> {
         self.0.objects.clone()
+    }
+}
+
+/// The host under which repositories are known in the cluster.
+pub const HOST: &str = "git.madang.internal";
+
+impl Repositories {
+    /// A way to a repository that is not the network: what [`git::remote::Remote`] asks is answered here. Whoever takes it answers for
+    /// the right to read.
+    ///
+    /// # Errors
+    /// There is no such repository, or it cannot be opened.
+    pub async fn exchange(&self, key: &Key) -> Result<(String, Exchange)> {
+        self.0.objects.ready().await;
+        let object = self.0.objects.get(key).with_context(|| format!("there is no Repository {key}"))?;
+        let repository = self.0.open(&object).await?;
+        let base = format!("https://{HOST}/{}/{}.git", key.namespace, key.name);
+        let exchange: Exchange = Arc::new(move |request: http::Request<bytes::Bytes>| {
+            let repository = repository.clone();
+            Box::pin(async move {
+                let (parts, body) = request.into_parts();
+                let path = parts.uri.path().to_owned();
+                let answer = match smart::route(&parts.method, &path, parts.uri.query()) {
+                    Some((_, service @ smart::Service::Fetchable)) => {
+                        smart::advertise(&repository, service, &parts.headers)
+                    }
+                    Some((_, smart::Service::Fetch)) => {
+                        let body = futures::stream::iter([Ok(body)]);
+                        smart::fetch(repository, &parts.headers, body).await.map_err(std::io::Error::other)?
+                    }
+                    _ => smart::refuse(http::StatusCode::NOT_FOUND, "only fetching is possible here"),
+                };
+                Ok((parts.uri, answer))
+            })
+        });
+        Ok((base, exchange))
+    }
+
+    /// A file of a commit; `None` where it is not there.
+    ///
+    /// # Errors
+    /// There is no such repository or commit, or the file has more than `most` bytes.
+    pub async fn file(&self, key: &Key, commit: &str, path: &str, most: usize) -> Result<Option<Vec<u8>>> {
+        self.0.objects.ready().await;
+        let object = self.0.objects.get(key).with_context(|| format!("there is no Repository {key}"))?;
+        let repository = self.0.open(&object).await?;
+        let commit = git::id::Id::parse(commit).with_context(|| format!("{commit:?} is no commit"))?;
+        let path = path.to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut reader = repository.reader();
+            let mut tree = reader.commit(&commit)?.tree;
+            let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
+            while let Some(part) = parts.next() {
+                let content = reader.expect(&tree, Kind::Tree)?;
+                let entries = git::object::tree(&content, tree.format())?;
+                let Some(entry) = entries.iter().find(|entry| entry.name == part) else { return Ok(None) };
+                match (entry.mode, parts.peek()) {
+                    (Mode::Directory, Some(_)) => tree = entry.id,
+                    (Mode::File { .. }, None) => {
+                        let content = reader.expect(&entry.id, Kind::Blob)?;
+                        if content.len() > most {
+                            return Err(git::Error::TooLarge { what: "a file", limit: most as u64 });
+                        }
+                        return Ok(Some(content.to_vec()));
+                    }
+                    _ => return Ok(None),
+                }
+            }
+            Ok(None)
+        });
+        Ok(read.await??)
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! What is done in which order is decided here; what touches anything is asked of a [`world::World`].
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic::Ordering::Relaxed};
 
 use groovy::{
     interpret::{Interpreter, Program},
@@ -73,7 +73,7 @@ pub struct Ended {
 /// Carries a script out.
 pub fn run(start: Start, world: Arc<dyn World>) -> Ended {
     let failed = |error: String| {
-        world.tell(Event::Log { stage: None, text: format!("{error}\n") });
+        world.tell(last(&error));
         Ended { result: Result::Failure, error: Some(error) }
     };
     let program = match read(&start) {
@@ -107,11 +107,16 @@ pub fn run(start: Start, world: Arc<dyn World>) -> Ended {
             let ended = Ended { result: state.result, error: error.clone() };
             drop(state);
             if let Some(error) = error {
-                world.tell(Event::Log { stage: None, text: format!("{error}\n") });
+                world.tell(last(&error));
             }
             ended
         }
     }
+}
+
+/// The text that a run ends with.
+fn last(error: &str) -> Event {
+    Event::Log { branch: "end".into(), number: 1, stage: None, text: format!("{error}\n") }
 }
 
 /// The script, and its model where it has one: what is wrong is told before anything is done.
@@ -176,8 +181,9 @@ impl Runner {
 
     /// A line of the log.
     fn log(&self, spot: &Spot, text: &str) {
-        self.world
-            .tell(Event::Log { stage: spot.stage.as_ref().map(|stage| stage.path.clone()), text: format!("{text}\n") });
+        let number = spot.told.fetch_add(1, Relaxed) + 1;
+        let (branch, stage) = (spot.branch.clone(), spot.stage.as_ref().map(|stage| stage.id.clone()));
+        self.world.tell(Event::Log { branch, number, stage, text: format!("{text}\n") });
     }
 
     /// A variable of the environment here.

@@ -21,7 +21,7 @@ use metrics::{
     discover::{Cluster, kubernetes::caches::Caches},
     scrape::Scraper,
 };
-use pipeline::repositories::Repositories;
+use pipeline::{operate::Pipelines, repositories::Repositories};
 use registry::{
     Registry,
     auth::{Door, Guard},
@@ -50,11 +50,21 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         Credentials::Certificate { chain: files.read("edge/client.crt")?, key: files.read("edge/client.key")? };
     let client = client::connection::https(&config.api_url(), &authority, &credentials)?;
     let gate = Gate::new(client.clone());
+    let repositories = config
+        .with("pipeline")
+        .then(|| Repositories::start(task, config.data_dir.join("git"), client.clone(), gate.clone()));
+    let pipelines = match &repositories {
+        Some(repositories) => {
+            let below = task.child("pipelines");
+            let commands = client::exec::Commands::new(&below, &config.api_url(), &authority, &credentials)?;
+            let settings = pipeline_settings(config, &authority);
+            Some(Pipelines::start(&below, settings, client.clone(), commands, repositories.clone()))
+        }
+        None => None,
+    };
     if config.with("console") {
-        let repositories = config
-            .with("pipeline")
-            .then(|| Repositories::start(task, config.data_dir.join("git"), client.clone(), gate.clone()));
-        start_console(task, config, &mut sockets, gate.clone(), &authority, repositories)?;
+        let parts = repositories.zip(pipelines).map(|(repositories, pipelines)| Parts { repositories, pipelines });
+        start_console(task, config, &mut sockets, gate.clone(), &authority, parts)?;
     }
     let mut parts = Vec::new();
     if config.with("gateway") {
@@ -148,6 +158,25 @@ fn start_releases(
     Ok(())
 }
 
+/// What pipelines have at the console's port.
+#[derive(Clone)]
+struct Parts {
+    repositories: Repositories,
+    pipelines: Pipelines,
+}
+
+fn pipeline_settings(config: &Config, authority: &[u8]) -> pipeline::operate::Settings {
+    pipeline::operate::Settings {
+        dir: config.data_dir.join("pipelines"),
+        interpreter: vec!["/proc/self/exe".into(), "interpret".into()],
+        step_image: super::step::image(),
+        url: format!("http://127.0.0.1:{}", config.port("console")),
+        api: config.api_url(),
+        authority: authority.to_vec(),
+        builds: config.with("engine"),
+    }
+}
+
 /// Starts the web interface on loopback, and with TLS on the node's address.
 fn start_console(
     task: &Task,
@@ -155,7 +184,7 @@ fn start_console(
     sockets: &mut Sockets,
     gate: Gate,
     authority: &[u8],
-    repositories: Option<Repositories>,
+    behind: Option<Parts>,
 ) -> Result<()> {
     let files = pki::Files::of(config);
     let tls = serve::tls::client_config(authority, None, &["http/1.1"])?;
@@ -183,10 +212,11 @@ fn start_console(
         parts: parts.iter().filter(|part| config.with(part)).map(|part| (*part).to_owned()).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let console = Console::open(task, gate, settings)?;
-    listen_console(task, sockets.tcp("console")?, None, console.clone(), repositories.clone());
+    let console = Console::open(task, gate.clone(), settings)?;
+    listen_console(task, sockets.tcp("console")?, None, (gate.clone(), console.clone()), behind.clone());
     if sockets.has("console-tls") {
-        listen_console(task, sockets.tcp("console-tls")?, Some(server_tls(&files, authority)?), console, repositories);
+        let tls = server_tls(&files, authority)?;
+        listen_console(task, sockets.tcp("console-tls")?, Some(tls), (gate, console), behind);
     }
     Ok(())
 }
@@ -204,16 +234,24 @@ fn listen_console(
     task: &Task,
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
-    console: Console,
-    repositories: Option<Repositories>,
+    (gate, console): (Gate, Console),
+    behind: Option<Parts>,
 ) {
     let entrance = Entrance { local_only: tls.is_none(), secure: tls.is_some() };
     let handler = move |request: http::Request<Body>| {
-        let (console, repositories) = (console.clone(), repositories.clone());
+        let (gate, console, behind) = (gate.clone(), console.clone(), behind.clone());
         async move {
-            match (repositories, of_git(&request)) {
-                (Some(repositories), Some(path)) => repositories.answer(&path, request).await,
-                _ => console.answer(entrance, request).await,
+            let Some(Parts { repositories, pipelines }) = behind else {
+                return console.answer(entrance, request).await;
+            };
+            if let Some(path) = of_git(&request) {
+                return repositories.answer(&path, request).await;
+            }
+            // A page of the console is one for browsers, whoever shows a token is answered here.
+            let path = request.uri().path().strip_prefix("/pipelines/").map(str::to_owned);
+            match path.filter(|_| request.headers().contains_key(http::header::AUTHORIZATION)) {
+                Some(path) => pipelines.answer(&gate, &path, request).await,
+                None => console.answer(entrance, request).await,
             }
         }
     };

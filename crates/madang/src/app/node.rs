@@ -53,6 +53,9 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         let door = task.child("content");
         task.spawn("content", registry::blobs::door::serve(door, sockets.unix("content")?, content));
     }
+    if config.with("pipeline") {
+        super::step::load(&store).await?;
+    }
     let runtime = open_runtime(task, config, store).await?;
     let engine = match config.with("engine") {
         true => Some(open_engine(task, config, &runtime, &registries).await?),

@@ -25,6 +25,8 @@ pub(super) struct Spot {
     pub branch: String,
     /// Asks and branches counted.
     pub count: Arc<AtomicU64>,
+    /// Texts told.
+    pub told: Arc<AtomicU64>,
     pub agent: Option<String>,
     pub container: Option<String>,
     pub directory: String,
@@ -38,6 +40,7 @@ pub(super) struct Spot {
 /// A stage under way.
 #[derive(Debug)]
 pub(super) struct StageState {
+    pub id: String,
     pub path: String,
     pub result: Mutex<Result>,
 }
@@ -60,6 +63,7 @@ impl Spot {
         Self {
             branch: String::new(),
             count: Arc::default(),
+            told: Arc::default(),
             agent: None,
             container: None,
             directory: String::new(),
@@ -79,14 +83,14 @@ impl Spot {
         }
     }
 
-    fn key(&self) -> String {
+    pub fn key(&self) -> String {
         let number = self.count.fetch_add(1, Relaxed);
         if self.branch.is_empty() { number.to_string() } else { format!("{}/{number}", self.branch) }
     }
 
     /// A branch of this one.
     pub fn branch(&self, ended: &Arc<Ending>) -> Spot {
-        Spot { branch: self.key(), count: Arc::default(), ended: ended.clone(), ..self.clone() }
+        Spot { branch: self.key(), count: Arc::default(), told: Arc::default(), ended: ended.clone(), ..self.clone() }
     }
 
     pub fn place(&self, runner: &Runner) -> Place {
@@ -97,6 +101,7 @@ impl Spot {
             environment: runner.variables(self),
             timers: self.timers.clone(),
             stage: self.stage.as_ref().map(|stage| stage.path.clone()),
+            stage_id: self.stage.as_ref().map(|stage| stage.id.clone()),
         }
     }
 }

@@ -57,10 +57,10 @@ impl Runner {
 
     fn skip(&self, strand: &mut Strand, stage: &Stage, reason: &str) {
         let spot = Spot::of(strand);
-        let path = path(&spot, &stage.name);
-        self.world.tell(Event::Began { path: path.clone(), name: stage.name.clone() });
+        let (id, path) = (spot.key(), path(&spot, &stage.name));
+        self.world.tell(began(&spot, &id, &path, &stage.name));
         self.log(&spot, &format!("Stage \"{}\" skipped due to {reason}", stage.name));
-        self.world.tell(Event::Finished { path, result: None, reason: Some(format!("skipped due to {reason}")) });
+        self.world.tell(Event::Finished { id, path, result: None, reason: Some(format!("skipped due to {reason}")) });
     }
 
     /// `stage('name') { }` of a script.
@@ -81,11 +81,11 @@ impl Runner {
         work: impl FnOnce(&mut Strand) -> Outcome<(Value, Option<String>)>,
     ) -> Outcome {
         let mut spot = (*Spot::of(strand)).clone();
-        let path = path(&spot, name);
-        let state = Arc::new(StageState { path: path.clone(), result: Mutex::default() });
+        let (id, path) = (spot.key(), path(&spot, name));
+        self.world.tell(began(&spot, &id, &path, name));
+        let state = Arc::new(StageState { id: id.clone(), path: path.clone(), result: Mutex::default() });
         let around = spot.stage.replace(state.clone());
         spot.environment.push(("STAGE_NAME".into(), name.to_string()));
-        self.world.tell(Event::Began { path: path.clone(), name: name.to_string() });
         let outcome = at(strand, spot, work);
         let own = *state.result.lock().unwrap_or_else(PoisonError::into_inner);
         let (result, reason) = match &outcome {
@@ -101,7 +101,7 @@ impl Runner {
             let mut outer = around.result.lock().unwrap_or_else(PoisonError::into_inner);
             *outer = outer.worse(result);
         }
-        self.world.tell(Event::Finished { path, result, reason });
+        self.world.tell(Event::Finished { id, path, result, reason });
         outcome.map(|(value, _)| value)
     }
 
@@ -302,6 +302,17 @@ impl Runner {
             }
         }
         Ok(())
+    }
+}
+
+fn began(spot: &Spot, id: &str, path: &str, name: &str) -> Event {
+    Event::Began {
+        id: id.to_string(),
+        parent: spot.stage.as_ref().map(|stage| stage.id.clone()),
+        // The first of its branch is the branch.
+        branch: !spot.branch.is_empty() && id.strip_prefix(&*spot.branch) == Some("/0"),
+        path: path.to_string(),
+        name: name.to_string(),
     }
 }
 

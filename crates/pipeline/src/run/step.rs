@@ -39,9 +39,32 @@ const OTHERS: &[&str] = &[
     "release",
 ];
 
+/// Calls that describe something for a step around them, and do nothing: their name is the description's `$class`.
+const DESCRIPTIONS: &[&str] = &[
+    "usernamePassword",
+    "usernameColonPassword",
+    "string",
+    "text",
+    "file",
+    "sshUserPrivateKey",
+    "certificate",
+    "booleanParam",
+    "choice",
+    "password",
+    "run",
+    "containerTemplate",
+    "envVar",
+    "secretEnvVar",
+    "emptyDirVolume",
+    "logRotator",
+    "cron",
+    "pollSCM",
+    "upstream",
+];
+
 impl Host for Runner {
     fn has_step(&self, name: &str) -> bool {
-        catalogue::find(catalogue::STEPS, name).is_some() || OTHERS.contains(&name)
+        catalogue::find(catalogue::STEPS, name).is_some() || OTHERS.contains(&name) || DESCRIPTIONS.contains(&name)
     }
 
     fn step(&self, strand: &mut Strand, step: Step) -> Outcome {
@@ -128,6 +151,10 @@ impl Runner {
     fn plain(&self, strand: &mut Strand, step: &Step, arguments: Map) -> Outcome {
         let text = |name: &str| arguments.named(name).map(|value| show::text(&value)).unwrap_or_default();
         let spot = Spot::of(strand);
+        if DESCRIPTIONS.contains(&&*step.name) {
+            arguments.insert("$class".into(), Value::from(step.name.as_str()));
+            return Ok(Value::Map(arguments));
+        }
         match step.name.as_str() {
             "echo" => {
                 self.log(&spot, &text("message"));
@@ -328,12 +355,17 @@ impl Runner {
     /// Sets a variable; `PATH+NAME=value` goes before what there is.
     pub(super) fn set(&self, spot: &mut Spot, name: &str, value: &str) {
         if let Some((name, _)) = name.split_once('+') {
-            let before = self.environment(spot, name);
+            // What only the agent knows, its PATH before all, is put together there: `PATH+`.
+            let (known, later) = (self.environment(spot, name), self.environment(spot, &format!("{name}+")));
+            let (name, before) = match (known, later) {
+                (Some(known), _) => (name.to_string(), Some(known)),
+                (None, later) => (format!("{name}+"), later),
+            };
             let value = match before {
                 Some(before) if !before.is_empty() => format!("{value}:{before}"),
                 _ => value.to_string(),
             };
-            spot.environment.push((name.to_string(), value));
+            spot.environment.push((name, value));
         } else {
             spot.environment.push((name.to_string(), value.to_string()));
         }

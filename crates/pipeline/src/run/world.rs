@@ -58,6 +58,8 @@ pub struct Place {
     pub timers: Vec<String>,
     /// The stage's path.
     pub stage: Option<String>,
+    /// The stage's id, which no other stage of the run has.
+    pub stage_id: Option<String>,
 }
 
 /// What comes back.
@@ -88,6 +90,12 @@ pub enum Answer {
 pub enum Event {
     /// A stage has begun.
     Began {
+        /// Its id, the same whenever the same script goes the same way again.
+        id: String,
+        /// The id of the stage around it.
+        parent: Option<String>,
+        /// Whether it is one of several side by side.
+        branch: bool,
         /// Its names from the outermost, divided by slashes.
         path: String,
         /// Its name.
@@ -95,6 +103,8 @@ pub enum Event {
     },
     /// A stage has ended.
     Finished {
+        /// Its id.
+        id: String,
         /// Its path.
         path: String,
         /// How; none where it was skipped.
@@ -104,7 +114,11 @@ pub enum Event {
     },
     /// Text for the log.
     Log {
-        /// The stage's path.
+        /// The branch that says it.
+        branch: String,
+        /// Which of the branch's texts it is, counted from 1: a text that is known already is told again after a restart.
+        number: u64,
+        /// The stage's id.
         stage: Option<String>,
         /// With its line end.
         text: String,
