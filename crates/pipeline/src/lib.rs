@@ -66,8 +66,8 @@ pub mod left;
 
 pub mod trigger;
 
-pub mod jenkins;
 pub mod interpreter;
+pub mod jenkins;
 
 pub mod story;
 
