@@ -369,6 +369,11 @@ impl Drive {
         self.object.subscribe()
     }
 
+    /// The run's result so far.
+    pub fn result(&self) -> Outcome {
+        lock(&self.story).status.result.as_deref().and_then(Outcome::named).unwrap_or_default()
+    }
+
     /// Whether a person is being asked under an id.
     pub(crate) fn is_asked(&self, id: &str) -> bool {
         lock(&self.story).status.inputs.iter().any(|question| question.id == id)
@@ -594,7 +599,6 @@ impl Drive {
             }
             Event::Log { branch, number, stage, text } => {
                 self.book.text(&branch, number, stage.as_deref(), &text).context("write the log")?;
-                self.changed.notify_one();
             }
             Event::Secret(secret) => self.book.secret(&secret),
             Event::Result(result) => self.tell(|story, _| story.status.result = Some(result.name().to_owned())),
@@ -621,8 +625,8 @@ impl Drive {
                 let status = lock(&self.story).shown(bytes, truncated, Timestamp::now()).clone();
                 write(&self.inner, &run, &status).await;
                 drop(writing);
-                tokio::time::sleep(PAUSE).await;
             }
+            tokio::time::sleep(PAUSE).await;
             self.changed.notified().await;
         }
     }
@@ -645,6 +649,9 @@ impl Drive {
         write(&self.inner, &run, &status).await;
         drive.release().await;
         self.tell_pipeline(&status).await;
+        if !self.begun.start.script.contains("preserveStashes") {
+            crate::source::remove(&self.record.stashes()).await?;
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! ask ─► answer ─┬─ agents   Pods come and go
 //!                ├─ process  sh and what is like it, in a Pod
 //!                ├─ files    read, written, found, checked out, in a Pod
+//!                ├─ kept     stashes, artifacts, test reports
 //!                ├─ people   input, build, lock, milestone, sleep, timeout
 //!                ├─ secrets  credentials
 //!                ├─ cluster  apply, rollout, release; httpRequest
@@ -30,6 +31,7 @@ mod agents;
 mod cluster;
 mod files;
 mod images;
+mod kept;
 mod people;
 mod process;
 mod secrets;
@@ -175,6 +177,10 @@ async fn done(drive: &Arc<Drive>, ask: &Ask) -> Far {
         "checkout" => files::check_out(drive, ask).await,
         "git" => files::git(drive, ask).await,
         "readTrusted" => files::trusted(drive, ask).await,
+        "stash" => kept::stash(drive, ask).await,
+        "unstash" => kept::unstash(drive, ask).await,
+        "archiveArtifacts" => kept::archive(drive, ask).await,
+        "junit" => kept::junit(drive, ask).await,
         "sleep" => people::sleep(drive, ask).await,
         "clock" => Ok(jiff::Timestamp::now().as_millisecond().into()),
         "timer" => people::timer(ask),

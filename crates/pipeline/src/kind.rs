@@ -675,7 +675,11 @@ pub fn installed(user: &str) -> anyhow::Result<Vec<Value>> {
         rule(own::GROUP, &["pipelines/status", "pipelineruns/status"], &["get", "update", "patch"]),
         rule(own::GROUP, &[Runs::PLURAL, "builds"], &make),
         rule("", &["pods"], &make),
-        rule("", &["pods/exec", "events", "serviceaccounts/token"], &["create", "patch", "get"]),
+        rule(
+            "",
+            &["pods/exec", "pods/ephemeralcontainers", "events", "serviceaccounts/token"],
+            &["create", "patch", "get"],
+        ),
         rule("", &["secrets", "serviceaccounts", "persistentvolumeclaims"], &["get", "create", "delete"]),
     ]);
     Ok(own::installed("madang:pipeline", definitions, &[LOG], rules, user))

@@ -10,7 +10,7 @@
 //! After a start of the server every run that has not ended begins again, and goes on from its record ([`crate::drive`]).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::OsString,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -82,6 +82,8 @@ pub(crate) struct Inner {
     pub waiters: Waiters,
     queue: Queue<Key>,
     active: Mutex<HashMap<String, Active>>,
+    /// UIDs of runs that have ended here, of which the cache may not know it yet.
+    ended: Mutex<HashSet<String>>,
     /// UIDs of runs, for those whose objects are gone.
     known: Mutex<HashMap<Key, String>>,
     /// The last numbers given, by pipeline.
@@ -156,6 +158,7 @@ impl Pipelines {
             waiters: Waiters::default(),
             queue: queue.clone(),
             active: Mutex::default(),
+            ended: Mutex::default(),
             known: Mutex::default(),
             numbers: Mutex::default(),
         });
@@ -202,6 +205,11 @@ impl Pipelines {
     /// The record of a run.
     pub fn record(&self, run: &PipelineRun) -> Option<crate::record::Record> {
         self.0.records.of(run.metadata.uid.as_deref()?)
+    }
+
+    /// The records of all runs.
+    pub fn records(&self) -> &Records {
+        &self.0.records
     }
 
     /// Runs, as they are known here.
@@ -291,8 +299,7 @@ impl Inner {
         let records = self.records.clone();
         let found = tokio::task::spawn_blocking(move || records.all()).await;
         let Ok(Ok(found)) = found else { return };
-        let there: std::collections::HashSet<String> =
-            self.runs.list().iter().filter_map(|run| run.metadata.uid.clone()).collect();
+        let there: HashSet<String> = self.runs.list().iter().filter_map(|run| run.metadata.uid.clone()).collect();
         for uid in found.into_iter().filter(|uid| !there.contains(uid)) {
             self.remove(&uid).await;
         }
@@ -313,6 +320,7 @@ impl Inner {
         let Some(run) = self.runs.get(key) else {
             let uid = self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             if let Some(uid) = uid {
+                self.ended.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
                 let orders = self.active().get(&uid).map(|active| active.orders.clone());
                 match orders {
                     // Its task removes the record once nothing writes there any more.
@@ -335,7 +343,8 @@ impl Inner {
             drop(orders.send(Order::Changed(run)).await);
             return Ok(Next::Done);
         }
-        if run.metadata.deletion_timestamp.is_some() {
+        let over = self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains(&uid);
+        if over || run.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
         let begun = self.records.of(&uid).is_some_and(|record| record.start().exists());
@@ -402,13 +411,14 @@ impl Inner {
                 return;
             }
             let gone = inner.runs.get(&key).is_none_or(|now| now.metadata.uid.as_deref() != Some(&*uid));
+            inner.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone());
             inner.active().remove(&uid);
             if gone {
+                inner.ended.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
                 inner.remove(&uid).await;
             }
             inner.locks.released(&uid);
             inner.look_again(&Key::new(&key.namespace, &run.spec.pipeline_ref.name));
-            inner.queue.add(key);
         });
     }
 

@@ -191,7 +191,7 @@ impl Source {
         let place = self.check_out(found, scratch, true).await?;
         let (sender, pieces) = mpsc::channel(16);
         let task = tokio::task::spawn_blocking(move || {
-            let mut archive = tar::Builder::new(Pieces { sender, filled: Vec::with_capacity(PIECE) });
+            let mut archive = tar::Builder::new(Pieces::new(sender));
             archive.follow_symlinks(false);
             archive.append_dir_all("", &place)?;
             let mut pieces = archive.into_inner()?;
@@ -210,9 +210,23 @@ pub(crate) async fn remove(place: &Path) -> Result<()> {
 }
 
 /// Bytes that are written, as pieces.
-struct Pieces {
+pub(crate) struct Pieces {
     sender: mpsc::Sender<Bytes>,
     filled: Vec<u8>,
+}
+
+impl Pieces {
+    /// To whoever takes them.
+    pub fn new(sender: mpsc::Sender<Bytes>) -> Self {
+        Self { sender, filled: Vec::with_capacity(PIECE) }
+    }
+}
+
+impl Drop for Pieces {
+    /// The last piece; who has gone misses nothing.
+    fn drop(&mut self) {
+        let _ = std::io::Write::flush(self);
+    }
 }
 
 impl std::io::Write for Pieces {

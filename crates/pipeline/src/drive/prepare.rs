@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use client::cache::Key;
 use jiff::Timestamp;
+use kube::Api;
 use serde_json::{Value as Json, json};
 
 use super::Begun;
@@ -35,8 +36,15 @@ pub(super) async fn prepare(inner: &Arc<Inner>, run: &PipelineRun, story: &mut S
         return Ok((record, serde_json::from_slice(&bytes).context("read what the run began with")?));
     }
     let key = Key::new(run.metadata.namespace.as_deref().unwrap_or_default(), &run.spec.pipeline_ref.name);
-    let pipeline = inner.pipelines.get(&key);
-    let pipeline = pipeline.with_context(|| format!("there is no Pipeline {key}"))?;
+    let pipeline = match inner.pipelines.get(&key) {
+        Some(pipeline) => pipeline,
+        // Made a moment ago, perhaps: the run may be known before its pipeline is.
+        None => {
+            let api: Api<Pipeline> = Api::namespaced(inner.client.clone(), &key.namespace);
+            let found = api.get_opt(&key.name).await?;
+            Arc::new(found.with_context(|| format!("there is no Pipeline {key}"))?)
+        }
+    };
     let number = inner.number(&key);
     story.started(Timestamp::now());
     story.status.number = number;

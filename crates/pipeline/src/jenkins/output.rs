@@ -86,7 +86,7 @@ impl Inner {
 fn console(record: Record) -> Answer {
     let pieces = futures::stream::try_unfold((record, 0_u64), |(record, from)| async move {
         let read = tokio::task::spawn_blocking(move || {
-            let (text, _) = log::read(&record, from, CHUNK)?;
+            let (text, _) = log::read(&record, log::Whose::All, from, CHUNK)?;
             std::io::Result::Ok((record, text))
         });
         let (record, text) = read.await.map_err(std::io::Error::other)??;
@@ -103,7 +103,7 @@ fn console(record: Record) -> Answer {
 
 /// What was added since a place, and where that ends.
 async fn progressive(record: Record, start: u64, building: bool) -> Answer {
-    let read = tokio::task::spawn_blocking(move || log::read(&record, start, MOST_AT_ONCE));
+    let read = tokio::task::spawn_blocking(move || log::read(&record, log::Whose::All, start, MOST_AT_ONCE));
     let (text, bytes) = read.await.map_err(No::broken)??;
     // A place behind the end is the end, as for who asks again after a log was cut.
     let end = start.min(bytes) + text.len() as u64;
