@@ -14,7 +14,7 @@ use access::gate::{Gate, User};
 use bytes::Bytes;
 use client::cache::Key;
 use futures::StreamExt as _;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use serve::{Body, Peer, body};
 
@@ -83,7 +83,9 @@ fn decoded(value: &str) -> String {
 impl Pipelines {
     /// Answers a request whose path, without `/pipelines`, is `path`.
     pub async fn answer(&self, gate: &Gate, path: &str, request: Request<Body>) -> Response<Body> {
-        match self.log(gate, path, &request).await {
+        // What it carries is not looked at.
+        let (parts, _) = request.into_parts();
+        match self.log(gate, path, &parts).await {
             Ok(response) => response,
             Err(No(status, text)) => {
                 let mut response = Response::new(body::full(format!("{text}\n")));
@@ -93,18 +95,18 @@ impl Pipelines {
         }
     }
 
-    async fn log(&self, gate: &Gate, path: &str, request: &Request<Body>) -> Result<Response<Body>, No> {
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let [namespace, name, "log"] = parts[..] else {
+    async fn log(&self, gate: &Gate, path: &str, request: &Parts) -> Result<Response<Body>, No> {
+        let names: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let [namespace, name, "log"] = names[..] else {
             return Err(No(StatusCode::NOT_FOUND, "there are only logs here: /pipelines/NAMESPACE/RUN/log".into()));
         };
-        if request.method() != Method::GET {
+        if request.method != Method::GET {
             return Err(No(StatusCode::METHOD_NOT_ALLOWED, "a log is read with GET".into()));
         }
         let refused = |refusal: access::gate::Refusal| No(refusal.status(), refusal.to_string());
-        let user = gate.who(request.extensions().get::<Peer>(), request.headers()).await.map_err(refused)?;
+        let user = gate.who(request.extensions.get::<Peer>(), &request.headers).await.map_err(refused)?;
         self.may_read(gate, &user, namespace, name).await.map_err(refused)?;
-        let wanted = Wanted::of(request.uri().query().unwrap_or_default());
+        let wanted = Wanted::of(request.uri.query().unwrap_or_default());
         let wanted = wanted.map_err(|text| No(StatusCode::BAD_REQUEST, text))?;
         let run = self.runs().get(&Key::new(namespace, name));
         let run = run.ok_or_else(|| No(StatusCode::NOT_FOUND, format!("there is no run {namespace}/{name}")))?;
