@@ -203,7 +203,7 @@ fn start_console(
             Some(target(address.clone(), config.port("prometheus"), address)?)
         }
     };
-    let parts = ["registry", "engine", "metrics", "gateway"];
+    let parts = ["registry", "engine", "metrics", "gateway", "pipeline"];
     let settings = ConsoleSettings {
         place: Place::of(&config.data_dir),
         api: target(local.clone(), config.port("api"), local)?,
