@@ -1,4 +1,4 @@
-//! Libraries of others for Python, in the cache: clients with which the engine is tested.
+//! Libraries of others for Python, in the cache: clients with which the engine and pipelines are tested.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::host;
 
 /// What is installed, in the versions that the tests were written against.
-const PACKAGES: [&str; 2] = ["docker==7.2.0", "testcontainers==4.15.0"];
+const PACKAGES: [&str; 3] = ["docker==7.2.0", "testcontainers==4.15.0", "python-jenkins==1.8.3"];
 /// Without it `python3 -m pip` does not go.
 const PIP: &[host::Package] = &[("python3-pip", "/usr/bin/pip3")];
 

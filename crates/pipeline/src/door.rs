@@ -1,4 +1,4 @@
-//! Logs of runs over HTTP, below `/pipelines` of the console's port.
+//! What runs have left over HTTP, below `/pipelines` of the console's port: logs here, tests and artifacts in [`crate::left::door`].
 //!
 //! ```text
 //! GET /pipelines/NAMESPACE/RUN/log?from=BYTE&step=ID&stage=ID&most=BYTES&follow=true
@@ -20,6 +20,7 @@ use serve::{Body, Peer, body};
 
 use crate::{
     kind::{PipelineRun, Runs},
+    left,
     operate::Pipelines,
     record::{
         Record,
@@ -85,6 +86,10 @@ impl Pipelines {
     pub async fn answer(&self, gate: &Gate, path: &str, request: Request<Body>) -> Response<Body> {
         // What it carries is not looked at.
         let (parts, _) = request.into_parts();
+        if let Some((key, wanted)) = left::door::route(path) {
+            let door = left::door::Door::new(gate.clone(), self.runs().clone(), self.0.records.clone());
+            return door.answer(&key, wanted, &parts).await;
+        }
         match self.log(gate, path, &parts).await {
             Ok(response) => response,
             Err(No(status, text)) => {
@@ -98,7 +103,10 @@ impl Pipelines {
     async fn log(&self, gate: &Gate, path: &str, request: &Parts) -> Result<Response<Body>, No> {
         let names: Vec<&str> = path.trim_matches('/').split('/').collect();
         let [namespace, name, "log"] = names[..] else {
-            return Err(No(StatusCode::NOT_FOUND, "there are only logs here: /pipelines/NAMESPACE/RUN/log".into()));
+            return Err(No(
+                StatusCode::NOT_FOUND,
+                "of a run there are log, tests and artifacts: /pipelines/NAMESPACE/RUN/log".into(),
+            ));
         };
         if request.method != Method::GET {
             return Err(No(StatusCode::METHOD_NOT_ALLOWED, "a log is read with GET".into()));

@@ -51,6 +51,7 @@ use crate::{
         world::{Answer, Ask, Event},
     },
     story::Story,
+    trigger::{declared::Declared, start},
 };
 
 pub mod locks;
@@ -588,7 +589,7 @@ impl Drive {
     }
 
     /// Something is told.
-    fn told(&self, event: Event) -> Result<()> {
+    fn told(self: &Arc<Self>, event: Event) -> Result<()> {
         match event {
             Event::Began { id, parent, path, name, .. } => {
                 self.tell(|story, now| story.began(&id, parent.as_deref(), &path, &name, now));
@@ -600,6 +601,7 @@ impl Drive {
             Event::Log { branch, number, stage, text } => {
                 self.book.text(&branch, number, stage.as_deref(), &text).context("write the log")?;
             }
+            Event::Declared(declared) => self.declared(*declared)?,
             Event::Secret(secret) => self.book.secret(&secret),
             Event::Result(result) => self.tell(|story, _| story.status.result = Some(result.name().to_owned())),
             Event::Described { name, description } => self.tell(|story, _| {
@@ -607,6 +609,45 @@ impl Drive {
                 story.status.description = description.as_deref().map(short);
             }),
         }
+        Ok(())
+    }
+
+    /// Writes into the pipeline's status what its script says of it: that of its main branch, where there are several.
+    fn declared(self: &Arc<Self>, declared: Declared) -> Result<()> {
+        for (number, wrong) in declared.wrong.iter().enumerate() {
+            let text = format!("WARNING: {wrong}\n");
+            self.book.text("declared", number as u64 + 1, None, &text).context("write the log")?;
+        }
+        let run = self.object.borrow().clone();
+        let key = Key::new(&self.key.namespace, &run.spec.pipeline_ref.name);
+        let Some(pipeline) = self.inner.pipelines.get(&key).filter(|_| run.spec.script.is_none()) else {
+            return Ok(());
+        };
+        let several = !matches!(pipeline.spec.branches.as_slice(), [] | [_])
+            || pipeline.spec.branches.iter().any(|pattern| pattern.contains(['*', '?']));
+        if several && !matches!(self.begun.branch.as_deref(), Some("main" | "master")) {
+            return Ok(());
+        }
+        let status = pipeline.status.clone().unwrap_or_default();
+        let same = status.parameters == declared.parameters
+            && status.triggers == declared.triggers
+            && status.retention == declared.retention
+            && status.concurrency == declared.concurrency
+            && status.quiet == declared.quiet;
+        if same {
+            return Ok(());
+        }
+        let api: Api<crate::kind::Pipeline> = Api::namespaced(self.inner.client.clone(), &key.namespace);
+        let told = json!({
+            "parameters": declared.parameters, "triggers": declared.triggers, "retention": declared.retention,
+            "concurrency": declared.concurrency, "quiet": declared.quiet,
+        });
+        self.task.spawn_until_cancelled("declared", async move {
+            let patch = Patch::Merge(json!({ "status": told }));
+            if let Err(error) = api.patch_status(&key.name, &PatchParams::default(), &patch).await {
+                tracing::warn!(%error, pipeline = %key, "note what a script declares");
+            }
+        });
         Ok(())
     }
 
@@ -646,6 +687,10 @@ impl Drive {
             story.shown(bytes, truncated, now).clone()
         };
         let run = self.object.borrow().clone();
+        // Before the end is written: a kill in between does this again, which starts nothing twice.
+        if let Err(error) = start::ended(&self.inner.client, &self.inner.pipelines, &run, ended.result).await {
+            tracing::warn!(run = %self.key, error = format!("{error:#}"), "start what follows a run");
+        }
         write(&self.inner, &run, &status).await;
         drive.release().await;
         self.tell_pipeline(&status).await;

@@ -15,6 +15,7 @@
 //! - [`junit`]: test reports
 //! - [`reports`]: those of a run
 //! - [`serve`]: a file over HTTP
+//! - [`door`]: all of it over HTTP
 //! - [`discard`]: which runs are kept
 //! - [`sweep`]: the loop that removes the others
 
@@ -29,6 +30,8 @@ pub mod junit;
 pub mod reports;
 
 pub mod serve;
+
+pub mod door;
 
 pub mod discard;
 

@@ -36,8 +36,10 @@ use crate::{
     drive::{self, locks::Locks},
     hand::Hand,
     kind::{Concurrency, Phase, Pipeline, PipelineRun, RUN, RunStatus},
+    left::sweep,
     record::Records,
     repositories::Repositories,
+    trigger::start::Starter,
 };
 
 /// Runs at the same time; more of them wait.
@@ -78,6 +80,7 @@ pub(crate) struct Inner {
     pub records: Records,
     pub repositories: Repositories,
     pub locks: Locks,
+    pub starter: Starter,
     /// Who waits for a change of an object.
     pub waiters: Waiters,
     queue: Queue<Key>,
@@ -145,6 +148,8 @@ impl Pipelines {
     ) -> Self {
         let queue = Queue::new(task);
         let (pipelines, runs, pods) = (Cache::idle(), Cache::idle(), Cache::idle());
+        let exchange: git::remote::Exchange = Arc::new(|request| Box::pin(crate::web::exchange(request)));
+        let starter = Starter::start(task, client.clone(), pipelines.clone(), repositories.objects(), Some(exchange));
         let inner = Arc::new(Inner {
             records: Records::new(settings.dir.clone()),
             settings,
@@ -155,6 +160,7 @@ impl Pipelines {
             hand: Hand { commands, pods: pods.clone() },
             repositories,
             locks: Locks::default(),
+            starter,
             waiters: Waiters::default(),
             queue: queue.clone(),
             active: Mutex::default(),
@@ -193,6 +199,7 @@ impl Pipelines {
         pipelines.start(task, Api::all(client.clone()), Scope::default());
         pods.start(task, Api::all(client.clone()), Scope { labels: Some(RUN.to_owned()), ..Scope::default() });
         runs.start(task, Api::all(client), Scope::default());
+        sweep::start(task, inner.client.clone(), inner.pipelines.clone(), inner.runs.clone(), inner.records.clone());
         let (sweeping, working) = (inner.clone(), inner.clone());
         task.spawn_until_cancelled("records", async move { sweeping.sweep().await });
         queue.run("pipelines", 4, move |key| {
@@ -210,6 +217,11 @@ impl Pipelines {
     /// The records of all runs.
     pub fn records(&self) -> &Records {
         &self.0.records
+    }
+
+    /// What starts runs.
+    pub fn starter(&self) -> &Starter {
+        &self.0.starter
     }
 
     /// Runs, as they are known here.

@@ -18,7 +18,14 @@ use groovy::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::result::Result;
+use crate::{
+    kind::{Given, Parameter},
+    result::Result,
+    trigger::{
+        declared::{self, Declared},
+        given,
+    },
+};
 
 mod agent;
 mod condition;
@@ -44,6 +51,8 @@ pub struct Start {
     pub script: String,
     /// Values of parameters.
     pub parameters: Vec<(String, Json)>,
+    /// Names of parameters that the pipeline itself has: others that the script does not declare are left out. None leaves out nothing.
+    pub own: Option<Vec<String>>,
     /// Variables: `BUILD_NUMBER`, `JOB_NAME`, `BRANCH_NAME` ...
     pub environment: Vec<(String, String)>,
     /// How the run before ended.
@@ -76,12 +85,16 @@ pub fn run(start: Start, world: Arc<dyn World>) -> Ended {
         world.tell(last(&error));
         Ended { result: Result::Failure, error: Some(error) }
     };
-    let program = match read(&start) {
-        Ok(program) => program,
+    let (program, declared) = match read(&start) {
+        Ok(read) => read,
         Err(error) => return failed(error),
     };
-    let parameters: Map =
-        start.parameters.iter().map(|(name, value)| (name.as_str().into(), values::value(value))).collect();
+    world.tell(Event::Declared(Box::new(declared.shown())));
+    let parameters = match parameters(&start, &declared) {
+        Ok(parameters) => parameters,
+        Err(error) => return failed(error),
+    };
+    let parameters: Map = parameters.iter().map(|(name, value)| (name.as_str().into(), values::value(value))).collect();
     let limits = start.limits;
     let runner = Arc::new(Runner {
         world: world.clone(),
@@ -119,17 +132,36 @@ fn last(error: &str) -> Event {
     Event::Log { branch: "end".into(), number: 1, stage: None, text: format!("{error}\n") }
 }
 
-/// The script, and its model where it has one: what is wrong is told before anything is done.
-fn read(start: &Start) -> std::result::Result<Arc<Program>, String> {
+/// Values of parameters: those that the script declares have their defaults, and of others those that the pipeline knows.
+fn parameters(start: &Start, declared: &Declared) -> std::result::Result<Vec<(String, Json)>, String> {
+    let is_own = |name: &str| start.own.as_ref().is_some_and(|own| own.iter().any(|known| known == name));
+    let known: Vec<&Parameter> = declared.parameters.iter().filter(|parameter| !is_own(&parameter.name)).collect();
+    let given: Vec<Given> =
+        start.parameters.iter().map(|(name, value)| Given { name: name.clone(), value: value.clone() }).collect();
+    let filled = given::fill(&known, &given)?;
+    let mut all: Vec<(String, Json)> = start
+        .parameters
+        .iter()
+        .filter(|(name, _)| start.own.is_none() || is_own(name))
+        .filter(|(name, _)| !known.iter().any(|parameter| parameter.name == *name))
+        .cloned()
+        .collect();
+    all.extend(filled.into_iter().map(|one| (one.name, one.value)));
+    Ok(all)
+}
+
+/// The script, with what it declares; what is wrong is told before anything is done.
+fn read(start: &Start) -> std::result::Result<(Arc<Program>, Declared), String> {
     let (name, script) = (start.name.clone(), start.script.clone());
     let work = move || {
         let program = Program::read(&name, &script).map_err(|error| error.to_string())?;
-        crate::read::read(&program).map_err(|errors| {
+        let model = crate::read::read(&program).map_err(|errors| {
             let count = errors.len();
             let texts: Vec<String> = errors.iter().take(50).map(ToString::to_string).collect();
             format!("{}\n{count} error{}", texts.join("\n"), if count == 1 { "" } else { "s" })
         })?;
-        Ok(program)
+        let declared = declared::read(&program, model.as_ref());
+        Ok((program, declared))
     };
     let thread = std::thread::Builder::new().name("read".into()).stack_size(groovy::limit::STACK).spawn(work);
     match thread.map(std::thread::JoinHandle::join) {

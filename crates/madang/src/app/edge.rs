@@ -21,7 +21,7 @@ use metrics::{
     discover::{Cluster, kubernetes::caches::Caches},
     scrape::Scraper,
 };
-use pipeline::{operate::Pipelines, repositories::Repositories};
+use pipeline::{jenkins::Jenkins, operate::Pipelines, repositories::Repositories};
 use registry::{
     Registry,
     auth::{Door, Guard},
@@ -63,7 +63,10 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         None => None,
     };
     if config.with("console") {
-        let parts = repositories.zip(pipelines).map(|(repositories, pipelines)| Parts { repositories, pipelines });
+        let parts = repositories.zip(pipelines).map(|(repositories, pipelines)| {
+            let jenkins = jenkins(config, gate.clone(), &authority, &pipelines);
+            Parts { repositories, pipelines, jenkins }
+        });
         start_console(task, config, &mut sockets, gate.clone(), &authority, parts)?;
     }
     let mut parts = Vec::new();
@@ -163,6 +166,25 @@ fn start_releases(
 struct Parts {
     repositories: Repositories,
     pipelines: Pipelines,
+    jenkins: Jenkins,
+}
+
+/// Jenkins' remote API, which writes with its callers' own tokens.
+fn jenkins(config: &Config, gate: Gate, authority: &[u8], pipelines: &Pipelines) -> Jenkins {
+    let (server, authority) = (config.api_url(), authority.to_vec());
+    let connect = move |token: &str| {
+        let credentials = Credentials::Token(token.to_owned());
+        Ok(client::connection::https(&server, &authority, &credentials)?)
+    };
+    let (known, runs) = (pipelines.pipelines().clone(), pipelines.runs().clone());
+    Jenkins::new(gate, known, runs, pipelines.records().clone(), Arc::new(connect))
+}
+
+/// Namespace and name of a pipeline, of which a forge tells: `/pipelines/NAMESPACE/NAME/webhook`.
+fn of_hook(path: &str) -> Option<(String, String)> {
+    let rest = path.strip_prefix("/pipelines/")?.strip_suffix("/webhook")?;
+    let (namespace, name) = rest.split_once('/').filter(|(_, name)| !name.contains('/'))?;
+    Some((namespace.to_owned(), name.to_owned()))
 }
 
 fn pipeline_settings(config: &Config, authority: &[u8]) -> pipeline::operate::Settings {
@@ -241,16 +263,26 @@ fn listen_console(
     let handler = move |request: http::Request<Body>| {
         let (gate, console, behind) = (gate.clone(), console.clone(), behind.clone());
         async move {
-            let Some(Parts { repositories, pipelines }) = behind else {
+            let Some(Parts { repositories, pipelines, jenkins }) = behind else {
                 return console.answer(entrance, request).await;
             };
             if let Some(path) = of_git(&request) {
                 return repositories.answer(&path, request).await;
             }
-            // A page of the console is one for browsers, whoever shows a token is answered here.
+            if let Some((namespace, name)) = of_hook(request.uri().path()) {
+                return pipelines.starter().hook(&namespace, &name, request).await;
+            }
+            let below = request.uri().path().strip_prefix("/jenkins").map(str::to_owned);
+            if let Some(path) = below.filter(|path| path.is_empty() || path.starts_with('/')) {
+                return jenkins.answer(&path, entrance.secure, request).await;
+            }
+            // What runs have left; pages of pipelines are elsewhere. A browser's cookie becomes the token of whoever is signed in.
             let path = request.uri().path().strip_prefix("/pipelines/").map(str::to_owned);
-            match path.filter(|_| request.headers().contains_key(http::header::AUTHORIZATION)) {
-                Some(path) => pipelines.answer(&gate, &path, request).await,
+            match path.filter(|rest| rest.contains('/')) {
+                Some(path) => match console.admitted(entrance, request) {
+                    Ok(request) => Console::passed(pipelines.answer(&gate, &path, request).await),
+                    Err(refusal) => *refusal,
+                },
                 None => console.answer(entrance, request).await,
             }
         }

@@ -12,11 +12,12 @@ use crate::{
     kind::{Artifacts, Tests},
     left::{
         artifacts,
-        junit::{self, Asked, MOST_BYTES, MOST_FILES},
+        junit::{self, Asked, MOST_BYTES, MOST_FILES, Report},
         parcel::{self, Limits, hex},
         pick::{Archive, Stash, stash_name},
         reports,
     },
+    record::Record,
     result::Result as Outcome,
     run::world::Ask,
     source::Pieces,
@@ -140,6 +141,18 @@ pub(super) async fn archive(drive: &Arc<Drive>, ask: &Ask) -> Far {
     Ok(Json::Null)
 }
 
+/// The record of the run before of the same branch, if it has test reports.
+fn before(drive: &Drive) -> Option<Record> {
+    let me = drive.object().borrow().clone();
+    let runs = drive.inner.runs.list_in(&drive.key.namespace);
+    let of_it =
+        runs.iter().filter(|run| run.spec.pipeline_ref == me.spec.pipeline_ref && run.spec.branch == me.spec.branch);
+    let tested = of_it.filter_map(|run| Some((run.status.as_ref()?, run.metadata.uid.as_deref()?)));
+    let tested = tested.filter(|(status, _)| status.tests.is_some() && status.number < drive.begun.number);
+    let (_, uid) = tested.max_by_key(|(status, _)| status.number)?;
+    drive.inner.records.of(uid)
+}
+
 /// `junit`
 pub(super) async fn junit(drive: &Arc<Drive>, ask: &Ask) -> Far {
     let asked = Asked::of(&ask.arguments).map_err(failed)?;
@@ -158,8 +171,13 @@ pub(super) async fn junit(drive: &Arc<Drive>, ask: &Ask) -> Far {
     suites.iter_mut().for_each(|suite| suite.stage.clone_from(&ask.place.stage));
     let told = asked.judge(names.len(), &suites, drive.result() > Outcome::Unstable).map_err(failed)?;
     let (place, key) = (drive.record.reports(), ask.key.clone());
+    let (number, before) = (drive.begun.number, before(drive));
     let all = tokio::task::spawn_blocking(move || {
-        reports::add(&place, &key, suites)?;
+        // Since when a case fails, the run before knows.
+        let before = before.map(|record| reports::read(&record.reports())).transpose()?.flatten();
+        let mut report = Report { suites };
+        report.compare(number, before.as_ref());
+        reports::add(&place, &key, report.suites)?;
         reports::read(&place)
     });
     if let Some(report) = all.await.map_err(|error| failed(error.to_string()))?? {

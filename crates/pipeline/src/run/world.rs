@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::result::Result;
+use crate::{result::Result, trigger::declared::Declared};
 
 /// What is around a run.
 ///
@@ -134,4 +134,6 @@ pub enum Event {
         /// Its description.
         description: Option<String>,
     },
+    /// What the script says of its pipeline.
+    Declared(Box<Declared>),
 }

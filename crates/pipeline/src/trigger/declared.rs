@@ -8,6 +8,7 @@ use groovy::{
     interpret::Program,
     tree::{Argument, Call, Callee, Expression, ExpressionKind, StatementKind, TemplatePart},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::{
@@ -25,7 +26,8 @@ const MOST_TRIGGERS: usize = 50;
 const DEPTH: usize = 50;
 
 /// What is declared. What is not said is nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Declared {
     /// Parameters of runs.
     pub parameters: Vec<Parameter>,
@@ -169,6 +171,15 @@ fn literal(value: &Expression, depth: usize) -> Option<Json> {
 }
 
 impl Declared {
+    /// What may stand in a pipeline's status, which more people see than its script: no passwords.
+    pub fn shown(&self) -> Self {
+        let mut shown = self.clone();
+        for parameter in shown.parameters.iter_mut().filter(|parameter| parameter.kind == "password") {
+            parameter.default = Json::Null;
+        }
+        shown
+    }
+
     /// Calls among arguments: those of `properties`, and of what stands in it.
     fn calls(&mut self, given: &[Argument], depth: usize) {
         for argument in given {
@@ -251,13 +262,11 @@ impl Declared {
             Some(Json::String(text)) => text.lines().map(str::to_string).collect(),
             _ => Vec::new(),
         };
-        let default = match (kind, known.any("defaultValue")) {
+        let default = match (kind, known.any("defaultValue").or_else(|| known.any("defaultValueAsSecret"))) {
             ("boolean", value) => Json::Bool(value.is_some_and(|value| *value == Json::Bool(true) || value == "true")),
             ("choice", _) => choices.first().map_or(Json::Null, |first| first.as_str().into()),
-            // A default stands in the script, which whoever may see the pipeline may not see.
-            ("password", _) => Json::Null,
             (_, Some(value)) => value.clone(),
-            ("string" | "text", None) => "".into(),
+            ("string" | "text" | "password", None) => "".into(),
             (_, None) => Json::Null,
         };
         let description = known.text("description").unwrap_or_default();

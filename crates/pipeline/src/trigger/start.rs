@@ -36,7 +36,7 @@ use serve::{Body, body};
 use task::Task;
 
 use super::{
-    declared, due, given, hook,
+    due, hook,
     pushed::{self, Asked, Wanted},
 };
 use crate::{
@@ -114,24 +114,6 @@ impl Starter {
         self.0.queue.add(key.clone());
     }
 
-    /// Starts what follows a run that ends, before its end is written: done again after a kill, it starts nothing twice.
-    ///
-    /// # Errors
-    /// The API server says no.
-    pub async fn ended(&self, run: &PipelineRun, result: Outcome) -> Result<()> {
-        let all = self.0.pipelines.list_in(&run.namespace().unwrap_or_default());
-        for pipeline in due::downstream(all.iter().map(|pipeline| &**pipeline), run, result) {
-            let upstream = UpstreamRun {
-                name: run.name_any(),
-                pipeline: run.spec.pipeline_ref.name.clone(),
-                number: run.status.as_ref().map_or(0, |status| status.number),
-            };
-            let cause = Cause { kind: "upstream".into(), upstream: Some(upstream), ..Cause::default() };
-            self.0.make(pipeline, cause, None, &["upstream", &run.uid().unwrap_or_default()]).await?;
-        }
-        Ok(())
-    }
-
     /// Answers a forge's request about a pipeline.
     pub async fn hook(&self, namespace: &str, name: &str, request: Request<Body>) -> Response<Body> {
         let (status, text) = match self.0.hooked(&Key::new(namespace, name), request).await {
@@ -180,7 +162,7 @@ impl Inner {
         }
         if let Some(at) = clock.run.filter(|_| !pipeline.spec.suspend) {
             let cause = Cause { kind: "timer".into(), ..Cause::default() };
-            self.make(&pipeline, cause, None, &["timer", &at.to_string()]).await?;
+            make(&self.client, &pipeline, cause, None, &["timer", &at.to_string()]).await?;
         }
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         if (asked || clock.look.is_some()) && pipeline.spec.git.is_some() && !pipeline.spec.suspend {
@@ -239,7 +221,7 @@ impl Inner {
         let uid = repository.uid().unwrap_or_default();
         for one in &decision.start {
             let cause = Cause { kind: "scm".into(), user: one.user.clone(), ..Cause::default() };
-            self.make(pipeline, cause, Some(one), &["push", &uid, &one.push.to_string(), &one.branch]).await?;
+            make(&self.client, pipeline, cause, Some(one), &["push", &uid, &one.push.to_string(), &one.branch]).await?;
         }
         Ok((decision.push, decision.next))
     }
@@ -271,7 +253,7 @@ impl Inner {
         let (wanted, known) = due::looked(patterns, default.unwrap_or("main"), &status.branches, &told);
         for one in &wanted {
             let cause = Cause { kind: cause.into(), ..Cause::default() };
-            self.make(pipeline, cause, Some(one), &["look", fired, &one.branch, &one.commit]).await?;
+            make(&self.client, pipeline, cause, Some(one), &["look", fired, &one.branch, &one.commit]).await?;
         }
         Ok(known)
     }
@@ -288,26 +270,6 @@ impl Inner {
         let password = password.with_context(|| format!("{namespace}/{id} has no password and no text"))?;
         let user = field("username").unwrap_or_else(|| "x-access-token".into());
         Ok(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
-    }
-
-    /// Makes a run, unless it was made before; `words` name what starts it.
-    async fn make(&self, pipeline: &Pipeline, cause: Cause, of: Option<&Wanted>, words: &[&str]) -> Result<()> {
-        let mut run = begun(pipeline, cause);
-        run.metadata.generate_name = None;
-        run.metadata.name = Some(name(pipeline, words));
-        if let Some(of) = of {
-            run.spec.branch = Some(of.branch.clone());
-            run.spec.commit = Some(of.commit.clone());
-        }
-        let status = pipeline.status.clone().unwrap_or_default();
-        let known = declared::parameters(&pipeline.spec.parameters, &status.parameters);
-        run.spec.parameters = given::fill(&known, &[]).map_err(anyhow::Error::msg)?;
-        let namespace = pipeline.namespace().unwrap_or_default();
-        let api: Api<PipelineRun> = Api::namespaced(self.client.clone(), &namespace);
-        match api.create(&PostParams::default(), &run).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            made => made.map(drop).with_context(|| format!("start a run of {namespace}/{}", pipeline.name_any())),
-        }
     }
 
     async fn note(&self, pipeline: &Pipeline, noted: Map<String, serde_json::Value>) -> Result<()> {
@@ -377,6 +339,42 @@ impl Inner {
                 Ok(format!("{} is looked at", push.reference))
             }
         }
+    }
+}
+
+/// Starts what follows a run that ends, before its end is written: done again after a kill, it starts nothing twice.
+///
+/// # Errors
+/// The API server says no.
+pub async fn ended(client: &Client, pipelines: &Cache<Pipeline>, run: &PipelineRun, result: Outcome) -> Result<()> {
+    let all = pipelines.list_in(&run.namespace().unwrap_or_default());
+    for pipeline in due::downstream(all.iter().map(|pipeline| &**pipeline), run, result) {
+        let upstream = UpstreamRun {
+            name: run.name_any(),
+            pipeline: run.spec.pipeline_ref.name.clone(),
+            number: run.status.as_ref().map_or(0, |status| status.number),
+        };
+        let cause = Cause { kind: "upstream".into(), upstream: Some(upstream), ..Cause::default() };
+        make(client, pipeline, cause, None, &["upstream", &run.uid().unwrap_or_default()]).await?;
+    }
+    Ok(())
+}
+
+/// Makes a run, unless it was made before; `words` name what starts it.
+async fn make(client: &Client, pipeline: &Pipeline, cause: Cause, of: Option<&Wanted>, words: &[&str]) -> Result<()> {
+    let mut run = begun(pipeline, cause);
+    run.metadata.generate_name = None;
+    run.metadata.name = Some(name(pipeline, words));
+    if let Some(of) = of {
+        run.spec.branch = Some(of.branch.clone());
+        run.spec.commit = Some(of.commit.clone());
+    }
+    // Parameters are not said: the run takes the defaults of the script that it runs, which may be newer than what is known here.
+    let namespace = pipeline.namespace().unwrap_or_default();
+    let api: Api<PipelineRun> = Api::namespaced(client.clone(), &namespace);
+    match api.create(&PostParams::default(), &run).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        made => made.map(drop).with_context(|| format!("start a run of {namespace}/{}", pipeline.name_any())),
     }
 }
 

@@ -88,7 +88,7 @@ impl World for Notes {
             }
             Event::Log { text, .. } => self.note(text.trim_end().lines().next().unwrap_or_default().to_string()),
             Event::Secret(secret) => self.note(format!("secret {secret}")),
-            Event::Result(_) | Event::Described { .. } => {}
+            Event::Result(_) | Event::Described { .. } | Event::Declared(_) => {}
         }
     }
 

@@ -1,5 +1,5 @@
-//! Further clients of the engine's socket: docker-py and Testcontainers, whose cases are Python beside this crate, and docker's
-//! command line of the version after that which distributions have.
+//! Further clients: docker-py and Testcontainers at the engine's socket, python-jenkins at the pipelines' remote API, whose cases are Python
+//! beside this crate; and docker's command line of the version after that which distributions have.
 //!
 //! In the second tier. `MADANG_PYTHON` names a folder with the libraries, `MADANG_DOCKER` the command line.
 
@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::shared::{IMAGE, cluster, lacks};
+use crate::shared::{IMAGE, cluster, lacks, space};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -23,8 +23,8 @@ fn named(variable: &str) -> Option<PathBuf> {
     found
 }
 
-/// Runs a file of cases; each that fails is in what it prints.
-fn python(file: &str) {
+/// Runs a file of cases, with more variables; each that fails is in what it prints.
+fn python(file: &str, more: &[(&str, String)]) {
     let Some(cluster) = cluster() else { return };
     let Some(libraries) = named("MADANG_PYTHON") else { return };
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(file);
@@ -35,6 +35,7 @@ fn python(file: &str) {
         .env("PYTHONPATH", libraries)
         .env("DOCKER_HOST", format!("unix://{}", cluster.run_dir().join("docker.sock").display()))
         .env("IMAGE", IMAGE)
+        .envs(more.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -44,13 +45,30 @@ fn python(file: &str) {
 #[test]
 #[ignore = "needs docker-py"]
 fn docker_py_does_its_everyday_operations() {
-    python("docker_py.py");
+    python("docker_py.py", &[]);
 }
 
 #[test]
 #[ignore = "needs testcontainers"]
 fn testcontainers_finds_what_it_asks_for() {
-    python("testcontainers_py.py");
+    python("testcontainers_py.py", &[]);
+}
+
+#[test]
+#[ignore = "needs python-jenkins"]
+fn python_jenkins_lists_makes_starts_follows_and_stops() {
+    let Some(cluster) = cluster() else { return };
+    let Some(space) = space("jenkins") else { return };
+    let token = cluster.madang("token").output().unwrap();
+    assert!(token.status.success(), "{}", said(&token));
+    let ports: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(cluster.run_dir().join("ports.json")).unwrap()).unwrap();
+    let more = [
+        ("URL", format!("http://127.0.0.1:{}/jenkins", ports["console"])),
+        ("TOKEN", String::from_utf8_lossy(&token.stdout).trim().to_owned()),
+        ("SPACE", space.name().to_owned()),
+    ];
+    python("jenkins_py.py", &more);
 }
 
 /// The newer command line.

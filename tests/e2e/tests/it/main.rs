@@ -27,4 +27,5 @@ mod shared;
 mod shop;
 mod suites;
 mod systemd;
+mod triggers;
 mod workloads;

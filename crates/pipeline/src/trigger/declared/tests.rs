@@ -32,7 +32,7 @@ fn sections_of_a_declarative_pipeline_are_read() {
     assert_eq!(found.wrong, Vec::<String>::new());
     assert_eq!(found.retention, Some(Retention { runs: Some(5), artifact_days: Some(2), ..Retention::default() }));
     assert_eq!((found.concurrency, found.quiet), (Some(Concurrency::Replace), Some(7)));
-    let triggers = found.triggers.unwrap();
+    let triggers = found.triggers.clone().unwrap();
     assert_eq!((triggers.cron, triggers.poll), (vec!["H 4 * * 1-5".to_string()], vec!["H/5 * * * *".to_string()]));
     let names: Vec<(&str, Option<&str>)> =
         triggers.upstream.iter().map(|up| (up.pipeline.as_str(), up.threshold.as_deref())).collect();
@@ -46,9 +46,10 @@ fn sections_of_a_declarative_pipeline_are_read() {
             ("FAST", "boolean", &json!(true)),
             ("ENV", "choice", &json!("a")),
             ("OLD", "choice", &json!("c")),
-            ("P", "password", &Json::Null),
+            ("P", "password", &json!("secret")),
         ]
     );
+    assert_eq!(found.shown().parameters[4].default, Json::Null);
     assert_eq!(found.parameters[3].choices, ["c", "d"]);
 }
 
