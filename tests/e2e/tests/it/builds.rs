@@ -107,6 +107,7 @@ fn a_build_object_makes_and_pushes_an_image_that_a_pod_runs() {
 }
 
 #[test]
+#[ignore = "builds a dozen times"]
 fn a_build_object_has_the_rights_of_its_account_and_nothing_of_the_machine() {
     let (Some(cluster), Some(space), Some(other)) = (cluster(), space("mine"), space("theirs")) else { return };
     allow_push(&other);
@@ -134,7 +135,10 @@ fn a_build_object_has_the_rights_of_its_account_and_nothing_of_the_machine() {
         space.apply(&build(name, json!({"dockerfileText": text, "tags": tags})));
         assert_eq!(phase(&space, name), "Failed", "{name}");
         let message = space.field(&format!("build/{name}"), "{.status.message}");
-        assert!(message.to_lowercase().contains(said), "{name}: {message}");
+        let message = message.to_lowercase();
+        // Answers to HEAD have no words.
+        let refused = said == "denied" && message.contains("401 unauthorized");
+        assert!(message.contains(said) || refused, "{name}: {message}");
     }
     // A claim that is not there, and one of two contexts.
     space.apply(&build("claim", json!({"context": {"volume": {"claimName": "none"}}})));
