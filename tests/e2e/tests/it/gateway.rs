@@ -107,7 +107,7 @@ kind: Ingress
 metadata: {name: old}
 spec:
   rules:
-  - host: ingress.gate.test
+  - host: old.ingress.test
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: two, port: {number: 80}}}}]}
 "#,
     );
@@ -117,7 +117,7 @@ spec:
     let plain = "http://127.0.0.1:8080";
     curl_until(cluster, &["--header", "Host: shop.gate.test", plain], ("one", "200"));
     curl_until(cluster, &["--header", "Host: shop.gate.test", &format!("{plain}/two")], ("two", "200"));
-    curl_until(cluster, &["--header", "Host: ingress.gate.test", plain], ("two", "200"));
+    curl_until(cluster, &["--header", "Host: old.ingress.test", plain], ("two", "200"));
     let (_, nobody) = curl(cluster, &["--header", "Host: nobody.gate.test", plain]);
     assert_eq!(nobody, "404");
 
