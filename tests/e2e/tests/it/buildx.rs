@@ -242,7 +242,7 @@ fn pushes_go_to_the_registry_after_a_login_and_not_before() {
     let registry = "127.0.0.1:5000";
     let name = format!("{registry}/pushed/app:1");
     docker.good(&["tag", IMAGE, &name]);
-    let refused = docker.bad(&["push", &name]);
+    let refused = docker.bad(&["push", &name]).to_lowercase();
     assert!(
         refused.contains("denied") || refused.contains("unauthorized") || refused.contains("authentication"),
         "{refused}"
