@@ -121,6 +121,7 @@ fn prepare(config: &Config) -> Result<fs::File> {
         (config.data_dir.join("registry"), 0o700, Some(config.edge_uid)),
         (config.data_dir.join("metrics"), 0o700, Some(config.edge_uid)),
         (config.data_dir.join("git"), 0o700, Some(config.edge_uid)),
+        (config.data_dir.join("pipelines"), 0o700, Some(config.edge_uid)),
         (console::session::Place::of(&config.data_dir).path().to_owned(), 0o700, Some(config.edge_uid)),
         (config.run_dir.clone(), 0o755, None),
     ] {
