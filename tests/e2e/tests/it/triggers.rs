@@ -124,6 +124,8 @@ fn webhooks_are_taken_once_and_only_with_the_secret() {
     let post = |name: &str, headers: &[&str], body: &str| {
         let mut curl = cluster.place.command("curl");
         curl.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--data-binary", body]);
+        // curl would say that it is a form.
+        curl.args(["--header", "Content-Type: application/json"]);
         for header in headers {
             curl.args(["--header", header]);
         }
