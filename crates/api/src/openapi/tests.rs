@@ -1,6 +1,6 @@
 //! Tests of `openapi`: cases as data where there are many.
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::kinds;
