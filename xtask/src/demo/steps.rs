@@ -91,11 +91,11 @@ pub fn pipeline(cluster: &mut Cluster) -> Result<()> {
     );
     let tests = status["tests"]["total"].as_i64().unwrap_or_default();
     ensure!(tests >= 13 && status["tests"]["failed"] == 0, "reports of {tests} tests are kept: {}", status["tests"]);
-    ensure!(
-        status["artifacts"].to_string().contains("deployed.txt"),
-        "no artifact deployed.txt: {}",
-        status["artifacts"]
-    );
+    let name = run["metadata"]["name"].as_str().context("a run without a name")?;
+    let signed = format!("Authorization: Bearer {}", cluster.token);
+    let url = format!("http://127.0.0.1:3000/pipelines/shop/{name}/artifacts");
+    let (code, artifacts) = cluster.curl(&["--header", &signed, &url])?;
+    ensure!(code == 200 && artifacts.contains("deployed.txt"), "no artifact deployed.txt: {code} {artifacts}");
     let user = format!("kim:{}", cluster.token);
     for service in ["inventory", "orders", "storefront"] {
         let url = format!("http://127.0.0.1:5000/v2/shop/{service}/tags/list");
