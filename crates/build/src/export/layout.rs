@@ -104,7 +104,7 @@ fn fill(wanted: &Wanted, directory: &Path) -> anyhow::Result<(Digest, usize)> {
         fs::write(directory.join(DOCKER_MANIFEST), serde_json::to_vec(&list)?)?;
     }
     let digest: Digest = serde_json::from_value(entry["digest"].clone())?;
-    let size = entry["size"].as_u64().and_then(|size| usize::try_from(size).ok()).unwrap_or_default();
+    let size = entry["size"].as_u64().and_then(|size| usize::try_from(size).ok()).context("an image without a size")?;
     Ok((digest, size))
 }
 
