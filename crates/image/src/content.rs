@@ -458,15 +458,22 @@ impl Content {
     fn expire_now(&self) -> io::Result<()> {
         let now = SystemTime::now();
         for entry in std::fs::read_dir(self.0.root.join(UPLOADS))? {
-            let entry = entry?;
-            let rested = entry.metadata()?.modified()?;
-            if now.duration_since(rested).is_ok_and(|rested| rested > self.0.options.patience) {
-                let name = entry.file_name();
-                if let Some(id) = name.to_str() {
-                    self.0.uploads.lock().expect("uploads lock").remove(id);
-                }
-                std::fs::remove_file(entry.path())?;
+            match self.expire_one(&entry?, now) {
+                // It ended while this looked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
             }
+        }
+        Ok(())
+    }
+
+    fn expire_one(&self, upload: &std::fs::DirEntry, now: SystemTime) -> io::Result<()> {
+        let rested = upload.metadata()?.modified()?;
+        if now.duration_since(rested).is_ok_and(|rested| rested > self.0.options.patience) {
+            if let Some(id) = upload.file_name().to_str() {
+                self.0.uploads.lock().expect("uploads lock").remove(id);
+            }
+            std::fs::remove_file(upload.path())?;
         }
         Ok(())
     }
