@@ -45,11 +45,13 @@ fn build_shim() {
         .args(["--profile", "shim", "--target", &target, "--target-dir"])
         .arg(&target_directory)
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
-    for name in ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR"] {
-        cargo.env_remove(name);
-    }
-    // The profile is the shim's own, whatever the outer one was changed to.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PROFILE_")) {
+    // The profile and the features are the shim's own, whatever the outer ones were changed to.
+    let outer = ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR"];
+    let foreign = |name: &str| {
+        outer.contains(&name)
+            || ["CARGO_PROFILE_", "CARGO_UNSTABLE_", "CARGO_RESOLVER_"].iter().any(|start| name.starts_with(start))
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| foreign(&name.to_string_lossy())) {
         cargo.env_remove(name);
     }
     let status = cargo.status().expect("run cargo for the shim");

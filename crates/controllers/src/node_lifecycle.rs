@@ -51,6 +51,7 @@ pub fn run(task: &Task, client: &Client, caches: &Caches) {
         }
     });
     let (caches, client) = (caches.clone(), client.clone());
+    let began = Timestamp::now();
     queue.run("node lifecycle", 1, move |key| {
         let (caches, client) = (caches.clone(), client.clone());
         async move {
@@ -59,7 +60,7 @@ pub fn run(task: &Task, client: &Client, caches: &Caches) {
             let Some(node) = caches.nodes.get(&key) else { return Ok(Next::Done) };
             let lease = caches.leases.get(&Key::new(LEASES, &key.name));
             let now = Timestamp::now();
-            let verdict = judge(&node, lease.as_deref(), now);
+            let verdict = judge(&node, lease.as_deref(), began, now);
             let api: Api<Node> = Api::all(client.clone());
             if verdict.unknown {
                 api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(unknown(now))).await?;
@@ -105,8 +106,9 @@ struct Verdict {
     again: Duration,
 }
 
-/// Judges a node by its last heartbeat.
-fn judge(node: &Node, lease: Option<&Lease>, now: Timestamp) -> Verdict {
+/// Judges a node by its last heartbeat. What was before `began`, when this began to watch, is nobody's silence: the server may
+/// have been down, and the node could tell nobody.
+fn judge(node: &Node, lease: Option<&Lease>, began: Timestamp, now: Timestamp) -> Verdict {
     let ready = node
         .status
         .iter()
@@ -116,7 +118,7 @@ fn judge(node: &Node, lease: Option<&Lease>, now: Timestamp) -> Verdict {
         lease.and_then(|lease| lease.spec.as_ref()).and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
     let reported = ready.and_then(|condition| condition.last_heartbeat_time.as_ref()).map(|time| time.0);
     let created = node.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let last = renewed.max(reported).or(created).unwrap_or(now);
+    let last = renewed.max(reported).or(created).unwrap_or(now).max(began);
     let silent = now.duration_since(last);
     if silent > GRACE {
         let known = ready.is_some_and(|condition| condition.status == "Unknown");

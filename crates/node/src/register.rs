@@ -38,6 +38,8 @@ const REPORT: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+/// How long a node that was ready before a restart may take to have its network again before it says that it has none.
+const NETWORK_BACK: Duration = Duration::from_secs(5);
 /// Images that the status lists.
 const IMAGES: usize = 50;
 
@@ -176,6 +178,11 @@ pub fn conditions(old: &[NodeCondition], health: Health, now: Timestamp) -> Vec<
     ]
 }
 
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 /// Registers and reports until the node's task ends.
 pub struct Registration {
     shared: Shared,
@@ -279,11 +286,12 @@ impl Registration {
     /// Registers, follows the object, and keeps status and Lease current.
     pub async fn run(self) {
         let mut delay = RETRY;
-        loop {
+        let was_ready = loop {
             match self.register().await {
                 Ok(node) => {
+                    let was_ready = is_ready(&node);
                     self.keep(Arc::new(node));
-                    break;
+                    break was_ready;
                 }
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), "register");
@@ -291,10 +299,25 @@ impl Registration {
                     delay = (delay * 2).min(LAST_RETRY);
                 }
             }
-        }
+        };
         self.shared.recorder.node(false, "Starting", "Starting kubelet.".into());
         self.follow();
-        tokio::join!(self.report_always(), self.renew_always());
+        tokio::join!(
+            async {
+                if was_ready {
+                    self.network_back().await;
+                }
+                self.report_always().await;
+            },
+            self.renew_always()
+        );
+    }
+
+    /// Waits a while for the network of a node that was ready before its restart: to say in between that it is not would
+    /// taint it, and make everything that waits for a node look at it twice more.
+    async fn network_back(&self) {
+        let mut ready = self.shared.network_ready.subscribe();
+        let _ = tokio::time::timeout(NETWORK_BACK, ready.wait_for(|ready| *ready)).await;
     }
 
     fn keep(&self, node: Arc<Node>) {

@@ -18,15 +18,29 @@ fn silence_and_conditions_decide_the_taint() {
         ("True", 41, Some("node.kubernetes.io/unreachable"), true),
         ("Unknown", 300, Some("node.kubernetes.io/unreachable"), false),
     ];
+    let began = now - SignedDuration::from_mins(10);
     for (status, silent, taint, unknown) in cases {
-        let heartbeat = (now - SignedDuration::from_secs(silent)).to_string();
-        let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": [
-            {"type": "Ready", "status": status, "lastHeartbeatTime": heartbeat}]}}))
-        .unwrap();
-        let verdict = judge(&node, None, now);
+        let node = beaten(status, now - SignedDuration::from_secs(silent));
+        let verdict = judge(&node, None, began, now);
         assert_eq!((verdict.taint, verdict.unknown), (taint, unknown), "{status} after {silent} s");
         assert_eq!(taints(&node, &wanted(&node, verdict.taint), now).is_some(), taint.is_some());
     }
+}
+
+fn beaten(status: &str, heartbeat: Timestamp) -> Node {
+    serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": [
+        {"type": "Ready", "status": status, "lastHeartbeatTime": heartbeat.to_string()}]}}))
+    .unwrap()
+}
+
+#[test]
+fn a_server_that_was_down_gives_its_nodes_time_to_speak() {
+    let now: Timestamp = "2026-01-01T00:10:00Z".parse().unwrap();
+    let node = beaten("True", now - SignedDuration::from_hours(3));
+    let verdict = judge(&node, None, now - SignedDuration::from_secs(5), now);
+    assert_eq!((verdict.taint, verdict.unknown), (None, false));
+    let verdict = judge(&node, None, now - SignedDuration::from_secs(41), now);
+    assert_eq!((verdict.taint, verdict.unknown), (Some("node.kubernetes.io/unreachable"), true));
 }
 
 #[test]

@@ -14,6 +14,12 @@ fn containers_outlive_the_server_and_their_logs_and_codes_are_complete() {
     kubectl.run(&["create", "secret", "generic", "word", "--from-literal=word=plaintext-to-look-for"]).good();
     kubectl.run(&["wait", "--for=condition=Ready", "pod/counter", "pod/ending", "--timeout=30s"]).good();
     let id = kubectl.field("pod/counter", "{.status.containerStatuses[0].containerID}");
+    kubectl
+        .run(&["run", "nowhere", "--image=none", "--overrides={\"spec\":{\"nodeSelector\":{\"no\":\"such\"}}}"])
+        .good();
+    let refused = ["get", "pod", "nowhere", "-o", "jsonpath={.status.conditions[?(@.type==\"PodScheduled\")].reason}"];
+    kubectl.until(&refused, |out| out == "Unschedulable");
+    let nowhere = kubectl.field("pod/nowhere", "{.metadata.resourceVersion}");
     let data = cluster.data_dir();
     cluster.kill().unwrap();
     std::thread::sleep(Duration::from_secs(4));
@@ -35,6 +41,8 @@ fn containers_outlive_the_server_and_their_logs_and_codes_are_complete() {
     assert!(log.lines().count() > 60, "{}", log.lines().count());
     assert_eq!(kubectl.field("secret/word", "{.data.word}"), "cGxhaW50ZXh0LXRvLWxvb2stZm9y");
     kubectl.run(&["exec", "counter", "--", "true"]).good();
+    let moved = kubectl.field("pod/nowhere", "{.metadata.resourceVersion}");
+    assert_eq!(moved, nowhere, "the node said in between that it was not ready, and the pod was looked at anew");
     // The next one waits until the roles of this one have given up its ports and its state.
     cluster.kill_supervisor().unwrap();
     cluster.serve().unwrap();
