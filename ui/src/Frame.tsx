@@ -1,7 +1,8 @@
 /// The frame around every page: the rail with sections, the bar with namespace, time, search and person.
-import { createEffect, createMemo, createSignal, ErrorBoundary, For, lazy, onCleanup, onMount, Show, Suspense } from "solid-js";
+import { createEffect, createMemo, createSignal, ErrorBoundary, For, lazy, on, onCleanup, onMount, Show, Suspense } from "solid-js";
 import { Dynamic } from "solid-js/web";
 import { setTheme, theme, type Theme } from "./colours";
+import { keepFocus } from "./focus";
 import { watch } from "./kube/watch";
 import type { Thing } from "./kube/types";
 import { Popup, Dialog, Note } from "./parts/Small";
@@ -22,8 +23,12 @@ const Images = lazy(() => import("./pages/Images"));
 const Alerts = lazy(() => import("./pages/Alerts"));
 const Explore = lazy(() => import("./pages/Explore"));
 const Dashboards = lazy(() => import("./pages/Dashboards"));
-const Dashboard = lazy(() => import("./pages/Dashboard"));
+const dashboard = () => import("./pages/Dashboard");
+const Dashboard = lazy(dashboard);
 const Find = lazy(() => import("./pages/Find"));
+
+/// Begins to load what a page at this address is drawn with, where that is much.
+export const preload = (path: string) => { if (path.startsWith("/d/")) dashboard().catch(() => undefined); };
 
 interface Section { path: string; label: Key; key: string; icon: string; part?: string; also?: string }
 /// Whether what is behind a section runs.
@@ -156,10 +161,17 @@ export function Frame() {
     else if (event.key === "g") afterG = Date.now();
     else if (Date.now() - afterG < 1500) { const section = sections().find((one) => one.key === event.key); afterG = 0; if (section) go(section.path); }
   };
+  let main!: HTMLElement;
+  onMount(() => {
+    const [forget, end] = keepFocus(main);
+    createEffect(on(path, forget, { defer: true }));
+    onCleanup(end);
+  });
   onMount(() => document.addEventListener("keydown", press));
   onCleanup(() => document.removeEventListener("keydown", press));
   return (
     <div class="frame" classList={{ slim: slim() }}>
+      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>{t("nav.skip")}</a>
       <div class="rail">
         <a class="brand" href={href("/")}><img src="/icon.svg" alt="" /><span class="word">Madang</span></a>
         <nav aria-label={t("nav.label")}>
@@ -178,7 +190,7 @@ export function Frame() {
         <button class="button" onClick={() => setFinding(true)} title={t("bar.search")}><span class="hidden">{t("bar.search")}</span><svg width="13" height="13" viewBox="0 0 14 14" fill="none" stroke="currentColor" stroke-width="1.6" aria-hidden="true" style={{ "vertical-align": "-2px" }}><circle cx="6" cy="6" r="4.300" /><path d="m9.200 9.200 4 4" /></svg><span class="wide-only soft" aria-hidden="true"> {t("bar.search")} <kbd class="small">Ctrl K</kbd></span></button>
         <Person />
       </header>
-      <main class="main" id="main" tabindex="-1" data-path={path()}><Page /></main>
+      <main class="main" id="main" tabindex="-1" ref={main} data-path={path()}><Page /></main>
       <Show when={finding()}><Suspense><Find onClose={() => setFinding(false)} /></Suspense></Show>
       <Show when={keys()}><Dialog title={t("keys.title")} onClose={() => setKeys(false)}><p>{t("keys.help")}</p><ul class="stack" style={{ gap: "4px" }}><For each={sections()}>{(section) => <li><kbd>g {section.key}</kbd> {t(section.label)}</li>}</For></ul></Dialog></Show>
     </div>

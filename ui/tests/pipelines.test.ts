@@ -1,7 +1,7 @@
 /// What is said of pipelines and their runs, and how stages stand to each other.
 import { expect, test } from "vitest";
 import { runMarks } from "../src/marks";
-import { causeWords, initial, interesting, isOver, left, newRun, parametersOf, runState, stageState, stepState, took, tree, type Node, type Pipeline, type Run, type Stage } from "../src/kube/pipelines";
+import { againText, causeWords, initial, interesting, isOver, left, newRun, parametersOf, runState, stageState, stepState, took, tree, who, type Node, type Pipeline, type Run, type Stage } from "../src/kube/pipelines";
 
 const run = (status: Run["status"], spec: Partial<Run["spec"]> = {}): Run => ({ metadata: { name: "shop-x", namespace: "shop", uid: "u" }, spec: { pipelineRef: { name: "shop" }, ...spec }, ...(status ? { status } : {}) });
 const stage = (id: string, more: Partial<Stage> = {}): Stage => ({ id, name: id, path: id, phase: "Finished", result: "SUCCESS", ...more });
@@ -22,6 +22,14 @@ test("a run's state is said in words", () => {
   for (const [it, kind, word] of cases) expect([runState(it).kind, runState(it).word]).toEqual([kind, word]);
   expect(runState(run({ phase: "Failed", message: "exit code 2" })).detail).toBe("exit code 2");
   expect([isOver(run({ phase: "Paused" })), isOver(run({ phase: "NotBuilt" }))]).toEqual([false, true]);
+});
+
+test("who asks is told shortly, and a run that goes again says so in everybody's language", () => {
+  expect([who("system:serviceaccount:shop:builder"), who("kim"), who("system:node:one")]).toEqual(["shop/builder", "kim", "system:node:one"]);
+  expect(causeWords(run(undefined, { cause: { kind: "user", user: "ann", text: againText("#3") } }))).toBe("Again, after #3");
+  expect(causeWords(run(undefined, { cause: { kind: "scm", user: "system:serviceaccount:a:b" } }))).toBe("Started by a push of a/b");
+  const asks = new Set(["a"]);
+  expect([stageState(stage("a", { phase: "Running" }), asks).word, stageState(stage("a"), asks).word, stageState(stage("b", { phase: "Running" }), asks).word]).toEqual(["Waits for an answer", "Succeeded", "Running"]);
 });
 
 test("stages and steps have states of their own", () => {

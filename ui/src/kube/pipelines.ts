@@ -73,8 +73,9 @@ export function runState(it: Run): State {
   }
 }
 
-/// What to say of a stage.
-export function stageState(stage: Stage): State {
+/// What to say of a stage; `asks` are those in which somebody is asked.
+export function stageState(stage: Stage, asks?: ReadonlySet<string>): State {
+  if (asks?.has(stage.id) && stage.phase !== "Finished") return { kind: "warn", word: t("run.paused") };
   const reason = stage.reason ? { detail: stage.reason } : {};
   if (stage.phase === "Skipped") return { kind: "idle", word: t("stage.skipped"), ...reason };
   if (stage.phase === "Running") return { kind: "new", word: t("state.running") };
@@ -146,9 +147,18 @@ export function newRun(pipeline: { name: string; namespace: string; uid: string 
   };
 }
 
+/// Somebody as people call them: ServiceAccounts by namespace and name.
+export const who = (user: string) => user.replace(/^system:serviceaccount:([^:]+):/, "$1/");
+
+/// Why a run goes again, as it stands in the object: in English, since not everybody who reads it has the language of who started it.
+export const againText = (number: string) => `Again, after ${number}`;
+const AGAIN = /^Again, after (.+)$/;
+
 /// What started a run, in words.
 export function causeWords(it: Run): string {
-  const { kind, user, text, upstream } = it.spec.cause ?? {};
+  const { kind, text, upstream } = it.spec.cause ?? {};
+  const user = it.spec.cause?.user && who(it.spec.cause.user), again = text ? AGAIN.exec(text)?.[1] : undefined;
+  if (again) return t("run.cause.again", { number: again });
   if (text) return text;
   if (kind === "upstream" && upstream) return t("run.cause.upstream", { name: `${upstream.pipeline ?? ""} #${upstream.number ?? ""}` });
   if (kind === "timer") return t("run.cause.timer");

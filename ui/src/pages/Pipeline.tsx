@@ -34,7 +34,7 @@ export default function Pipeline() {
         <a href={href("/pipelines")}>{t("nav.pipelines")}</a><span class="faint">/</span>
         <h1 style={{ "overflow-wrap": "anywhere" }}>{name}</h1><span class="tag">{namespace}</span>
         <Show when={state()}>{(value) => <State state={value()} />}</Show>
-        <Bars runs={runs.items()} />
+        <Bars runs={runs.items()} tight />
         <span class="grow" />
         <Show when={it()}>
           <button class="button primary" onClick={() => setAsking("start")}>{t("pipeline.start")}</button>

@@ -1,7 +1,7 @@
 /// Pipelines with their last runs as bars, and the Git repositories that are served here.
 import { createMemo, createSignal, For, Match, Show, Switch } from "solid-js";
 import { age, ageSeconds, bytes, exact, now, span } from "../format";
-import { branchName, pipelinesPath, repositoriesPath, resultState, runsPath, runState, shortCommit, title, took, type Last, type Pipeline, type Repository, type Run } from "../kube/pipelines";
+import { branchName, pipelinesPath, repositoriesPath, resultState, runsPath, runState, shortCommit, title, took, who, type Last, type Pipeline, type Repository, type Run } from "../kube/pipelines";
 import type { State as Stated } from "../kube/status";
 import { watch } from "../kube/watch";
 import { Age, Fresh, Note } from "../parts/Small";
@@ -15,17 +15,19 @@ import { t, type Key } from "../words";
 const BARS = 16;
 const COLOURS = { good: "var(--green)", warn: "var(--amber)", bad: "var(--red)", new: "var(--blue)", idle: "var(--faint)" } as const;
 
-/// The last runs, the newest at the right: height by duration, colour by result, and a mark above what did not go well.
-export function Bars(props: { runs: readonly Run[] }) {
+/// The last runs, the newest at the right: height by duration, colour by result, and a mark above what did not go well. `tight` takes no more
+/// room than there are runs.
+export function Bars(props: { runs: readonly Run[]; tight?: boolean }) {
   const shown = createMemo(() => [...props.runs].sort((a, b) => Date.parse(a.metadata.creationTimestamp ?? "") - Date.parse(b.metadata.creationTimestamp ?? "") || (a.status?.number ?? 0) - (b.status?.number ?? 0)).slice(-BARS));
   const lengths = createMemo(() => shown().map((run) => took(run.status ?? {}, now()) ?? 0));
   const most = createMemo(() => Math.max(1, ...lengths()));
+  const wide = () => (props.tight ? shown().length : BARS) * 7;
   const words = () => shown().slice(-5).reverse().map((run) => `${title(run)} ${runState(run).word}`).join(", ");
   return (
     <Show when={shown().length} fallback={<span class="faint">-</span>}>
-      <svg class="bars-runs" width={BARS * 7} height="24" viewBox={`0 0 ${BARS * 7} 24`} role="img" aria-label={words()}>
+      <svg class="bars-runs" width={wide()} height="24" viewBox={`0 0 ${wide()} 24`} role="img" aria-label={words()}>
         <For each={shown()}>{(run, at) => {
-          const state = runState(run), x = (BARS - shown().length + at()) * 7, h = () => 3 + 14 * Math.sqrt(lengths()[at()]! / most());
+          const state = runState(run), x = at() * 7, h = () => 3 + 14 * Math.sqrt(lengths()[at()]! / most());
           return <g><title>{`${title(run)} ${state.word}`}</title>
             <rect x={x} y={24 - h()} width="5" height={h()} rx="1" fill={state.kind === "new" ? "none" : COLOURS[state.kind]} stroke={state.kind === "new" ? COLOURS.new : "none"} stroke-dasharray="2 1" />
             <Show when={state.kind === "bad"}><path d={`M${x} ${18 - h()}l5 5m0-5l-5 5`} stroke={COLOURS.bad} stroke-width="1.500" fill="none" /></Show>
@@ -121,7 +123,7 @@ function Repositories() {
     { id: "branches", label: "repo.branches", number: true, sort: (row) => heads(row).length, text: (row) => heads(row).map(branchName).join(" "), cell: (row) => <span title={heads(row).map(branchName).join("\n")}>{heads(row).length}</span>, narrow: false },
     { id: "head", label: "repo.head", text: (row) => row.status?.head ?? "", cell: (row) => <span class="mono">{row.spec.defaultBranch ?? "main"} {shortCommit(row.status?.head)}</span>, narrow: false },
     { id: "pipelines", label: "nav.pipelines", cell: (row) => <For each={built(row)} fallback={<span class="faint">-</span>}>{(one) => <a href={href(`/pipeline/${one.metadata.namespace}/${one.metadata.name}`)}>{one.metadata.name} </a>}</For> },
-    { id: "pushed", label: "repo.pushed", number: true, sort: (row) => last(row)?.time ?? "", text: (row) => last(row)?.user ?? "", cell: (row) => <Show when={last(row)} fallback={<span class="faint">{t("repo.empty")}</span>}>{(push) => <span title={[push().user, exact(push().time)].filter(Boolean).join(", ")}><Age time={push().time} /></span>}</Show> },
+    { id: "pushed", label: "repo.pushed", number: true, sort: (row) => last(row)?.time ?? "", text: (row) => last(row)?.user ?? "", cell: (row) => <Show when={last(row)} fallback={<span class="faint">{t("repo.empty")}</span>}>{(push) => <span title={[push().user && who(push().user!), exact(push().time)].filter(Boolean).join(", ")}><Age time={push().time} /></span>}</Show> },
     { id: "size", label: "col.size", number: true, sort: (row) => row.status?.bytes ?? 0, cell: (row) => bytes(row.status?.bytes ?? 0), narrow: false },
     { id: "age", label: "col.age", number: true, hidden: true, sort: (row) => ageSeconds(row.metadata.creationTimestamp), cell: (row) => <Age time={row.metadata.creationTimestamp} /> },
   ];

@@ -1,8 +1,8 @@
 /// One run: its stages as they stand to each other, the log of what is looked at, what it asks, tests and artifacts.
-import { createMemo, createResource, createSignal, For, lazy, Match, onCleanup, Show, Suspense, Switch } from "solid-js";
+import { createMemo, createResource, createSignal, For, Index, lazy, Match, onCleanup, Show, Suspense, Switch } from "solid-js";
 import { bytes, exact, short, span } from "../format";
 import { patch, remove, send } from "../kube/client";
-import { branchName, causeWords, interesting, isOver, left, runsPath, runState, shortCommit, stageState, stepState, title, took, tree, type Node, type Question, type Run as It, type Stage } from "../kube/pipelines";
+import { againText, branchName, causeWords, interesting, isOver, left, runsPath, runState, shortCommit, stageState, stepState, title, took, tree, type Node, type Question, type Run as It, type Stage } from "../kube/pipelines";
 import { watch } from "../kube/watch";
 import { Events } from "../parts/Events";
 import { begin, Fields, given } from "../parts/Fields";
@@ -32,6 +32,9 @@ export default function Run() {
   const it = createMemo(() => found.items()[0]);
   const state = createMemo(() => (it() ? runState(it()!) : undefined));
   const now = clock(() => it() !== undefined && !isOver(it()!));
+  // What somebody is writing into an answer stays when something else of the run changes.
+  const questions = createMemo(() => (it()?.status?.inputs ?? []).map((one) => one.id), [], { equals: (a, b) => a.length === b.length && a.every((id, at) => id === b[at]) });
+  const question = (id: string) => it()?.status?.inputs?.find((one) => one.id === id) ?? { id };
   const base = `/run/${namespace}/${name}`;
   const tab = () => parts()[3] ?? "stages";
   const tabs = createMemo((): [string, Key, string][] => [["stages", "run.stages", ""], ["tests", "run.tests", it()?.status?.tests?.total ? String(it()!.status!.tests!.failed || it()!.status!.tests!.total) : ""], ["artifacts", "run.artifacts", it()?.status?.artifacts?.files ? String(it()!.status!.artifacts!.files) : ""], ["events", "pod.events", ""], ["yaml", "pod.yaml", ""]]);
@@ -40,7 +43,7 @@ export default function Run() {
   const again = () => {
     const { abort: _abort, inputs: _inputs, keep: _keep, cause: _cause, pipelineRef: _pipeline, ...spec } = it()!.spec;
     const commit = it()!.status?.commit, branch = it()!.status?.branch;
-    return { ...spec, ...(branch ? { branch } : {}), ...(commit ? { commit } : {}), cause: { kind: "user" as const, ...(person() ? { user: person()!.user } : {}), text: t("run.cause.again", { number: title(it()!) }) } };
+    return { ...spec, ...(branch ? { branch } : {}), ...(commit ? { commit } : {}), cause: { kind: "user" as const, ...(person() ? { user: person()!.user } : {}), text: againText(title(it()!)) } };
   };
   const owner = () => ({ name: pipeline(), namespace, uid: it()!.metadata.ownerReferences?.find((one) => one.kind === "Pipeline")?.uid ?? "" });
   return (
@@ -66,7 +69,7 @@ export default function Run() {
         </p>)}</Show>
       <Show when={it()?.status?.message}><p class={state()!.kind === "bad" ? "wrong" : "soft"} style={{ "overflow-wrap": "anywhere" }}>{it()!.status!.message}</p></Show>
       <Fresh of={found} />
-      <For each={it()?.status?.inputs ?? []}>{(question) => <Asked run={it()!} question={question} path={path} />}</For>
+      <For each={questions()}>{(id) => <Asked run={it()!} question={question(id)} path={path} />}</For>
       <nav class="tabs" aria-label={name}><For each={tabs()}>{([id, label, count]) => <a href={href(id === "stages" ? base : `${base}/${id}`)} aria-current={tab() === id ? "page" : undefined}>{t(label)} <Show when={count}><span class="tag">{count}</span></Show></a>}</For></nav>
       <Show when={found.phase() !== "loading"} fallback={<div class="shape" style={{ height: "240px" }} />}>
         <Show when={it()} fallback={<div class="card"><Note words={t("pod.gone")} /></div>}>
@@ -121,21 +124,22 @@ function Stages(props: { run: It; now: number }) {
   /// Chosen by the person, else what is worth looking at.
   const chosen = createMemo(() => (query("stage") === "all" ? undefined : (stages().find((stage) => stage.id === query("stage")) ?? interesting(stages()))));
   const step = createMemo(() => chosen()?.steps?.find((one) => one.id === query("step")));
+  const asks = createMemo(() => new Set((props.run.status?.inputs ?? []).flatMap((one) => one.stage ?? [])));
   const choose = (stage: Stage) => setQuery({ stage: stage.id, step: "" });
   return (
     <>
       <section class="card"><header><h2>{t("run.stages")}</h2><Show when={props.run.status?.progress}><span class="soft small num">{props.run.status!.progress}</span></Show><button class="button end" aria-pressed={chosen() === undefined} onClick={() => setQuery({ stage: "all", step: "" })}>{t("run.wholeLog")}</button></header>
         <Show when={roots().length} fallback={<p class="body soft">{isOver(props.run) ? t("run.noStages") : t("run.stagesCome")}</p>}>
-          <div class="body" tabindex="0" role="group" aria-label={t("run.stages")} style={{ "overflow-x": "auto" }}><Flow nodes={roots()} chosen={chosen()?.id} choose={choose} now={props.now} longest={longest()} across /></div></Show></section>
+          <div class="body" tabindex="0" role="group" aria-label={t("run.stages")} style={{ "overflow-x": "auto" }}><Flow nodes={roots()} chosen={chosen()?.id} choose={choose} now={props.now} longest={longest()} asks={asks()} across /></div></Show></section>
       <div class="run-body">
         <section class="card steps"><header><h2 class="cut">{chosen()?.name ?? t("run.wholeLog")}</h2></header>
           <Show when={chosen()} fallback={<p class="body soft small">{t("run.chooseStage")}</p>}>{(stage) => (
             <>
               <Show when={stage().reason}><p class="body soft small" style={{ "overflow-wrap": "anywhere" }}>{stage().reason}</p></Show>
               <Show when={stage().pod && !isOver(props.run)}><p class="body small"><a href={href(`/workloads/pods/${props.run.metadata.namespace}/${stage().pod}`)}>{stage().pod}</a></p></Show>
-              <For each={stage().steps ?? []} fallback={<p class="body soft small">{t("run.noSteps")}</p>}>{(one) => (
-                <button aria-pressed={step()?.id === one.id} onClick={() => setQuery({ stage: stage().id, step: step()?.id === one.id ? "" : one.id })} title={[one.label, one.message].filter(Boolean).join("\n")}>
-                  <span class={`state ${stepState(one).kind}`}><Shape kind={stepState(one).kind} /><span class="hidden">{stepState(one).word}</span></span><span class="cut grow"><code>{one.name}</code> <span class="soft small">{one.label}</span></span><span class="num small soft">{length(one, props.now)}</span></button>)}</For>
+              <Index each={stage().steps ?? []} fallback={<p class="body soft small">{t("run.noSteps")}</p>}>{(one) => (
+                <button aria-pressed={step()?.id === one().id} onClick={() => setQuery({ stage: stage().id, step: step()?.id === one().id ? "" : one().id })} title={[one().label, one().message].filter(Boolean).join("\n")}>
+                  <span class={`state ${stepState(one()).kind}`}><Shape kind={stepState(one()).kind} /><span class="hidden">{stepState(one()).word}</span></span><span class="cut grow"><code>{one().name}</code> <span class="soft small">{one().label}</span></span><span class="num small soft">{length(one(), props.now)}</span></button>)}</Index>
               <Show when={stage().dropped}><p class="body soft small">{tn("yard.more", stage().dropped!)}</p></Show>
             </>)}</Show></section>
         <Suspense fallback={<div class="shape" style={{ height: "320px" }} />}><RunLog run={props.run} stage={chosen()?.id} step={step()?.id} /></Suspense>
@@ -144,13 +148,13 @@ function Stages(props: { run: It; now: number }) {
   );
 }
 
-function Flow(props: { nodes: readonly Node[]; chosen: string | undefined; choose: (stage: Stage) => void; now: number; longest: number; across?: boolean }) {
-  return <ol class="flow" classList={{ across: props.across === true }}><For each={props.nodes}>{(node) => <li><Box {...props} node={node} /></li>}</For></ol>;
+function Flow(props: { nodes: readonly Node[]; chosen: string | undefined; choose: (stage: Stage) => void; now: number; longest: number; asks: ReadonlySet<string>; across?: boolean }) {
+  return <ol class="flow" classList={{ across: props.across === true }}><Index each={props.nodes}>{(node) => <li><Box {...props} node={node()} /></li>}</Index></ol>;
 }
 
-function Box(props: { node: Node; chosen: string | undefined; choose: (stage: Stage) => void; now: number; longest: number }) {
+function Box(props: { node: Node; chosen: string | undefined; choose: (stage: Stage) => void; now: number; longest: number; asks: ReadonlySet<string> }) {
   const stage = () => props.node.stage, state = () => stageState(stage());
-  const rest = { get chosen() { return props.chosen; }, choose: props.choose, get now() { return props.now; }, get longest() { return props.longest; } };
+  const rest = { get chosen() { return props.chosen; }, choose: props.choose, get now() { return props.now; }, get longest() { return props.longest; }, get asks() { return props.asks; } };
   return (
     <Show when={props.node.children.length} fallback={
       <button class="stage" data-kind={state().kind} aria-pressed={props.chosen === stage().id} onClick={() => props.choose(stage())} title={[stage().path, state().word, state().detail].filter(Boolean).join("\n")}>
@@ -161,7 +165,7 @@ function Box(props: { node: Node; chosen: string | undefined; choose: (stage: St
       <div class="group stack" style={{ gap: "4px" }}>
         <span class="group-name"><span class={`state ${state().kind}`}><Shape kind={state().kind} /></span><span class="cut">{stage().name}</span><span class="hidden">{state().word}</span><span class="num">{length(stage(), props.now)}</span></span>
         <Show when={props.node.parallel} fallback={<Flow nodes={props.node.children} {...rest} />}>
-          <ol class="lanes" aria-label={t("run.sideBySide")}><For each={props.node.children}>{(child) => <li><Box node={child} {...rest} /></li>}</For></ol></Show>
+          <ol class="lanes" aria-label={t("run.sideBySide")}><Index each={props.node.children}>{(child) => <li><Box node={child()} {...rest} /></li>}</Index></ol></Show>
       </div></Show>
   );
 }

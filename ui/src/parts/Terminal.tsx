@@ -19,7 +19,7 @@ export default function Terminal(props: { pod: Pod }) {
   const container = () => (containers.includes(query("container")) ? query("container") : containers[0]!);
   const [turn, setTurn] = createSignal(0);
   const [ended, setEnded] = createSignal<string>();
-  let box!: HTMLDivElement;
+  let box!: HTMLDivElement, choice!: HTMLSelectElement;
 
   createEffect(on([container, turn], ([of]) => {
     setEnded(undefined);
@@ -58,6 +58,12 @@ export default function Terminal(props: { pod: Pod }) {
       // A refused WebSocket tells no reason; the same request without upgrade does.
       if (!opened) get(path).catch((error: Error) => setEnded(error.message));
     };
+    // The shell gets Tab like every other key, so another one leads on.
+    screen.attachCustomKeyEventHandler((event) => {
+      if (event.key !== "F6") return true;
+      if (event.type === "keydown") { event.preventDefault(); choice.focus(); }
+      return false;
+    });
     screen.onData((text) => say(0, text));
     screen.onResize(size);
     const observer = new ResizeObserver(() => { try { fit.fit(); } catch { /* It is being taken away. */ } });
@@ -68,8 +74,9 @@ export default function Terminal(props: { pod: Pod }) {
     <div class="stack" style={{ gap: "8px" }}>
       <div class="row">
         <label class="row" style={{ gap: "4px" }}><span class="soft">{t("pod.container")}</span>
-          <select class="field" onChange={(event) => setQuery({ container: event.currentTarget.value })}><For each={containers}>{(one) => <option value={one} selected={one === container()}>{one}</option>}</For></select></label>
+          <select class="field" ref={choice} onChange={(event) => setQuery({ container: event.currentTarget.value })}><For each={containers}>{(one) => <option value={one} selected={one === container()}>{one}</option>}</For></select></label>
         <span class="soft small" role="status">{ended() ?? ""}</span><span class="grow" />
+        <span class="soft small"><kbd>F6</kbd> {t("term.leave")}</span>
         <Show when={ended()}><button class="button primary" onClick={() => setTurn(turn() + 1)}>{t("term.connect")}</button></Show>
       </div>
       <div class="shell" ref={box} />

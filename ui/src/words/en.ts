@@ -64,7 +64,7 @@ export const en = {
   "action.scaleTo": "Pods to run", "action.done": "Done.",
   "logs.filter": "Filter lines", "logs.follow": "Follow", "logs.times": "Times", "logs.previous": "Run before", "logs.none": "Nothing was logged yet.",
   "logs.lines.one": "{n} line", "logs.lines.other": "{n} lines", "logs.ended": "The log has ended.", "logs.label": "Log lines", "logs.cut": "Only the last {n} lines are kept here.",
-  "term.connect": "Connect again", "term.ended": "The session has ended.", "term.label": "Terminal in {container}", "term.connected": "Connected",
+  "term.connect": "Connect again", "term.ended": "The session has ended.", "term.label": "Terminal in {container}", "term.leave": "leaves the terminal", "term.connected": "Connected",
   "events.none": "No events: they are kept for an hour.", "yaml.saved": "Saved.", "yaml.unchanged": "Nothing was changed.", "yaml.editing": "YAML of {name}", "yaml.changed": "It was changed on the server while you edited. Load it anew, or your save is refused.",
   "images.title": "Images", "images.none": "No images on any node. This brings one:", "images.unused": "not in use",
   "alerts.title": "Alerts", "alerts.firing": "Firing", "alerts.pending": "Pending", "alerts.rules": "Rules", "alerts.silences": "Silences",

@@ -66,7 +66,7 @@ export const ko: Record<Key, string> = {
   "action.scaleTo": "실행할 파드 수", "action.done": "완료했습니다.",
   "logs.filter": "줄 필터", "logs.follow": "따라가기", "logs.times": "시각", "logs.previous": "이전 실행", "logs.none": "아직 로그가 없습니다.",
   "logs.lines.one": "{n}줄", "logs.lines.other": "{n}줄", "logs.ended": "로그가 끝났습니다.", "logs.label": "로그", "logs.cut": "마지막 {n}줄만 보관합니다.",
-  "term.connect": "다시 연결", "term.ended": "세션이 끝났습니다.", "term.label": "{container} 터미널", "term.connected": "연결됨",
+  "term.connect": "다시 연결", "term.ended": "세션이 끝났습니다.", "term.label": "{container} 터미널", "term.leave": "터미널에서 나가기", "term.connected": "연결됨",
   "events.none": "이벤트가 없습니다. 이벤트는 한 시간 동안 보관됩니다.", "yaml.saved": "저장했습니다.", "yaml.unchanged": "변경된 내용이 없습니다.", "yaml.editing": "{name}의 YAML", "yaml.changed": "편집하는 동안 서버에서 변경되었습니다. 다시 불러오지 않으면 저장이 거부됩니다.",
   "images.title": "이미지", "images.none": "노드에 이미지가 없습니다. 다음 명령으로 가져오세요.", "images.unused": "사용 안 함",
   "alerts.title": "알림", "alerts.firing": "발생 중", "alerts.pending": "대기 중", "alerts.rules": "규칙", "alerts.silences": "사일런스",
