@@ -2,7 +2,7 @@
 const reduced = (values: (number | null)[]) => values.filter((value): value is number => value !== null && value !== undefined);
 export const CALCS: Record<string, (values: (number | null)[]) => number | null> = {
   last: (values) => values[values.length - 1] ?? null,
-  lastNotNull: (values) => reduced(values).at(-1) ?? null,
+  lastNotNull: (values) => { for (let at = values.length - 1; at >= 0; at -= 1) if (values[at] != null) return values[at]!; return null; },
   first: (values) => values[0] ?? null,
   firstNotNull: (values) => reduced(values)[0] ?? null,
   max: (values) => reduced(values).reduce<number | null>((a, b) => (a === null || b > a ? b : a), null),

@@ -41,8 +41,14 @@ export function coloursOf(names: readonly string[]): string[] {
   return names.map((name) => colours[places.get(name) ?? 0]!);
 }
 
+/// Colours of the style sheet that were looked up, for one look: each look-up has the page's styles computed anew.
+const known = new Map<string, string>();
 /// A colour of the style sheet, for canvases.
 export function token(name: string): string {
-  dark();
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const key = `${dark()} ${document.documentElement.dataset.theme} ${name}`;
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  const value = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  known.set(key, value);
+  return value;
 }

@@ -3,7 +3,7 @@ import "./styles.css";
 import { createEffect, Match, Switch } from "solid-js";
 import { render } from "solid-js/web";
 import { dark } from "./colours";
-import { Frame } from "./Frame";
+import { Frame, preload } from "./Frame";
 import { SignIn } from "./pages/SignIn";
 import { lookUp, person } from "./session";
 import { startLanguage } from "./words";
@@ -18,4 +18,6 @@ function App() {
   );
 }
 
+// The page that is asked for comes while the server says who asks; one that does not come is asked for again where it is shown.
+preload(location.pathname);
 void Promise.all([startLanguage(), lookUp()]).then(() => render(() => <App />, document.getElementById("root")!));

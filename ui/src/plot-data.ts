@@ -30,3 +30,18 @@ export function withGaps(line: { times: number[]; values: (number | null)[] }, s
   return { times, values };
 }
 
+
+/// Places of points that stand alone between gaps, from one place to another: no line is drawn to them. What is `undefined` is another line's time, and no gap.
+export function isolated(values: ArrayLike<number | null | undefined>, from: number, to: number): number[] {
+  const out: number[] = [];
+  let run = 0, last = 0;
+  for (let at = from; at <= to; at += 1) {
+    const value = values[at];
+    if (value === undefined) continue;
+    if (value !== null) { run += 1; last = at; continue; }
+    if (run === 1) out.push(last);
+    run = 0;
+  }
+  if (run === 1) out.push(last);
+  return out;
+}

@@ -1,6 +1,7 @@
 /// Questions to Prometheus' API. Answers are typed arrays, ready for plots.
 import { createEffect, createSignal, onCleanup, untrack, type Accessor } from "solid-js";
-import { Refused, send } from "./kube/client";
+import { columns, COLUMNS } from "./columns";
+import { answered, Refused, send } from "./kube/client";
 import type { Range } from "./range";
 
 export type Labels = Record<string, string>;
@@ -10,14 +11,17 @@ interface Answer { data: { resultType: string; result: never } }
 
 const form = (fields: Record<string, string | number>) =>
   new URLSearchParams(Object.entries(fields).map(([name, value]) => [name, String(value)])).toString();
-const ask = async (path: string, fields: Record<string, string | number>, signal?: AbortSignal) =>
-  (await send("POST", `/prometheus/api/v1/${path}`, form(fields), "application/x-www-form-urlencoded", signal)) as Answer;
+const FORM = "application/x-www-form-urlencoded";
+const ask = async (path: string, fields: Record<string, string | number>, signal?: AbortSignal) => (await send("POST", `/prometheus/api/v1/${path}`, form(fields), FORM, signal)) as Answer;
 
 export async function queryRange(expression: string, range: Range, step: number, signal?: AbortSignal): Promise<Series[]> {
   // Points lie on multiples of the step, so that a plot that moves on keeps its points.
   const start = Math.floor(range.from / 1000 / step) * step;
   const end = Math.max(start, Math.floor(range.to / 1000 / step) * step);
-  const answer = await ask("query_range", { query: expression, start, end, step }, signal);
+  const response = await answered("POST", "/prometheus/api/v1/query_range", form({ query: expression, start, end, step }), FORM, signal, `${COLUMNS}, application/json;q=0.9`);
+  if (response.headers.get("content-type") === COLUMNS) return columns(await response.arrayBuffer(), step);
+  // Other servers, and histograms, come as JSON.
+  const answer = (await response.json()) as Answer;
   let times: number[] = [];
   return (answer.data.result as { metric: Labels; values: [number, string][] }[]).map(({ metric, values }) => {
     // Series of one question mostly have the same times, at every step: those are kept once.

@@ -6,7 +6,7 @@ import { markdown, safe } from "../src/dashboard/markdown";
 import { panelsOf, sections } from "../src/dashboard/model";
 import { buckets, seconds } from "../src/dashboard/run";
 import { transformed } from "../src/dashboard/transform";
-import { ALL, replaced, settled, withFilters, type Scope, type Variable } from "../src/dashboard/variables";
+import { ALL, filtersOf, inTurn, replaced, settled, withFilters, type Scope, type Variable } from "../src/dashboard/variables";
 
 const text = (name: string, values: Value[]): Field => ({ name, type: "string", values, config: {} });
 const number = (name: string, values: Value[], labels?: Record<string, string>): Field => ({ name, type: "number", values, config: {}, ...(labels ? { labels } : {}) });
@@ -81,8 +81,22 @@ test("a variable is what the address says, else what the dashboard says, else th
   expect(settled({ name: "v", type: "textbox", query: "t" }, [], [])).toEqual(["t"]);
 });
 
-test("filters stand in every selector and in no string", () => {
-  expect(withFilters('sum(a{x="{"}) / b{}', [{ key: "job", operator: "=", value: 'j"' }])).toBe('sum(a{job="j\\"",x="{"}) / b{job="j\\""}');
+test("filters stand in every selector and in no string", async () => {
+  const cases: [string, string][] = [
+    ['sum(a{x="{"}) / b{}', 'sum(a{job="j\\"",x="{"}) / b{job="j\\""}'], ["sum by (a) (rate(up[5m])) / on (a) b offset 1m", 'sum by (a) (rate(up{job="j\\""}[5m])) / on (a) b{job="j\\""} offset 1m'],
+    ['{__name__="a"} > bool 0', '{job="j\\"",__name__="a"} > bool 0'], ["vector(1)", "vector(1)"],
+  ];
+  for (const [query, expected] of cases) expect(await withFilters(query, [{ key: "job", operator: "=", value: 'j"' }])).toBe(expected);
+  const written: Variable = { model: { name: "f", type: "adhoc", filters: [{ key: "job", operator: "=~", value: "a=b" }] }, options: [], value: [] };
+  expect(filtersOf([{ ...written, value: settled(written.model, [], []) }])).toEqual([{ key: "job", operator: "=~", value: "a=b" }]);
+  expect(filtersOf([{ ...written, value: settled(written.model, [], ["job|!=|api"]) }])).toEqual([{ key: "job", operator: "!=", value: "api" }]);
+});
+
+test("a variable is settled after those that it asks for", () => {
+  const models = [{ name: "pod", type: "query", query: 'label_values(kube_pod_info{namespace="$namespace"}, pod)' }, { name: "namespace", type: "query", query: { query: 'label_values(up{cluster="${cluster:raw}"}, namespace)' } }, { name: "cluster", type: "query", query: "label_values(up, cluster)" }, { name: "name", type: "custom", query: "a,b" }];
+  expect(inTurn(models).map((one) => one.name)).toEqual(["cluster", "namespace", "pod", "name"]);
+  const circle = [{ name: "a", type: "query", query: "$b" }, { name: "b", type: "query", query: "[[a]]" }];
+  expect(inTurn(circle).map((one) => one.name)).toEqual(["b", "a"]);
 });
 
 test("old panels become new ones", () => {

@@ -1,6 +1,8 @@
 /// Numbers, quantities, times, units.
 import { expect, test } from "vitest";
+import { columns as read } from "../src/columns";
 import { format } from "../src/dashboard/units";
+import { isolated } from "../src/plot-data";
 import { bytes, cores, percent, quantity, short, span } from "../src/format";
 import { moment, step } from "../src/range";
 
@@ -35,4 +37,31 @@ test("times are understood as Grafana writes them", () => {
   expect(moment("sometime", now)).toBeUndefined();
   expect(step({ from: 0, to: 3_600_000 }, 600)).toBe(15);
   expect(step({ from: 0, to: 86_400_000 * 7 }, 600)).toBe(1200);
+});
+
+test("columns are read as they are written, and only whole", () => {
+  const write = (series: { labels: string; first: number; times: number[]; values: number[] }[]) => {
+    const bytes: number[] = [...new TextEncoder().encode("columns1")];
+    const u32 = (n: number) => bytes.push(...new Uint8Array(new Uint32Array([n]).buffer)), f64 = (n: number) => bytes.push(...new Uint8Array(new Float64Array([n]).buffer));
+    for (const one of series) {
+      const labels = [...new TextEncoder().encode(one.labels)];
+      while (labels.length % 8) labels.push(32);
+      u32(labels.length); u32(one.values.length); u32(one.times.length); u32(0); f64(one.first);
+      bytes.push(...labels);
+      [...one.times, ...one.values].forEach(f64);
+    }
+    u32(0xffffffff); u32(2);
+    bytes.push(...new TextEncoder().encode("{}"));
+    return new Uint8Array(bytes).buffer;
+  };
+  const found = read(write([{ labels: '{"a":"é"}', first: 5000, times: [], values: [1, NaN, -Infinity, 2.5] }, { labels: "{}", first: 5000, times: [5000, 9000], values: [1, 2] }, { labels: '{"b":"c"}', first: 5000, times: [], values: [1, 2, 3, 4] }]), 2);
+  expect(found.map(({ labels, times, values }) => [labels, times, values])).toEqual([[{ a: "é" }, [5, 7, 9, 11], [1, null, null, 2.5]], [{}, [5, 9], [1, 2]], [{ b: "c" }, [5, 7, 9, 11], [1, 2, 3, 4]]]);
+  expect(found[0]!.times).toBe(found[2]!.times);
+  const whole = write([{ labels: "{}", first: 1, times: [], values: [1, 2, 3] }]);
+  for (let length = 0; length < whole.byteLength - 6; length += 1) expect(() => read(whole.slice(0, length), 1), String(length)).toThrow();
+});
+
+test("points that no line leads to are found", () => {
+  expect(isolated([1, null, 2, undefined, null, 3, undefined, 4, null, 5], 0, 9)).toEqual([0, 2, 9]);
+  expect(isolated([1, 2, 3], 0, 2)).toEqual([]);
 });

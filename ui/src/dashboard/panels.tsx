@@ -86,7 +86,7 @@ export function TimeSeries(props: PanelProps) {
   const percent = () => series().some(({ field }) => (field.config.custom?.stacking as { mode?: string } | undefined)?.mode === "percent");
   return (
     <Show when={series().length} fallback={<Empty words={props.panel.fieldConfig?.defaults?.noValue} />}>
-      <Plot name={props.panel.title ?? ""} lines={lines()} range={props.range} height={Math.max(60, props.height - legendRoom() - 4)} bands={bands()} marks={props.marks ?? []} legend={hasLegend() ? (columns().length || legend().displayMode === "table" ? "table" : "list") : false} legendHeight={legendRoom()} columns={columns()}
+      <Plot name={props.panel.title ?? ""} lines={lines()} range={props.range} width={props.width} height={Math.max(60, props.height - legendRoom() - 4)} bands={bands()} marks={props.marks ?? []} legend={hasLegend() ? (columns().length || legend().displayMode === "table" ? "table" : "list") : false} legendHeight={legendRoom()} columns={columns()}
         {...(unit()?.min !== undefined ? { min: unit()!.min } : percent() ? { min: 0 } : {})} {...(unit()?.max !== undefined ? { max: unit()!.max } : percent() ? { max: 100 } : {})} {...(axis().axisSoftMin !== undefined ? { softMin: axis().axisSoftMin } : {})} {...(axis().axisSoftMax !== undefined ? { softMax: axis().axisSoftMax } : {})}
         {...(axis().scaleDistribution?.type === "log" ? { log: axis().scaleDistribution.log ?? 10 } : {})} format={(value) => (percent() ? format(value, "percent") : format(Math.abs(value) < 1e-12 ? 0 : value, unit()?.unit))} />
     </Show>
@@ -277,7 +277,7 @@ export function Heatmap(props: PanelProps) {
     ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
     ctx.clearRect(0, 0, wide, high);
     const w = wide - LEFT, h = high - BOTTOM, cell = h / rows.length, span = props.range.to - props.range.from, each = ((props.step * 1000) / span) * w;
-    ctx.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    ctx.font = `11px ${token("sans")}`;
     rows.forEach((row, at) => {
       const y = h - (at + 1) * cell;
       row.values.forEach((value, time) => { if (!value) return; ctx.fillStyle = heat(Math.sqrt(value / top)); ctx.fillRect(LEFT + ((time - props.range.from) / span) * w, y, Math.max(1, each + 0.5), Math.max(1, cell - 0.5)); });

@@ -3,7 +3,7 @@ import { queryInstant, queryRange } from "../prometheus";
 import { step, type Range } from "../range";
 import type { Panel } from "./model";
 import { asTable, frame, fromSamples, fromSeries, type Frame } from "./frame";
-import { replaced, withFilters, type Scope } from "./variables";
+import { filtersOf, replaced, withFilters, type Scope } from "./variables";
 import { moment } from "../range";
 
 /// Seconds of a span such as `1m30s`, or undefined.
@@ -34,12 +34,12 @@ export async function run(panel: Panel, scope: Scope, width: number, signal: Abo
   const least = seconds(panel.interval ? replaced(panel.interval, scope) : undefined) ?? 15;
   // As many points as the panel asks for, else one a pixel; Prometheus gives 11,000 at most.
   const every = step(range, Math.min(11_000, panel.maxDataPoints ?? Math.max(60, width)), least);
-  const filters = scope.variables.filter((one) => one.model.type === "adhoc").flatMap((one) => one.value.map((text) => /^(.+?)(=~|!~|!=|=)(.*)$/.exec(text)).filter((parts) => parts !== null).map((parts) => ({ key: parts[1]!, operator: parts[2]!, value: parts[3]! })));
+  const filters = filtersOf(scope.variables);
   let cut = false;
   const answers = await Promise.all(targets.map(async (target): Promise<Frame[]> => {
     const own = Math.max(every, seconds(target.interval ? replaced(target.interval, scope) : undefined) ?? 0) * (target.intervalFactor && target.intervalFactor > 1 ? target.intervalFactor : 1);
     const within: Scope = { ...scope, range, interval: own };
-    const expression = withFilters(replaced(target.expr!, within, true), filters);
+    const expression = await withFilters(replaced(target.expr!, within, true), filters);
     const refId = target.refId ?? "A";
     const format = target.legendFormat === undefined ? undefined : replaced(target.legendFormat, within);
     // Old dashboards ask for a range unless they say instant.

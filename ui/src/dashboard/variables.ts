@@ -71,9 +71,9 @@ function builtIn(name: string, format: string | undefined, scope: Scope): string
 export const chosen = (one: Variable): string[] => (one.value.includes(ALL) ? (one.model.allValue ? [one.model.allValue] : one.options.map((option) => option.value)) : one.value);
 
 /// Fills in `$name`, `${name}`, `${name:format}` and `[[name]]`; names that nobody knows stay.
-export function replaced(text: string, scope: Scope, inQuery = false): string {
+export function replaced(text: string, scope: Scope, inQuery = false, usual?: string): string {
   return text.replace(/\$(\w+)|\$\{(\w+)(?:\.([^:}]+))?(?::([^}]+))?\}|\[\[(\w+?)(?::(\w+))?\]\]/g, (all, a?: string, b?: string, _field?: string, f?: string, c?: string, g?: string) => {
-    const name = (a ?? b ?? c)!, format = f ?? g;
+    const name = (a ?? b ?? c)!, format = f ?? g ?? usual;
     const scoped = scope.scoped?.[name];
     const one = scope.variables.find((variable) => variable.model.name === name);
     if (scoped) return format === "text" ? scoped.text : formatted([scoped.value], format, one?.model, inQuery);
@@ -88,10 +88,10 @@ export function replaced(text: string, scope: Scope, inQuery = false): string {
 }
 
 /// Keeps what the variable's regular expression finds; named groups give value and text apart.
-function filtered(all: string[], model: VariableModel): Option[] {
+function filtered(all: string[], model: VariableModel, scope: Scope): Option[] {
   if (!model.regex) return all.map((value) => ({ value, text: value }));
   const found: Option[] = [];
-  const expression = pattern(model.regex);
+  const expression = pattern(replaced(model.regex, scope, false, "regex"));
   for (const one of all) {
     const parts = expression.exec(one);
     if (!parts) continue;
@@ -134,7 +134,7 @@ export async function optionsOf(model: VariableModel, scope: Scope): Promise<Opt
     case "query": {
       const raw = typeof model.query === "string" ? model.query : ((model.query as { query?: string } | undefined)?.query ?? model.definition ?? "");
       if (!raw) return [];
-      return sorted(filtered(await asked(replaced(raw, scope, true), scope.range), model), model.sort ?? 0);
+      return sorted(filtered(await asked(replaced(raw, scope, true), scope.range), model, scope), model.sort ?? 0);
     }
     case "custom": return split(String(model.query ?? "")).map((one) => { const parts = /^(.+?)\s:\s(.+)$/.exec(one); return parts ? { text: parts[1]!.trim(), value: parts[2]!.trim() } : { text: one, value: one }; });
     case "interval": return [...(model.auto ? [{ text: "auto", value: "$__auto_interval" }] : []), ...split(String(model.query ?? "")).map((one) => ({ text: one, value: one }))];
@@ -149,7 +149,7 @@ export async function optionsOf(model: VariableModel, scope: Scope): Promise<Opt
 export function settled(model: VariableModel, options: Option[], given: string[]): string[] {
   if (model.type === "textbox") return [given[0] ?? values(model.current?.value)[0] ?? String(model.query ?? "")];
   if (model.type === "constant" || model.type === "datasource") return [options[0]?.value ?? ""];
-  if (model.type === "adhoc") return given;
+  if (model.type === "adhoc") return (given.length ? given : (model.filters ?? []).map((one) => `${one.key}${one.operator}${one.value}`)).map((text) => text.replace(/^([^|]+)\|(=~|!~|!=|=)\|/, "$1$2"));
   const before = given.length ? given : values(model.current?.value);
   const found = before.map((value) => (value === "All" && model.includeAll && !options.some((one) => one.value === "All") ? ALL : value))
     .filter((value) => value === ALL ? model.includeAll : given.length ? true : options.some((one) => one.value === value));
@@ -158,10 +158,26 @@ export function settled(model: VariableModel, options: Option[], given: string[]
   return options[0] ? [options[0].value] : [];
 }
 
-/// Settles all in their order, since one may ask for those before it.
+/// Whether what a variable can be depends on another one.
+const mentions = (model: VariableModel, name: string) => new RegExp(`\\$${name}\\b|\\$\\{${name}[:.}]|\\[\\[${name}[:\\]]`).test(JSON.stringify([model.query ?? "", model.definition ?? "", model.regex ?? ""]));
+
+/// Those that one asks for before it, in whatever order the dashboard has them; two that ask for each other stay as they are.
+export function inTurn(models: readonly VariableModel[]): VariableModel[] {
+  const done: VariableModel[] = [], seen = new Set<VariableModel>();
+  const visit = (model: VariableModel) => {
+    if (seen.has(model)) return;
+    seen.add(model);
+    for (const other of models) if (other !== model && /^\w+$/.test(other.name) && mentions(model, other.name)) visit(other);
+    done.push(model);
+  };
+  models.forEach(visit);
+  return done;
+}
+
+/// Settles all, each after those that it asks for.
 export async function settle(models: readonly VariableModel[], given: (name: string) => string[], scope: Omit<Scope, "variables">): Promise<Variable[]> {
   const done: Variable[] = [];
-  for (const model of models) {
+  for (const model of inTurn(models)) {
     let options: Option[] = [], error: string | undefined;
     try {
       options = await optionsOf(model, { ...scope, variables: done });
@@ -170,12 +186,29 @@ export async function settle(models: readonly VariableModel[], given: (name: str
     }
     done.push({ model, options, value: settled(model, options, given(model.name)), ...(error ? { error } : {}) });
   }
-  return done;
+  return models.map((model) => done.find((one) => one.model === model)!);
 }
 
-/// Puts the filters of ad hoc variables into every selector of a query.
-export function withFilters(expression: string, filters: readonly { key: string; operator: string; value: string }[]): string {
+export interface Filter { key: string; operator: string; value: string }
+/// What is written for an ad hoc filter, such as `job=api`.
+export function filtersOf(variables: readonly Variable[]): Filter[] {
+  const texts = variables.filter((one) => one.model.type === "adhoc").flatMap((one) => one.value);
+  return texts.map((text) => /^(.+?)(=~|!~|!=|=)(.*)$/s.exec(text)).filter((parts) => parts !== null).map((parts) => ({ key: parts[1]!, operator: parts[2]!, value: parts[3]! }));
+}
+
+/// Puts the filters of ad hoc variables into every selector of a query, wherever it stands; the parser comes when there are some.
+export async function withFilters(expression: string, filters: readonly Filter[]): Promise<string> {
   if (!filters.length) return expression;
+  const { parser } = await import("@prometheus-io/lezer-promql");
   const more = filters.map((one) => `${one.key}${one.operator}"${quoted(one.value)}"`).join(",");
-  return expression.replace(/"(?:[^"\\]|\\.)*"|\{/g, (part) => (part === "{" ? `{${more},` : part)).replace(/,\s*\}/g, "}");
+  const places: { at: number; text: string }[] = [];
+  parser.parse(expression).iterate({
+    enter: ({ name, node }) => {
+      if (name !== "VectorSelector") return;
+      const own = node.getChild("LabelMatchers");
+      if (!own) places.push({ at: node.to, text: `{${more}}` });
+      else places.push({ at: own.from + 1, text: /^\{\s*\}$/.test(expression.slice(own.from, own.to)) ? more : `${more},` });
+    },
+  });
+  return places.reverse().reduce((text, { at, text: put }) => text.slice(0, at) + put + text.slice(at), expression);
 }

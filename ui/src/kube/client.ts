@@ -11,11 +11,25 @@ export class Refused extends Error {
 
 /// Sends a request; every refusal becomes a [`Refused`] with the server's own words.
 export async function send(method: string, path: string, body?: unknown, type = "application/json", signal?: AbortSignal): Promise<unknown> {
+  return parsed(await (await answered(method, path, body, type, signal)).text());
+}
+
+const parsed = (text: string): unknown => {
+  try {
+    return text === "" ? {} : JSON.parse(text);
+  } catch {
+    /* Plain text is an answer too. */
+    return text;
+  }
+};
+
+/// The answer of a request that was not refused, to be read in the form that it has.
+export async function answered(method: string, path: string, body: unknown, type: string, signal?: AbortSignal, accept = "application/json"): Promise<Response> {
   let answer: Response;
   try {
     answer = await fetch(path, {
       method,
-      headers: body === undefined ? { accept: "application/json" } : { accept: "application/json", "content-type": type },
+      headers: body === undefined ? { accept } : { accept, "content-type": type },
       body: body === undefined ? null : typeof body === "string" ? body : JSON.stringify(body),
       credentials: "same-origin",
       signal: signal ?? null,
@@ -24,17 +38,11 @@ export async function send(method: string, path: string, body?: unknown, type = 
     if (signal?.aborted) throw error;
     throw new Refused(0, t("error.network"));
   }
-  const text = await answer.text();
-  let parsed: unknown = text;
-  try {
-    parsed = text === "" ? {} : JSON.parse(text);
-  } catch {
-    /* Plain text is an answer too. */
-  }
-  if (answer.ok) return parsed;
+  if (answer.ok) return answer;
+  const words = parsed(await answer.text());
   if (answer.status === 401) signedOut();
-  const said = parsed as { message?: string; error?: string };
-  throw new Refused(answer.status, said?.message ?? said?.error ?? (typeof parsed === "string" && parsed ? parsed.slice(0, 500) : answer.statusText));
+  const said = words as { message?: string; error?: string };
+  throw new Refused(answer.status, said?.message ?? said?.error ?? (typeof words === "string" && words ? words.slice(0, 500) : answer.statusText));
 }
 
 export const get = <T>(path: string, signal?: AbortSignal) => send("GET", `/k8s${path}`, undefined, undefined, signal) as Promise<T>;

@@ -1,5 +1,5 @@
 /// One dashboard: its variables, rows and panels, drawn as Grafana draws its JSON. Panels ask only once they are seen.
-import { createContext, createEffect, createMemo, createResource, createSignal, ErrorBoundary, For, Match, on, onCleanup, onMount, Show, Switch, useContext } from "solid-js";
+import { batch, createContext, createEffect, createMemo, createResource, createSignal, ErrorBoundary, For, Match, on, onCleanup, onMount, Show, Switch, useContext } from "solid-js";
 import { send } from "../kube/client";
 import { applied } from "../dashboard/field";
 import { safe } from "../dashboard/markdown";
@@ -16,6 +16,7 @@ import { go, href, params, parts, query, setQuery } from "../router";
 import { has } from "../session";
 import { t } from "../words";
 
+type Linked = NonNullable<DashboardModel["links"]>[number];
 interface Answer { meta: { canDelete?: boolean; provisionedExternalId?: string }; dashboard: DashboardModel }
 /// Repeats of one panel or row at most.
 const REPEATS = 40;
@@ -59,7 +60,20 @@ export default function Dashboard() {
   const changes = marksOf(inside);
   const marked = () => query("marks") !== "off";
   const marks = createMemo(() => (marked() ? changes() : []));
-  const links = () => (model()?.links ?? []).filter((link) => link.type === "link" || link.url).map((link) => ({ title: link.title ?? link.url ?? "", url: safe(scope() ? replaced(link.url ?? "", scope()!) : link.url), blank: link.targetBlank })).filter((link) => link.url);
+  /// What goes along with a link: the time, and what variables are.
+  const along = (link: Linked) => {
+    const more = new URLSearchParams();
+    if (link.keepTime) { const [from, to] = rangeText(); more.set("from", from); more.set("to", to); }
+    if (link.includeVars) for (const one of variables() ?? []) if (one.model.type !== "constant" && one.model.type !== "datasource") for (const value of one.value) more.append(`var-${one.model.name}`, value);
+    return more.toString();
+  };
+  const withMore = (url: string, link: Linked) => { const more = along(link); return more ? `${url}${url.includes("?") ? "&" : "?"}${more}` : url; };
+  const links = () => (model()?.links ?? []).filter((link) => link.type !== "dashboards" && link.url).map((link) => ({ title: link.title || link.url!, url: safe(withMore(scope() ? replaced(link.url!, scope()!) : link.url!, link)), blank: link.targetBlank })).filter((link) => link.url);
+  /// Links to all dashboards with the same tags.
+  const [others] = createResource(() => (model()?.links ?? []).filter((link) => link.type === "dashboards"), async (all) => Promise.all(all.slice(0, 8).map(async (link) => {
+    const found = (await send("GET", `/api/search?${(link.tags ?? []).map((tag) => `tag=${encodeURIComponent(tag)}`).join("&")}`).catch(() => [])) as { uid: string; title: string }[];
+    return { link, found: found.filter((one) => one.uid !== model()?.uid).sort((a, b) => a.title.localeCompare(b.title)) };
+  })));
   const download = () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(model(), null, 2)], { type: "application/json" }));
@@ -72,6 +86,10 @@ export default function Dashboard() {
       <header>
         <a href={href("/dashboards")}>{t("dash.title")}</a><span class="faint">/</span><h1>{model()?.title ?? ""}</h1>
         <span class="grow" />
+        <For each={(others() ?? []).filter((one) => one.found.length)}>{(one) => (
+          <Popup label={one.link.title || t("dash.links")} title={one.link.title || t("dash.links")}>
+            <ul class="stack" style={{ gap: "4px", "max-height": "60vh", overflow: "auto" }}><For each={one.found.slice(0, 100)}>{(board) => <li><a data-close href={withMore(`/d/${encodeURIComponent(board.uid)}`, one.link)} target={one.link.targetBlank ? "_blank" : undefined} rel="noopener noreferrer">{board.title}</a></li>}</For></ul>
+          </Popup>)}</For>
         <For each={links().slice(0, 6)}>{(link) => <a class="button" href={link.url} target={link.blank ? "_blank" : undefined} rel="noopener noreferrer">{link.title}</a>}</For>
         <Show when={model()}>
           <Show when={has("gateway") || has("pipeline")}><button class="button" aria-pressed={marked()} title={t("dash.marksWhat")} onClick={() => setQuery({ marks: marked() ? "off" : "" })}>{t("dash.marks")}</button></Show>
@@ -113,6 +131,27 @@ function Variables(props: { all: readonly Variable[] }) {
         </Switch>);
     }}</For></div></Show>
   );
+}
+
+/// Answers that come close together are drawn together: each pass of layout and each frame takes its time, however little is new in it.
+const TOGETHER = 80;
+let waiting: (() => void)[] = [], asking = 0, due = 0;
+function flush() {
+  window.clearTimeout(due);
+  due = 0;
+  const all = waiting;
+  waiting = [];
+  batch(() => all.forEach((one) => one()));
+}
+function together<T>(work: Promise<T>, then: (answer: T) => void, failed: (error: Error) => void): void {
+  asking += 1;
+  const over = (show: () => void) => {
+    asking -= 1;
+    waiting.push(show);
+    if (asking === 0) flush();
+    else if (!due) due = window.setTimeout(flush, TOGETHER);
+  };
+  work.then((answer) => over(() => then(answer)), (error: Error) => over(() => failed(error)));
 }
 
 type Placed = { panel: Panel; scoped: Scope["scoped"]; id: string };
@@ -202,8 +241,8 @@ function PanelView(props: { panel: Panel; scope: Scope }) {
     const scope = props.scope, width = wide();
     if (!asks || !seen() || !width || (asked === scope.range && ran() && lastWidth === width && lastScope === scope.variables)) return;
     const aborted = new AbortController();
-    run(props.panel, scope, width, aborted.signal).then(
-      (answer) => { asked = scope.range; lastWidth = width; lastScope = scope.variables; setRan(answer); setError(undefined); },
+    together(run(props.panel, scope, width, aborted.signal),
+      (answer) => { if (aborted.signal.aborted) return; asked = scope.range; lastWidth = width; lastScope = scope.variables; setRan(answer); setError(undefined); },
       (failed: Error) => { if (!aborted.signal.aborted) setError(failed.message); },
     );
     onCleanup(() => aborted.abort());

@@ -4,7 +4,7 @@
 import type uPlot from "uplot";
 import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
 import { CALCS } from "../calcs";
-import { aligned } from "../plot-data";
+import { aligned, isolated } from "../plot-data";
 import { dark, token } from "../colours";
 import { short } from "../format";
 import type { Mark } from "../marks";
@@ -20,7 +20,9 @@ export interface Line {
 }
 export interface Band { from: number; colour: string; line: boolean; area: boolean }
 export interface PlotProps {
-  name: string; lines: Line[]; range: Range; height?: number; format?: (value: number) => string; min?: number; max?: number;
+  name: string; lines: Line[]; range: Range; height?: number;
+  /// Pixels that there are from side to side, where they are known: to measure them costs a pass of layout for each plot.
+  width?: number; format?: (value: number) => string; min?: number; max?: number;
   softMin?: number; softMax?: number; log?: number; legend?: boolean | "table" | "list"; legendHeight?: number; columns?: string[]; marks?: Mark[]; bands?: Band[]; zoom?: boolean;
 }
 
@@ -47,6 +49,11 @@ const CALC_WORDS: Record<string, () => string> = {
   last: () => t("plot.last"), lastNotNull: () => t("plot.last"), max: () => t("plot.max"), min: () => t("plot.min"), mean: () => t("plot.mean"), sum: () => t("plot.total"), total: () => t("plot.total"),
 };
 
+/// Comes while the first answers do.
+const uplot = Promise.all([import("uplot"), import("uplot/dist/uPlot.min.css")]).then(([module]) => module.default);
+// Who draws a plot is told if it does not come.
+uplot.catch(() => undefined);
+
 export default function Plot(props: PlotProps) {
   let box!: HTMLDivElement, inside!: HTMLDivElement;
   let plot: uPlot | undefined;
@@ -62,9 +69,10 @@ export default function Plot(props: PlotProps) {
   const data = createMemo(() => {
     const { times, values } = aligned(shown());
     const sums = new Map<string, number[]>();
-    const some = times.map((_, place) => values.some((row, at) => shown()[at]!.stack && row[place] != null));
+    const lines = shown(), stacked = values.filter((_, at) => lines[at]!.stack);
+    const some = stacked.length ? times.map((_, place) => stacked.some((row) => row[place] != null)) : [];
     const drawn = values.map((row, at) => {
-      const line = shown()[at]!;
+      const line = lines[at]!;
       let out = line.negative ? row.map((value) => (value == null ? value : -value)) : row;
       if (line.stack) {
         const key = line.stack + (line.negative ? "-" : "+");
@@ -80,7 +88,7 @@ export default function Plot(props: PlotProps) {
 
   const options = (Library: typeof uPlot): uPlot.Options => {
     const soft = token("soft"), grid = token("grid");
-    const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const font = `11px ${token("sans")}`;
     const axis = { stroke: soft, font, grid: { stroke: grid, width: 1 }, ticks: { show: false } };
     const right = shown().some((line) => line.right);
     const wide = (self: uPlot, values: string[] | null) => {
@@ -104,7 +112,7 @@ export default function Plot(props: PlotProps) {
     const binary = format()(1024).includes("Ki") ? { incrs: BINARY } : {};
     const bars = Library.paths.bars!({ size: [0.8, 40] }), steps = Library.paths.stepped!({ align: 1 }), straight = Library.paths.linear!();
     return {
-      width: Math.max(60, inside.clientWidth), height: Math.max(40, props.height ?? 160), legend: { show: false },
+      width: Math.max(60, props.width ?? inside.clientWidth), height: Math.max(40, props.height ?? 160), legend: { show: false },
       cursor: { y: false, sync: { key: "all" }, drag: { x: props.zoom !== false, y: false, setScale: false }, points: { size: 5 }, focus: { prox: 24 } },
       padding: [8, 10, 0, 0],
       scales: { x: { time: true, range: () => [props.range.from / 1000, props.range.to / 1000] }, y: scale(false), ...(right ? { r: scale(true) } : {}) },
@@ -116,7 +124,8 @@ export default function Plot(props: PlotProps) {
       series: [{}, ...shown().map((line): uPlot.Series => ({
         label: line.name, stroke: line.colour, width: line.width ?? 1.5, scale: line.right ? "r" : "y", spanGaps: line.spanNulls ?? false,
         ...(line.dash ? { dash: line.dash } : {}), ...(line.fill ? { fill: alpha(line.colour, line.fill) } : {}),
-        points: { show: line.points ?? false, size: 4, ...(line.points ? { fill: line.colour } : {}) },
+        // A point that no line leads to is still seen.
+        points: { show: line.points ?? false, size: 4, ...(line.points ? { fill: line.colour } : {}), filter: (self, place, show) => { if (show || line.bars) return null; const lone = isolated(self.data[place]!, 0, self.data[0].length - 1); return lone.length ? lone : null; } },
         paths: line.bars ? bars : line.steps ? steps : line.width === 0 && line.points ? () => null : straight,
       }))],
       ...(shown().some((line) => line.stack) ? { bands: stackBands() } : {}),
@@ -194,8 +203,7 @@ export default function Plot(props: PlotProps) {
     if (ready() && plot && plot.series.length === data().drawn.length + 1) plot.setData([data().times, ...data().drawn] as uPlot.AlignedData);
   }, { defer: true }));
   onMount(async () => {
-    const [module] = await Promise.all([import("uplot"), import("uplot/dist/uPlot.min.css")]);
-    library = module.default;
+    library = await uplot;
     setReady(true);
     const observer = new ResizeObserver(() => {
       const width = Math.max(60, inside.clientWidth), height = Math.max(40, props.height ?? 160);
