@@ -198,6 +198,11 @@ fn queue_number(uid: &str) -> u64 {
     hash.as_ref().iter().take(6).fold(0, |number, byte| number << 8 | u64::from(*byte)) | 1
 }
 
+/// What stands where Jenkins has a page for people.
+fn page(what: &str) -> Response<Body> {
+    plain(format!("Jenkins' remote API has {what} at api/json below this address; people look at the console.\n"))
+}
+
 fn right(
     kind: &str,
     part: Option<&str>,
@@ -304,7 +309,10 @@ impl Inner {
         let shape = Shape::new(tree.as_ref(), depth);
         let rest: Vec<&str> = route.rest.iter().map(String::as_str).collect();
         match (&route.place, rest.as_slice()) {
-            (Place::Root, []) => Ok(plain("Jenkins' remote API: /jenkins/api/json\n")),
+            (Place::Root, []) => Ok(page("all jobs")),
+            // Changes lead to pages, and clients follow them.
+            (Place::Folder(_), []) => Ok(page("this folder")),
+            (Place::Job(key), []) => self.pipeline(caller, key).await.map(|_| page("this job")),
             (Place::Root, ["api", "json"]) => Ok(json(&self.root(caller, route.view.as_deref(), shape).await?)),
             (Place::Root, ["me" | "whoAmI", "api", "json"]) => Ok(json(&show::person(caller, shape))),
             (Place::Root, ["crumbIssuer", "api", "json"]) => Ok(json(&show::crumb(caller))),

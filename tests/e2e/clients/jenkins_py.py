@@ -88,9 +88,10 @@ class Case(unittest.TestCase):
 
 class Server(Case):
     def test_who_asks_and_which_version_answers(self):
-        self.assertTrue(self.server.get_version())
+        # This client asks for the version without a password until it has sent one, which a secured Jenkins refuses, too.
         self.assertTrue(self.server.get_whoami()["fullName"])
-        self.assertEqual(self.server.get_plugins(), {})
+        self.assertTrue(self.server.get_version())
+        self.assertEqual(len(self.server.get_plugins()), 0)
         self.assertEqual(self.server.get_nodes()[0]["offline"], False)
         self.assertIn("all", [view["name"] for view in self.server.get_views()])
 

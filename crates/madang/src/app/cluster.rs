@@ -5,13 +5,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::StreamExt;
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use task::Task;
 
+use super::Ready;
 use crate::config::Config;
 
 /// The namespace of Madang's own Services.
@@ -20,30 +22,86 @@ pub const NAMESPACE: &str = "madang-system";
 pub const LOGIN: &str = "registry-login";
 /// The account that `madang console` signs in as.
 pub const CONSOLE: &str = "console-login";
+/// Between two attempts at an object that could not be installed.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Namespaces, who may do what, and the rest.
+const RANKS: usize = 3;
+/// Objects that are installed at the same time.
+const AT_ONCE: usize = 16;
+/// How long a kind may take to be served, and how often that is looked at.
+const SERVED: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
 
-/// Installs the objects, and tries again until all are there.
-pub fn install(task: &Task, client: Client, config: &Config) {
-    let objects = match objects(config) {
+/// Installs the objects. Resolves once each was tried and our own kinds are served; what failed is tried again until it is there.
+pub fn install(task: &Task, client: Client, config: &Config) -> Ready {
+    let (ready, answered) = tokio::sync::oneshot::channel();
+    let mut objects = match objects(config) {
         Ok(objects) => objects,
-        Err(error) => return tracing::error!(error = format!("{error:#}"), "objects of the cluster"),
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "objects of the cluster");
+            let _ = ready.send(());
+            return answered;
+        }
     };
-    let task = task.clone();
-    let within = task.clone();
     let config = config.clone();
-    task.spawn("cluster objects", async move {
-        for object in objects {
-            while let Err(error) = ensure(&client, &object).await {
-                tracing::warn!(error = format!("{error:#}"), "object of the cluster is tried again");
-                if within.until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
-                    return;
-                }
+    task.spawn_until_cancelled("cluster objects", async move {
+        let kinds: Vec<Value> = objects.iter().filter(|object| is_kind(object)).cloned().collect();
+        let mut failed = Vec::new();
+        // Who may do what comes first: the other roles ask already.
+        for rank in 0..RANKS {
+            let of_rank: Vec<_> = objects.extract_if(.., |object| self::rank(object) == rank).collect();
+            let tried = of_rank.into_iter().map(|object| tried(client.clone(), object));
+            let tried: Vec<Option<Value>> = futures::stream::iter(tried).buffer_unordered(AT_ONCE).collect().await;
+            failed.extend(tried.into_iter().flatten());
+        }
+        futures::future::join_all(kinds.iter().map(|kind| served(&client, kind))).await;
+        let _ = ready.send(());
+        while !failed.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+            for object in std::mem::take(&mut failed) {
+                failed.extend(tried(client.clone(), object).await);
             }
         }
         if let Err(error) = withdraw(&client, &config).await {
             tracing::warn!(error = format!("{error:#}"), "withdraw APIs that this server does not answer");
         }
     });
+    answered
+}
+
+fn rank(object: &Value) -> usize {
+    match object["apiVersion"].as_str() {
+        Some("v1") if object["kind"] == "Namespace" => 0,
+        Some("rbac.authorization.k8s.io/v1") => 1,
+        _ => RANKS - 1,
+    }
+}
+
+fn is_kind(object: &Value) -> bool {
+    object["kind"] == "CustomResourceDefinition"
+}
+
+/// Installs an object; the object, if that failed.
+async fn tried(client: Client, object: Value) -> Option<Value> {
+    let error = ensure(&client, &object).await.err()?;
+    tracing::warn!(error = format!("{error:#}"), "object of the cluster is tried again");
+    Some(object)
+}
+
+/// Waits a while until objects of a kind that was defined can be asked for.
+async fn served(client: &Client, definition: &Value) {
+    let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let gvk = GroupVersionKind::gvk(text("/spec/group"), text("/spec/versions/0/name"), text("/spec/names/kind"));
+    let resource = ApiResource::from_gvk_with_plural(&gvk, text("/spec/names/plural"));
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let asked = async {
+        while api.list_metadata(&ListParams::default().limit(1)).await.is_err() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(SERVED, asked).await.is_err() {
+        tracing::warn!(kind = gvk.kind, "a kind of our own is not served yet");
+    }
 }
 
 /// An API that nobody answers any more keeps namespaces from being deleted.
@@ -80,14 +138,28 @@ async fn ensure(client: &Client, object: &Value) -> Result<()> {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
-    let parsed: DynamicObject = serde_json::from_value(object.clone())?;
-    match api.create(&PostParams::default(), &parsed).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(object)).await.map(drop)
+    let context = || format!("install {kind} {name}");
+    if let Some(there) = api.get_opt(&name).await.with_context(context)? {
+        if !says(&serde_json::to_value(&there)?, object) {
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(object)).await.with_context(context)?;
         }
-        other => other.map(drop),
+        return Ok(());
     }
-    .with_context(|| format!("install {kind} {name}"))
+    let parsed: DynamicObject = serde_json::from_value(object.clone())?;
+    api.create(&PostParams::default(), &parsed).await.with_context(context).map(drop)
+}
+
+/// Whether everything that is wanted stands there; there may be more.
+fn says(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| there.get(name).is_some_and(|there| says(there, wanted)))
+        }
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len() && there.iter().zip(wanted).all(|(there, wanted)| says(there, wanted))
+        }
+        _ => there == wanted,
+    }
 }
 
 fn objects(config: &Config) -> Result<Vec<Value>> {
@@ -122,12 +194,6 @@ fn objects(config: &Config) -> Result<Vec<Value>> {
     if config.with("engine") {
         objects.extend(engine::objects::kind::installed(crate::pki::ENGINE)?);
     }
-    // Who may do what comes first: the other roles ask already.
-    objects.sort_by_key(|object| match object["apiVersion"].as_str() {
-        Some("v1") if object["kind"] == "Namespace" => 0,
-        Some("rbac.authorization.k8s.io/v1") => 1,
-        _ => 2,
-    });
     Ok(objects)
 }
 
@@ -234,4 +300,27 @@ fn bind(name: &str, role: &str, subject: Value) -> Value {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
         "subjects": [subject],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::says;
+
+    #[test]
+    fn what_stands_there_is_left_alone_when_it_says_all_that_is_wanted() {
+        let there = json!({"spec": {"a": 1, "more": true, "list": [{"x": "y", "z": 1}, 2]}});
+        let cases = [
+            (json!({"spec": {"a": 1}}), true),
+            (json!({"spec": {"a": 2}}), false),
+            (json!({"spec": {"b": 1}}), false),
+            (json!({"spec": {"list": [{"x": "y"}, 2]}}), true),
+            (json!({"spec": {"list": [{"x": "y"}]}}), false),
+            (json!({"spec": {"list": [2, {"x": "y"}]}}), false),
+        ];
+        for (wanted, expected) in cases {
+            assert_eq!(says(&there, &wanted), expected, "{wanted}");
+        }
+    }
 }

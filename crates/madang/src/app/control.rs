@@ -99,10 +99,7 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
     let told = kube_state::Settings::allowing(&config.metric_labels, &config.metric_annotations);
     let told = told.map_err(anyhow::Error::msg)?;
     let _ = state.set(KubeState::new(&loops, reader, told, state_of(&caches)));
-    super::cluster::install(&loops, in_process(&server, "system:madang:control", &["system:masters"]), config);
-    let (ready, answered) = tokio::sync::oneshot::channel();
-    let _ = ready.send(());
-    Ok(answered)
+    Ok(super::cluster::install(&loops, in_process(&server, "system:madang:control", &["system:masters"]), config))
 }
 
 /// What the loops of this process count, under the names of the programs that they are upstream, and what objects say.

@@ -3,6 +3,7 @@
 use access::gate::Refusal;
 use bytes::Bytes;
 use client::{cache::Key, own::Kind};
+use futures::StreamExt;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use kube::ResourceExt;
 use serde_json::{Value as Json, json};
@@ -40,6 +41,7 @@ impl Inner {
         parts: &Parts,
     ) -> Answer {
         match rest {
+            [] => return Ok(super::page("this build")),
             ["api", "json"] => return Ok(super::json(&self.build_with(caller, key, run, shape))),
             ["wfapi"] | ["wfapi", "describe"] => return Ok(super::json(&stages(run))),
             _ => {}
@@ -56,10 +58,10 @@ impl Inner {
         let record = self.records.of(&run.uid().unwrap_or_default());
         let record = record.ok_or_else(|| No::missing(format!("record of build {}", build::status(run).number)))?;
         match rest {
-            ["consoleText" | "console"] => console(record),
+            ["consoleText" | "console"] => console(record, heading(run)),
             ["logText", "progressiveText"] => {
                 let start = form::value(query, "start").and_then(|start| start.parse().ok()).unwrap_or(0);
-                progressive(record, start, build::is_building(run)).await
+                progressive(record, heading(run), start, build::is_building(run)).await
             }
             ["testReport", "api", "json"] => {
                 let number = build::status(run).number;
@@ -82,9 +84,14 @@ impl Inner {
     }
 }
 
-/// The whole log, as it is now.
-fn console(record: Record) -> Answer {
-    let pieces = futures::stream::try_unfold((record, 0_u64), |(record, from)| async move {
+/// The line that a console begins with, which clients count on: they take an empty one for a build that is not there.
+fn heading(run: &PipelineRun) -> String {
+    format!("{}\n", build::cause(run).1)
+}
+
+/// The whole console, as it is now.
+fn console(record: Record, heading: String) -> Answer {
+    let log = futures::stream::try_unfold((record, 0_u64), |(record, from)| async move {
         let read = tokio::task::spawn_blocking(move || {
             let (text, _) = log::read(&record, log::Whose::All, from, CHUNK)?;
             std::io::Result::Ok((record, text))
@@ -97,20 +104,25 @@ fn console(record: Record) -> Answer {
         Ok(Some((Bytes::from(text), (record, next))))
     });
     let mut response = plain("");
-    *response.body_mut() = body::stream(pieces);
+    *response.body_mut() = body::stream(futures::stream::iter([Ok(Bytes::from(heading))]).chain(log));
     Ok(response)
 }
 
-/// What was added since a place, and where that ends.
-async fn progressive(record: Record, start: u64, building: bool) -> Answer {
-    let read = tokio::task::spawn_blocking(move || log::read(&record, log::Whose::All, start, MOST_AT_ONCE));
-    let (text, bytes) = read.await.map_err(No::broken)??;
+/// What was added to the console since a place, and where that ends.
+async fn progressive(record: Record, heading: String, start: u64, building: bool) -> Answer {
+    let before = heading.len() as u64;
+    let from = start.saturating_sub(before);
+    let read = tokio::task::spawn_blocking(move || log::read(&record, log::Whose::All, from, MOST_AT_ONCE));
+    let (log, bytes) = read.await.map_err(No::broken)??;
     // A place behind the end is the end, as for who asks again after a log was cut.
-    let end = start.min(bytes) + text.len() as u64;
+    let end = before + from.min(bytes) + log.len() as u64;
+    let mut text = heading.into_bytes();
+    text.drain(..usize::try_from(start).map_or(text.len(), |start| start.min(text.len())));
+    text.extend(log);
     let mut response = plain("");
     let headers = response.headers_mut();
     headers.insert("x-text-size", HeaderValue::from(end));
-    if building || end < bytes {
+    if building || end < before + bytes {
         headers.insert("x-more-data", HeaderValue::from_static("true"));
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));

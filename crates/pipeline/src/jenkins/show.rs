@@ -200,7 +200,7 @@ impl Inner {
         let properties: &[()] = if parameters.is_empty() { &[] } else { &[()] };
         fields.list("property", properties, |(), shape| {
             let mut fields = Fields::new("hudson.model.ParametersDefinitionProperty", shape);
-            fields.list("parameterDefinitions", &parameters, |one, _| parameter(one));
+            fields.within("parameterDefinitions", &parameters, |one, _| parameter(one));
             fields.done()
         });
         fields.full("actions", json!([]));

@@ -188,8 +188,10 @@ fn bake_builds_targets_of_which_one_starts_from_the_other() {
     for name in ["bake/base:1", "bake/app:1"] {
         docker.good(&["image", "inspect", name]);
     }
+    // What steps of pipelines run with is the server's own, and no trace of this.
     let names = docker.good(&["images", "--format", "{{.Repository}}"]);
-    assert!(!names.contains("madang.internal"), "{names}");
+    let left = names.lines().find(|name| name.contains("madang.internal") && !name.ends_with("/madang/step"));
+    assert_eq!(left, None, "{names}");
 }
 
 #[test]
