@@ -12,7 +12,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use api::{meta::Gvk, print, proto, status::Status};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,8 @@ use crate::{
 
 /// How many bytes of a list are made at a time.
 const PIECE: usize = 128 * 1024;
+/// Pieces of a list that are on their way at the same time, mostly.
+const BUFFERS: usize = 4;
 
 /// The object as a tree, in the version of `served`.
 pub fn tree<'a>(resource: &Resource, served: &Served, object: &'a Object) -> Cow<'a, Value> {
@@ -372,6 +374,35 @@ pub struct Pieces {
     item: Box<[u8]>,
     len: usize,
     at: Position,
+    buffers: Buffers,
+}
+
+/// Memory of pieces, which is used again once they were sent: asked for anew, each page of a list would come from the kernel.
+#[derive(Debug)]
+struct Buffers {
+    size: usize,
+    all: [BytesMut; BUFFERS],
+    next: usize,
+}
+
+impl Buffers {
+    /// Of which each has room for `size` bytes.
+    fn new(size: usize) -> Self {
+        Self { size, all: Default::default(), next: 0 }
+    }
+
+    /// One that nobody reads any more, or a new one in place of the oldest.
+    fn free(&mut self) -> &mut BytesMut {
+        let at = match self.all.iter_mut().position(|buffer| buffer.try_reclaim(self.size)) {
+            Some(at) => at,
+            None => {
+                self.next = (self.next + 1) % BUFFERS;
+                self.all[self.next] = BytesMut::with_capacity(self.size);
+                self.next
+            }
+        };
+        &mut self.all[at]
+    }
 }
 
 #[derive(Debug)]
@@ -403,7 +434,8 @@ impl Pieces {
             }
             len += object.written_len(item.len());
         }
-        Self { objects: objects.into_iter(), item, len, at: Position::Start(start) }
+        let buffers = Buffers::new(PIECE.min(len) + 4096);
+        Self { objects: objects.into_iter(), item, len, at: Position::Start(start), buffers }
     }
 
     /// Bytes of the whole list.
@@ -421,30 +453,29 @@ impl Iterator for Pieces {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let mut out = Vec::with_capacity(PIECE.min(self.len) + 4096);
+        if matches!(self.at, Position::Done) {
+            return None;
+        }
+        let out = self.buffers.free();
         match std::mem::replace(&mut self.at, Position::Items) {
             Position::Start(start) => {
-                out.extend_from_slice(start.as_bytes());
+                out.put_slice(start.as_bytes());
                 self.at = Position::FirstItem;
-            }
-            Position::Done => {
-                self.at = Position::Done;
-                return None;
             }
             other => self.at = other,
         }
         while out.len() < PIECE {
             let Some(object) = self.objects.next() else {
-                out.extend_from_slice(END);
+                out.put_slice(END);
                 self.at = Position::Done;
                 break;
             };
             if matches!(self.at, Position::Items) {
-                out.push(b',');
+                out.put_u8(b',');
             }
             self.at = Position::Items;
-            object.write(&self.item, &mut out);
+            object.write(&self.item, out);
         }
-        Some(out.into())
+        Some(out.split().freeze())
     }
 }

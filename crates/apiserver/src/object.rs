@@ -10,7 +10,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use serde_json::Value;
 
 use crate::scan;
@@ -151,12 +151,12 @@ impl Object {
     }
 
     /// Appends the object as JSON with its resource version, behind `head`, which names the version it is shown in.
-    pub fn write(&self, head: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(head);
+    pub fn write(&self, head: &[u8], out: &mut impl BufMut) {
+        out.put_slice(head);
         if self.revision > 0 {
             write_version(self.revision, out);
         }
-        out.extend_from_slice(self.tail());
+        out.put_slice(self.tail());
     }
 
     /// How many bytes [`Object::write`] appends for a head of `head` bytes.
@@ -168,8 +168,8 @@ impl Object {
 
 const VERSION_OVERHEAD: usize = br#""resourceVersion":"","#.len();
 
-fn write_version(revision: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#""resourceVersion":""#);
+fn write_version(revision: u64, out: &mut impl BufMut) {
+    out.put_slice(br#""resourceVersion":""#);
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     let mut left = revision;
@@ -181,8 +181,8 @@ fn write_version(revision: u64, out: &mut Vec<u8>) {
             break;
         }
     }
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(br#"","#);
+    out.put_slice(&digits[at..]);
+    out.put_slice(br#"","#);
 }
 
 fn decimal_len(number: u64) -> usize {

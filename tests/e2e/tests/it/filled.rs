@@ -114,6 +114,11 @@ kind: Pod
 metadata: {name: waits, namespace: filled}
 spec: {nodeSelector: {nowhere: at-all}, containers: [{name: main, image: IMAGE}]}
 ---
+apiVersion: v1
+kind: Pod
+metadata: {name: unpulled, namespace: filled}
+spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: '127.0.0.1:1/nobody/has/this:1'}]}
+---
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: db, namespace: filled}
