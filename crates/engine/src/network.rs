@@ -9,6 +9,7 @@
 
 mod address;
 pub mod attach;
+mod ipv6;
 mod names;
 mod ports;
 
@@ -26,6 +27,8 @@ use http::{Method, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use serve::Body;
+
+pub use ipv6::Ipv6;
 
 use crate::{
     Engine, Settings, answer,
@@ -78,6 +81,8 @@ pub struct Network {
     pub kept: BTreeMap<String, Ipv4Addr>,
     /// Whether somebody chose the subnet.
     pub chosen: bool,
+    /// What it has of IPv6; none where that was not asked for.
+    pub ipv6: Option<Ipv6>,
 }
 
 impl Network {
@@ -99,6 +104,7 @@ impl Network {
             link: option("name").filter(|name| !name.is_empty()).cloned(),
             gateway: self.gateway?,
             subnet: self.cidr()?,
+            ipv6: self.ipv6.as_ref().and_then(Ipv6::bridge),
             internal: self.internal,
             masquerade: on("enable_ip_masquerade"),
             open: on("enable_icc"),
@@ -345,15 +351,21 @@ impl Networks {
                 _ => Error::missing(format!("could not find plugin {driver} in v1 plugin registry: plugin not found")),
             });
         }
-        if request.enable_ipv4 == Some(false) || request.enable_ipv6 == Some(true) {
-            return Err(Error::unsupported("networks have IPv4 addresses, and only those"));
+        if request.enable_ipv4 == Some(false) {
+            return Err(Error::unsupported("networks have IPv4 addresses: --ipv4=false is not supported"));
         }
         if !matches!(request.ipam.driver.as_str(), "" | "default") {
             return Err(Error::missing(format!("could not find IPAM driver {}", request.ipam.driver)));
         }
-        let ([] | [_]) = request.ipam.config.as_slice() else {
-            return Err(Error::invalid("bridge driver doesn't support more than one IPv4 subnet"));
-        };
+        // What is of IPv6 counts only where that is asked for, as upstream has it.
+        let (of_ipv6, of_ipv4): (Vec<&IpamConfig>, Vec<&IpamConfig>) =
+            request.ipam.config.iter().partition(|config| config.subnet.contains(':'));
+        let with_ipv6 = request.enable_ipv6 == Some(true);
+        for (family, list) in [("IPv4", &of_ipv4), ("IPv6", &of_ipv6)] {
+            if list.len() > 1 {
+                return Err(Error::invalid(format!("bridge driver doesn't support more than one {family} subnet")));
+            }
+        }
         let _changes = self.changes.lock().await;
         if self.by_name(name).is_some() {
             return Err(Error::conflict(format!("network with name {name} already exists")));
@@ -377,7 +389,12 @@ impl Networks {
         {
             return Err(Error::invalid(format!("invalid name of a bridge: {link}")));
         }
-        self.choose(&mut network, &request.ipam.config.first().cloned().unwrap_or_default())?;
+        self.choose(&mut network, &of_ipv4.first().copied().cloned().unwrap_or_default())?;
+        if with_ipv6 {
+            let all = self.list();
+            let others: Vec<&Ipv6> = all.iter().filter_map(|other| other.ipv6.as_ref()).collect();
+            network.ipv6 = Some(ipv6::choose(&others, &of_ipv6.first().copied().cloned().unwrap_or_default())?);
+        }
         let network = self.keep(network).await?;
         if let Err(error) = self.raise(engine, &network).await {
             if let Err(error) = self.drop_network(&network).await {
@@ -495,6 +512,11 @@ fn check_endpoint(network: &Network, endpoint: &Endpoint) -> Result<()> {
             return Err(Error::invalid(format!("no configured subnet contains IP address {ip}")));
         }
     }
+    if let Some(ipam) = &endpoint.ipam_config
+        && !ipam.ipv6.is_empty()
+    {
+        ipv6::check(network, &ipam.ipv6)?;
+    }
     if endpoint.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) && !network.has_names() {
         return Err(Error::invalid("network-scoped alias is supported only for containers in user defined networks"));
     }
@@ -575,20 +597,28 @@ fn shown(engine: &Engine, network: &Network, containers: bool) -> Value {
         }
         config.push(one);
     }
+    if let Some((ipv6, gateway)) = network.ipv6.as_ref().and_then(|ipv6| ipv6.gateway.map(|gateway| (ipv6, gateway))) {
+        let mut one = json!({"Subnet": ipv6.subnet, "Gateway": gateway});
+        if !ipv6.range.is_empty() {
+            one["IPRange"] = ipv6.range.clone().into();
+        }
+        if !ipv6.kept.is_empty() {
+            one["AuxiliaryAddresses"] = json!(ipv6.kept);
+        }
+        config.push(one);
+    }
     let mut members = Map::new();
     if containers {
         for record in users(engine, network) {
             let Some(endpoint) = record.networks.values().find(|endpoint| endpoint.network_id == network.id) else {
                 continue;
             };
-            let address = match endpoint.ip_address.as_str() {
-                "" => String::new(),
-                ip => format!("{ip}/{}", endpoint.ip_prefix_len),
-            };
+            let with_bits = |ip: &str, bits: u8| if ip.is_empty() { String::new() } else { format!("{ip}/{bits}") };
             members.insert(
                 record.id.clone(),
                 json!({"Name": record.name, "EndpointID": endpoint.endpoint_id, "MacAddress": endpoint.mac_address,
-                       "IPv4Address": address, "IPv6Address": ""}),
+                       "IPv4Address": with_bits(&endpoint.ip_address, endpoint.ip_prefix_len),
+                       "IPv6Address": with_bits(&endpoint.global_ipv6_address, endpoint.global_ipv6_prefix_len)}),
             );
         }
     }
@@ -599,7 +629,7 @@ fn shown(engine: &Engine, network: &Network, containers: bool) -> Value {
         "Scope": "local",
         "Driver": network.driver,
         "EnableIPv4": true,
-        "EnableIPv6": false,
+        "EnableIPv6": network.ipv6.is_some(),
         "IPAM": {"Driver": "default", "Options": null, "Config": config},
         "Internal": network.internal,
         "Attachable": network.attachable,

@@ -12,28 +12,33 @@
 //! postrouting:        masquerade what leaves a bridge for elsewhere; hairpins; the machine's loopback
 //! ```
 //!
+//! A network may have addresses of IPv6 beside these, which `ipv6` makes the same of.
+//!
 //! They have a table, names of links and a life apart from those of pods: an instance `NAME` of its own, so that what finds and
 //! removes the one does it for the other too. There are few networks and ports: each change writes the table anew, in one
 //! transaction.
 
 use std::{
     collections::{BTreeMap, HashSet},
+    fs::File,
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
+mod ipv6;
+
 use crate::{
-    Cidr, Error, Protocol,
+    Cidr, Cidr6, Error, Protocol,
     conntrack::{self, Flow},
     error::{is, kernel, lock},
     firewall,
     link::{self, End, Route, Way},
     names::Names,
     netlink::{Request, Socket},
-    nft::{Batch, CtKey, Data, Expressions, FibType, Field, Holds, Hook, Reg, Set, Use, Verdict},
+    nft::{Batch, CtKey, Data, Expressions, Family, FibType, Field, Holds, Hook, Refused, Reg, Set, Use, Verdict},
     service::Key,
     table::endpoint_bytes,
 };
@@ -49,6 +54,8 @@ pub struct Bridge {
     pub gateway: Ipv4Addr,
     /// Its addresses.
     pub subnet: Cidr,
+    /// What it has of IPv6.
+    pub ipv6: Option<Bridge6>,
     /// Whether nothing leaves it.
     pub internal: bool,
     /// Whether what leaves it gets the machine's address.
@@ -57,6 +64,15 @@ pub struct Bridge {
     pub open: bool,
     /// Bytes of a packet; none for 1500.
     pub mtu: Option<u32>,
+}
+
+/// A network's addresses of IPv6.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge6 {
+    /// The machine's address in it.
+    pub gateway: Ipv6Addr,
+    /// Its addresses.
+    pub subnet: Cidr6,
 }
 
 /// A container's place in a network.
@@ -72,28 +88,44 @@ pub struct Place {
     pub link: String,
     /// The address.
     pub ip: Ipv4Addr,
+    /// The address of IPv6, in a network that has such.
+    pub ipv6: Option<Ipv6Addr>,
     /// Ethernet address.
     pub mac: [u8; 6],
     /// Whether the default route leads here.
     pub default_route: bool,
+    /// Whether that of IPv6 does.
+    pub default_route6: bool,
 }
 
 /// A port of the machine that leads to a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// The machine's address; 0.0.0.0 means all of them.
-    pub host_ip: Ipv4Addr,
+    /// The machine's address; 0.0.0.0 and :: mean all of the family.
+    pub host_ip: IpAddr,
     /// The machine's port.
     pub host_port: u16,
     /// The transport protocol.
     pub protocol: Protocol,
-    /// Where it leads.
-    pub to: SocketAddrV4,
+    /// Where it leads: an address of the same family.
+    pub to: SocketAddr,
 }
 
 impl Forward {
-    fn key(&self) -> Key {
-        Key { address: self.host_ip, protocol: self.protocol, port: self.host_port }
+    /// What no two can have.
+    fn key(&self) -> (IpAddr, Protocol, u16) {
+        (self.host_ip, self.protocol, self.host_port)
+    }
+
+    /// The element of the table; none for the other family.
+    fn element(&self) -> Option<([u8; 20], [u8; 8])> {
+        match (self.host_ip, self.to) {
+            (IpAddr::V4(address), SocketAddr::V4(to)) => {
+                let key = Key { address, protocol: self.protocol, port: self.host_port };
+                Some((key.bytes(), endpoint_bytes(to)))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -105,6 +137,8 @@ pub struct Bridges(Arc<Inner>);
 struct Inner {
     names: Names,
     ipv6: bool,
+    /// The namespace of the links: threads that work may be in another.
+    home: File,
     route: Mutex<Socket>,
     state: Mutex<State>,
 }
@@ -143,7 +177,8 @@ impl Bridges {
         crate::network::set_sysctl("net/ipv4/ip_forward", "1")?;
         Ok(Self(Arc::new(Inner {
             names: Names::of(name),
-            ipv6: std::path::Path::new("/proc/sys/net/ipv6").exists(),
+            ipv6: Path::new("/proc/sys/net/ipv6").exists(),
+            home: File::open("/proc/thread-self/ns/net").map_err(kernel("open the network namespace"))?,
             route: Mutex::new(route),
             state: Mutex::new(State { netfilter, bridges: BTreeMap::new(), forwards: BTreeMap::new() }),
         })))
@@ -244,10 +279,11 @@ impl Bridges {
         self.blocking(move |inner| {
             let mut state = lock(&inner.state);
             let others = state.forwards.iter().filter(|(other, _)| **other != owner).flat_map(|(_, list)| list);
-            let taken: HashSet<Key> = others.map(Forward::key).collect();
+            let taken: HashSet<_> = others.map(Forward::key).collect();
             if let Some(twice) = forwards.iter().find(|forward| taken.contains(&forward.key())) {
                 let Forward { host_ip, host_port, .. } = twice;
-                let reason = format!("Bind for {host_ip}:{host_port} failed: port is already allocated");
+                let address = SocketAddr::new(*host_ip, *host_port);
+                let reason = format!("Bind for {address} failed: port is already allocated");
                 return Err(Error::Sandbox { id: owner, reason });
             }
             let before = state.forwards.remove(&owner).unwrap_or_default();
@@ -263,7 +299,9 @@ impl Bridges {
             inner.write(&mut state)?;
             if !udp.is_empty() {
                 let stale = |flow: &Flow| udp.contains(&flow.to.port());
-                if let Err(error) = conntrack::forget(&mut state.netfilter, stale) {
+                let forgotten = conntrack::forget(&mut state.netfilter, stale)
+                    .and_then(|_| if inner.ipv6 { conntrack::forget6(&mut state.netfilter, &udp) } else { Ok(0) });
+                if let Err(error) = forgotten {
                     tracing::warn!(%error, "stale udp flows were not forgotten");
                 }
             }
@@ -317,7 +355,11 @@ impl Inner {
         link::settings(&mut request, index, &self.names.alias(&bridge.id), self.ipv6);
         link::network_address(&mut request, index, bridge.gateway, bridge.subnet.prefix());
         link::up(&mut request, index);
-        lock(&self.route).all(request).map(drop)
+        lock(&self.route).all(request)?;
+        match &bridge.ipv6 {
+            Some(of_bridge) => self.make_ipv6(&name, index, of_bridge),
+            None => Ok(()),
+        }
     }
 
     fn join(&self, place: &Place, bridge: &Bridge, near: &str) -> io::Result<()> {
@@ -357,29 +399,25 @@ impl Inner {
                 let way = Way::Via(bridge.gateway, index);
                 link::route(&mut request, &Route { to, way, source: None, metric: None });
             }
-            inside.all(request).map(drop)
+            inside.all(request)?;
+            ipv6::enter(&mut inside, index, place, bridge)
         })
     }
 
     /// Makes the table what it shall be.
     fn write(&self, state: &mut State) -> Result<(), Error> {
-        firewall::let_through(&mut state.netfilter, &self.names)?;
+        firewall::let_through(&mut state.netfilter, Family::V4, &self.names)?;
         let mut batch = Batch::new(&self.names.instance);
         rules(
             &mut batch,
             &self.names.link_prefix,
             &state.bridges.values().map(|b| (self.link(b), b)).collect::<Vec<_>>(),
         );
-        let elements: Vec<_> = state
-            .forwards
-            .values()
-            .flatten()
-            .map(|forward| (forward.key().bytes(), endpoint_bytes(forward.to)))
-            .collect();
+        let elements: Vec<_> = state.forwards.values().flatten().filter_map(Forward::element).collect();
         batch.add(PORTS.name, elements.iter().map(|(key, to)| (&key[..12], Data::Bytes(to))));
-        batch
-            .commit(&mut state.netfilter)
-            .map_err(|refused| Error::Kernel { what: refused.what, source: refused.source })
+        let refused = |refused: Refused| Error::Kernel { what: refused.what, source: refused.source };
+        batch.commit(&mut state.netfilter).map_err(refused)?;
+        self.write_ipv6(state)
     }
 }
 
@@ -411,10 +449,7 @@ fn rules(batch: &mut Batch<'_>, prefix: &str, bridges: &[(String, &Bridge)]) {
     batch.base_chain("postrouting", Use::Nat, Hook::Postrouting, 99);
     batch.base_chain("forward", Use::Filter, Hook::Forward, -11);
     let loopback = Cidr::new(Ipv4Addr::new(127, 0, 0, 0), 8).expect("a prefix of 8 bits");
-    // Names that people chose do not begin as ours do.
-    let named: Vec<&(String, &Bridge)> = bridges.iter().filter(|(link, _)| !link.starts_with(prefix)).collect();
-    let ours: Vec<Vec<u8>> =
-        std::iter::once(prefix.as_bytes().to_vec()).chain(named.iter().map(|(link, _)| whole(link).to_vec())).collect();
+    let ours = ours(prefix, bridges);
     // Links carry translated loopback addresses, so a container might else reach what listens on loopback only.
     for link in &ours {
         batch.rule("guard", |rule| {
@@ -456,6 +491,13 @@ fn rules(batch: &mut Batch<'_>, prefix: &str, bridges: &[(String, &Bridge)]) {
             rule.destination(Reg(0)).within(Reg(0), bridge.subnet, true).masquerade();
         });
     }
+}
+
+/// How names of links of networks begin.
+fn ours(prefix: &str, bridges: &[(String, &Bridge)]) -> Vec<Vec<u8>> {
+    // Names that people chose do not begin as ours do.
+    let named = bridges.iter().filter(|(link, _)| !link.starts_with(prefix)).map(|(link, _)| whole(link).to_vec());
+    std::iter::once(prefix.as_bytes().to_vec()).chain(named).collect()
 }
 
 /// What may pass between links.

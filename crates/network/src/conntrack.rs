@@ -6,6 +6,7 @@
 //! The numbers are those of `linux/netfilter/nfnetlink_conntrack.h`.
 
 use std::{
+    collections::HashSet,
     io,
     net::{Ipv4Addr, SocketAddrV4},
 };
@@ -43,7 +44,13 @@ pub(crate) struct Flow {
 
 struct Entry {
     flow: Flow,
+    found: Found,
+}
+
+/// What names an entry, to remove it.
+struct Found {
     original: Vec<u8>,
+    reply: Vec<u8>,
     id: Option<Vec<u8>>,
 }
 
@@ -51,26 +58,37 @@ fn kind(message: u16) -> u16 {
     (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8 | message
 }
 
-const HEADER: [u8; 4] = [libc::AF_INET as u8, libc::NFNETLINK_V0 as u8, 0, 0];
-
 /// Forgets every UDP flow for which `stale` holds, and says how many there were.
 pub(crate) fn forget(socket: &mut Socket, stale: impl Fn(&Flow) -> bool) -> io::Result<usize> {
+    forget_of(socket, libc::AF_INET, |object| entry(object).filter(|entry| stale(&entry.flow)).map(|entry| entry.found))
+}
+
+/// Forgets every UDP flow of the larger family that was sent to one of `ports`, and says how many there were.
+pub(crate) fn forget6(socket: &mut Socket, ports: &HashSet<u16>) -> io::Result<usize> {
+    let stale = |object: &[u8]| {
+        let found = found(object)?;
+        let port = attribute(attribute(&found.original, TUPLE_PROTO)?, PROTO_DESTINATION)?.try_into().ok()?;
+        ports.contains(&u16::from_be_bytes(port)).then_some(found)
+    };
+    forget_of(socket, libc::AF_INET6, stale)
+}
+
+fn forget_of(socket: &mut Socket, family: i32, stale: impl Fn(&[u8]) -> Option<Found>) -> io::Result<usize> {
+    let header = [family as u8, libc::NFNETLINK_V0 as u8, 0, 0];
     let request = || {
         let mut request = Request::default();
-        request.message(kind(MSG_GET), DUMP, &HEADER);
+        request.message(kind(MSG_GET), DUMP, &header);
         request.nest(TUPLE_ORIGINAL, |tuple| {
             tuple.nest(TUPLE_PROTO, |proto| proto.attribute(PROTO_NUMBER, &[UDP]));
         });
         request.nest(FILTER, |filter| filter.u32(FILTER_ORIGINAL_FLAGS, FILTER_BY_PROTOCOL));
         request
     };
-    let mut entries: Vec<Entry> = socket.dump(request, |found: &mut Vec<Entry>, object| {
-        found.extend(entry(object).filter(|entry| stale(&entry.flow)));
-    })?;
+    let mut entries: Vec<Found> = socket.dump(request, |found: &mut Vec<Found>, object| found.extend(stale(object)))?;
     for entries in entries.chunks_mut(CHUNK) {
         let mut request = Request::default();
         for entry in entries {
-            request.message(kind(MSG_DELETE), ACK, &HEADER);
+            request.message(kind(MSG_DELETE), ACK, &header);
             request.attribute(TUPLE_ORIGINAL | libc::NLA_F_NESTED as u16, &entry.original);
             if let Some(id) = &entry.id {
                 request.attribute(ID, id);
@@ -86,7 +104,8 @@ pub(crate) fn forget(socket: &mut Socket, stale: impl Fn(&Flow) -> bool) -> io::
     Ok(entries.len())
 }
 
-fn entry(object: &[u8]) -> Option<Entry> {
+/// An entry of UDP.
+fn found(object: &[u8]) -> Option<Found> {
     let rest = object.get(4..)?;
     let (mut original, mut reply, mut id) = (None, None, None);
     for (kind, value) in attributes(rest) {
@@ -97,15 +116,20 @@ fn entry(object: &[u8]) -> Option<Entry> {
             _ => {}
         }
     }
-    let (original, reply) = (original?, reply?);
-    if attribute(attribute(original, TUPLE_PROTO)?, PROTO_NUMBER)? != [UDP] {
+    let (original, reply) = (original?.to_vec(), reply?.to_vec());
+    if attribute(attribute(&original, TUPLE_PROTO)?, PROTO_NUMBER)? != [UDP] {
         return None;
     }
+    Some(Found { original, reply, id })
+}
+
+fn entry(object: &[u8]) -> Option<Entry> {
+    let found = found(object)?;
     let flow = Flow {
-        to: end(original, IP_DESTINATION, PROTO_DESTINATION)?,
-        answered_by: end(reply, IP_SOURCE, PROTO_SOURCE)?,
+        to: end(&found.original, IP_DESTINATION, PROTO_DESTINATION)?,
+        answered_by: end(&found.reply, IP_SOURCE, PROTO_SOURCE)?,
     };
-    Some(Entry { flow, original: original.to_vec(), id })
+    Some(Entry { flow, found })
 }
 
 fn end(tuple: &[u8], address: u16, port: u16) -> Option<SocketAddrV4> {

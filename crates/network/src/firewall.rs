@@ -13,20 +13,22 @@ use crate::{
     error::kernel,
     names::Names,
     netlink::Socket,
-    nft::{self, Batch, Reg, Verdict},
+    nft::{self, Batch, Family, Reg, Verdict},
 };
 
 const TABLE: &str = "filter";
 const CHAIN: &str = "FORWARD";
 
 /// Lets pods through where another program would drop what they send or get.
-pub(crate) fn let_through(socket: &mut Socket, names: &Names) -> Result<(), Error> {
+pub(crate) fn let_through(socket: &mut Socket, family: Family, names: &Names) -> Result<(), Error> {
     let look = || format!("look at chain {CHAIN} of table {TABLE}");
-    if nft::drops(socket, TABLE, CHAIN).map_err(kernel(look()))? != Some(true) || !rules(socket, names)?.is_empty() {
+    if nft::drops(socket, family, TABLE, CHAIN).map_err(kernel(look()))? != Some(true)
+        || !rules(socket, family, names)?.is_empty()
+    {
         return Ok(());
     }
     tracing::info!("the machine drops what it forwards; pods are let through");
-    let mut batch = Batch::new(TABLE);
+    let mut batch = Batch::of(family, TABLE);
     for coming in [true, false] {
         batch.insert_rule(CHAIN, &comment(names), |rule| {
             if coming {
@@ -41,17 +43,21 @@ pub(crate) fn let_through(socket: &mut Socket, names: &Names) -> Result<(), Erro
 }
 
 /// What [`let_through`] put there.
-pub(crate) fn rules(socket: &mut Socket, names: &Names) -> Result<Vec<nft::Handle>, Error> {
-    nft::rules(socket, TABLE, CHAIN, &comment(names)).map_err(kernel(format!("list chain {CHAIN} of table {TABLE}")))
+pub(crate) fn rules(socket: &mut Socket, family: Family, names: &Names) -> Result<Vec<nft::Handle>, Error> {
+    nft::rules(socket, family, TABLE, CHAIN, &comment(names))
+        .map_err(kernel(format!("list chain {CHAIN} of table {TABLE}")))
 }
 
 /// Takes it away.
 pub(crate) fn remove(socket: &mut Socket, names: &Names) -> Result<(), Error> {
-    let mut batch = Batch::new(TABLE);
-    for rule in rules(socket, names)? {
-        batch.remove_rule(CHAIN, rule);
+    for family in [Family::V4, Family::V6] {
+        let mut batch = Batch::of(family, TABLE);
+        for rule in rules(socket, family, names)? {
+            batch.remove_rule(CHAIN, rule);
+        }
+        batch.commit(socket).map_err(|nft::Refused { what, source }| Error::Kernel { what, source })?;
     }
-    batch.commit(socket).map_err(|nft::Refused { what, source }| Error::Kernel { what, source })
+    Ok(())
 }
 
 fn comment(names: &Names) -> String {

@@ -17,7 +17,7 @@ use crate::{
     desired::{Desired, Plan},
     error::kernel,
     netlink::Socket,
-    nft::{self, Batch},
+    nft::{self, Batch, Family},
     service::{Change, Key},
     table::{self, Base, Element, Place, Value, endpoint_bytes},
 };
@@ -38,7 +38,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Looks at what a former process left in the table `name`.
     pub(crate) fn new(name: &str, base: Base, mut socket: Socket) -> Result<Self, Error> {
-        let comment = nft::comment(&mut socket, name).map_err(kernel(format!("find table {name}")))?;
+        let comment = nft::comment(&mut socket, Family::V4, name).map_err(kernel(format!("find table {name}")))?;
         let in_step = comment == Some(base.comment());
         Ok(Self { name: name.into(), base, socket, desired: Desired::default(), in_step, complete: false })
     }

@@ -8,13 +8,13 @@ use crate::{
     firewall, link,
     names::Names,
     netlink::{Request, Socket},
-    nft::{self, Batch},
+    nft::{self, Batch, Family},
 };
 
 /// Something of an instance that is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leftover {
-    /// A table of nf_tables.
+    /// A table of nf_tables, or one of either family.
     Table(String),
     /// Rules that let pods through another program's chain.
     Rules(String),
@@ -29,10 +29,15 @@ pub enum Leftover {
 /// All there is of an instance.
 pub(crate) fn find(route: &mut Socket, netfilter: &mut Socket, names: &Names) -> Result<Vec<Leftover>, Error> {
     let mut found = Vec::new();
-    if nft::comment(netfilter, &names.instance).map_err(kernel(format!("find table {}", names.instance)))?.is_some() {
+    let mut has = |family| {
+        let found = nft::comment(netfilter, family, &names.instance);
+        found.map_err(kernel(format!("find table {}", names.instance))).map(|found| found.is_some())
+    };
+    if has(Family::V4)? || has(Family::V6)? {
         found.push(Leftover::Table(names.instance.clone()));
     }
-    if !firewall::rules(netfilter, names)?.is_empty() {
+    let mut let_through = |family| firewall::rules(netfilter, family, names).map(|rules| !rules.is_empty());
+    if let_through(Family::V4)? || let_through(Family::V6)? {
         found.push(Leftover::Rules(names.instance.clone()));
     }
     let links = link::links(route).map_err(kernel("list links"))?;
@@ -56,14 +61,20 @@ pub(crate) fn remove(
     let mut request = Request::default();
     match leftover {
         Leftover::Table(name) => {
-            let mut batch = Batch::new(name);
-            batch.remove_table();
-            return match batch.commit(netfilter) {
-                Err(refused) if refused.source.kind() != io::ErrorKind::NotFound => {
-                    Err(Error::Kernel { what: refused.what, source: refused.source })
+            for family in [Family::V4, Family::V6] {
+                if nft::comment(netfilter, family, name).map_err(kernel(format!("find table {name}")))?.is_none() {
+                    continue;
                 }
-                _ => Ok(()),
-            };
+                let mut batch = Batch::of(family, name);
+                batch.remove_table();
+                match batch.commit(netfilter) {
+                    Err(refused) if refused.source.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::Kernel { what: refused.what, source: refused.source });
+                    }
+                    _ => {}
+                }
+            }
+            return Ok(());
         }
         Leftover::Rules(_) => return firewall::remove(netfilter, names),
         Leftover::Link(name) => link::remove(&mut request, name),

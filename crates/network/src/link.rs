@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, BorrowedFd},
     path::Path,
 };
@@ -164,6 +164,26 @@ pub(crate) fn network_address(request: &mut Request, index: Index, ip: Ipv4Addr,
     request.attribute(libc::IFA_ADDRESS, &ip.octets());
     let host_bits = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
     request.attribute(libc::IFA_BROADCAST, &(u32::from(ip) | host_bits).to_be_bytes());
+}
+
+/// Gives a link an address of the larger family in a network of `prefix` bits, to be used at once: whoever gives it out knows that
+/// nobody else has it.
+pub(crate) fn network_address6(request: &mut Request, index: Index, ip: Ipv6Addr, prefix: u8) {
+    let flags = libc::IFA_F_NODAD as u8;
+    let mut header = [libc::AF_INET6 as u8, prefix, flags, libc::RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    header[4..].copy_from_slice(&index.to_ne_bytes());
+    request.message(libc::RTM_NEWADDR, ACK | CREATE | REPLACE, &header);
+    request.attribute(libc::IFA_LOCAL, &ip.octets());
+    request.attribute(libc::IFA_ADDRESS, &ip.octets());
+}
+
+/// Makes the default route of the larger family, or replaces it.
+pub(crate) fn default_route6(request: &mut Request, gateway: Ipv6Addr, index: Index) {
+    let (table, scope, class) = (libc::RT_TABLE_MAIN, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST);
+    let header = [libc::AF_INET6 as u8, 0, 0, 0, table, OUR_PROTOCOL, scope, class, 0, 0, 0, 0];
+    request.message(libc::RTM_NEWROUTE, ACK | CREATE | REPLACE, &header);
+    request.attribute(libc::RTA_GATEWAY, &gateway.octets());
+    request.u32(libc::RTA_OIF, index);
 }
 
 /// Takes an address of [`address`] away.

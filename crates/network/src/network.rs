@@ -27,6 +27,7 @@ use crate::{
     link::{self, Route, Way},
     names::Names,
     netlink::{Request, Socket},
+    nft::Family,
     pod::Pods,
     service::Change,
     table::{Base, Element, Place, Value},
@@ -125,7 +126,7 @@ impl Network {
         let own = link::labelled(&mut route, &names.label).map_err(kernel("list addresses"))?;
         let pairs = pods.values().map(|pod| Element::hairpin(pod.ip));
         keeper.begin(found, own.into_iter().map(Element::own).chain(pairs).collect())?;
-        firewall::let_through(keeper.socket(), &names)?;
+        firewall::let_through(keeper.socket(), Family::V4, &names)?;
         tracing::debug!(name = %config.name, pods = pods.len(), mtu, "network taken up");
         let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
         let removal = Socket::route().map_err(kernel("open rtnetlink socket"))?;

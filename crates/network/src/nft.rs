@@ -15,7 +15,13 @@ mod expression;
 
 pub(crate) use expression::{CtKey, Expressions, FibType, Reg};
 
-const FAMILY_IPV4: u8 = libc::NFPROTO_IPV4 as u8;
+/// Which packets a table sees. Values are the kernel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4 = libc::NFPROTO_IPV4 as isize,
+    V6 = libc::NFPROTO_IPV6 as isize,
+}
+
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 
@@ -131,10 +137,12 @@ impl Verdict<'_> {
     }
 }
 
-/// One part of a key or of data. Each takes 4 bytes. Values are nft's, which shows keys by them.
+/// One part of a key or of data. Each takes 4 bytes, but for the larger addresses, which take 16. Values are nft's, which shows keys
+/// by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     Address = 7,
+    Address6 = 8,
     Protocol = 12,
     Port = 13,
     /// A number in the machine's byte order.
@@ -163,6 +171,10 @@ fn data_type(fields: &[Field]) -> u32 {
     fields.iter().fold(0, |all, field| all << 6 | *field as u32)
 }
 
+fn length(fields: &[Field]) -> u32 {
+    fields.iter().map(|field| if *field == Field::Address6 { 16 } else { 4 }).sum()
+}
+
 /// What an element holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Data<'a> {
@@ -174,6 +186,7 @@ pub(crate) enum Data<'a> {
 /// Changes of one table that happen together.
 pub(crate) struct Batch<'a> {
     table: &'a str,
+    family: Family,
     request: Request,
     sets: u32,
 }
@@ -190,13 +203,18 @@ fn kind(message: u16) -> u16 {
 impl<'a> Batch<'a> {
     /// Nothing to do in `table` yet.
     pub(crate) fn new(table: &'a str) -> Self {
+        Self::of(Family::V4, table)
+    }
+
+    /// The same in `table` of a family: tables of several families may have one name.
+    pub(crate) fn of(family: Family, table: &'a str) -> Self {
         let mut request = Request::default();
         request.message(BATCH_BEGIN, 0, &header(0, libc::NFNL_SUBSYS_NFTABLES as u16));
-        Self { table, request, sets: 0 }
+        Self { table, family, request, sets: 0 }
     }
 
     fn message(&mut self, message: u16, flags: u16) -> &mut Request {
-        self.request.message(kind(message), flags, &header(FAMILY_IPV4, 0));
+        self.request.message(kind(message), flags, &header(self.family as u8, 0));
         &mut self.request
     }
 
@@ -295,7 +313,7 @@ impl<'a> Batch<'a> {
             Holds::Fields(fields) => {
                 flags |= SET_FLAG_MAP;
                 request.be32(SET_DATA_TYPE, data_type(fields));
-                request.be32(SET_DATA_LEN, 4 * fields.len() as u32);
+                request.be32(SET_DATA_LEN, length(fields));
             }
         }
         if let Some(size) = set.dynamic {
@@ -306,7 +324,7 @@ impl<'a> Batch<'a> {
         }
         request.be32(SET_FLAGS, flags);
         request.be32(SET_KEY_TYPE, data_type(set.key));
-        request.be32(SET_KEY_LEN, 4 * set.key.len() as u32);
+        request.be32(SET_KEY_LEN, length(set.key));
         request.be32(SET_ID, id);
     }
 
@@ -446,9 +464,9 @@ fn show(field: &[u8]) -> String {
 pub(crate) struct Handle([u8; 8]);
 
 /// Whether a base chain drops what none of its rules decides about; `None` if there is no such chain.
-pub(crate) fn drops(socket: &mut Socket, table: &str, chain: &str) -> io::Result<Option<bool>> {
+pub(crate) fn drops(socket: &mut Socket, family: Family, table: &str, chain: &str) -> io::Result<Option<bool>> {
     let mut request = Request::default();
-    request.message(kind(MSG_GETCHAIN), ACK, &header(FAMILY_IPV4, 0));
+    request.message(kind(MSG_GETCHAIN), ACK, &header(family as u8, 0));
     request.text(CHAIN_TABLE, table);
     request.text(CHAIN_NAME, chain);
     let answer = socket.exchange(request)?.pop().unwrap_or_default();
@@ -463,10 +481,16 @@ pub(crate) fn drops(socket: &mut Socket, table: &str, chain: &str) -> io::Result
 }
 
 /// The rules of a chain that carry `comment`.
-pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str, comment: &str) -> io::Result<Vec<Handle>> {
+pub(crate) fn rules(
+    socket: &mut Socket,
+    family: Family,
+    table: &str,
+    chain: &str,
+    comment: &str,
+) -> io::Result<Vec<Handle>> {
     let request = || {
         let mut request = Request::default();
-        request.message(kind(MSG_GETRULE), DUMP, &header(FAMILY_IPV4, 0));
+        request.message(kind(MSG_GETRULE), DUMP, &header(family as u8, 0));
         request.text(RULE_TABLE, table);
         request.text(RULE_CHAIN, chain);
         request
@@ -487,9 +511,9 @@ pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str, comment: &str
 }
 
 /// The comment of a table, if the table is there; without one it is empty.
-pub(crate) fn comment(socket: &mut Socket, table: &str) -> io::Result<Option<String>> {
+pub(crate) fn comment(socket: &mut Socket, family: Family, table: &str) -> io::Result<Option<String>> {
     let mut request = Request::default();
-    request.message(kind(MSG_GETTABLE), ACK, &header(FAMILY_IPV4, 0));
+    request.message(kind(MSG_GETTABLE), ACK, &header(family as u8, 0));
     request.text(TABLE_NAME, table);
     let answer = socket.exchange(request)?.pop().unwrap_or_default();
     match answer {
@@ -507,7 +531,7 @@ pub(crate) fn comment(socket: &mut Socket, table: &str) -> io::Result<Option<Str
 pub(crate) fn elements(socket: &mut Socket, table: &str, set: &str) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let request = || {
         let mut request = Request::default();
-        request.message(kind(MSG_GETSETELEM), DUMP, &header(FAMILY_IPV4, 0));
+        request.message(kind(MSG_GETSETELEM), DUMP, &header(Family::V4 as u8, 0));
         request.text(ELEM_LIST_TABLE, table);
         request.text(ELEM_LIST_SET, set);
         request

@@ -27,6 +27,7 @@ use crate::{
     link::{self, End, Link, Mac, Route, Way},
     names::Names,
     netlink::{Request, Socket},
+    nft::Family,
     service::Key,
     table::Element,
 };
@@ -152,7 +153,7 @@ impl Pods {
             }
             pods.insert(id.into(), pod.clone())
         };
-        let through = firewall::let_through(lock(keeper).socket(), &self.names);
+        let through = firewall::let_through(lock(keeper).socket(), Family::V4, &self.names);
         let done =
             through.and_then(|()| self.join(sandbox, &pod)).and_then(|()| lead(keeper, before.as_ref(), Some(&pod)));
         match done {

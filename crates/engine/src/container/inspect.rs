@@ -78,10 +78,10 @@ fn networks(record: &Record) -> Value {
         "SecondaryIPAddresses": null, "SecondaryIPv6Addresses": null,
         "EndpointID": of_default.endpoint_id,
         "Gateway": of_default.gateway,
-        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+        "GlobalIPv6Address": of_default.global_ipv6_address, "GlobalIPv6PrefixLen": of_default.global_ipv6_prefix_len,
         "IPAddress": of_default.ip_address,
         "IPPrefixLen": of_default.ip_prefix_len,
-        "IPv6Gateway": "",
+        "IPv6Gateway": of_default.ipv6_gateway,
         "MacAddress": of_default.mac_address,
         "Networks": endpoints,
     })

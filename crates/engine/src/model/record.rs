@@ -185,13 +185,13 @@ pub struct Endpoint {
     /// Bits of the network.
     #[serde(rename = "IPPrefixLen")]
     pub ip_prefix_len: u8,
-    /// Always empty.
+    /// The network's router of IPv6.
     #[serde(rename = "IPv6Gateway")]
     pub ipv6_gateway: String,
-    /// Always empty.
+    /// The address of IPv6, while it runs, in networks that have such.
     #[serde(rename = "GlobalIPv6Address")]
     pub global_ipv6_address: String,
-    /// Always 0.
+    /// Bits of the network's addresses of IPv6.
     #[serde(rename = "GlobalIPv6PrefixLen")]
     pub global_ipv6_prefix_len: u8,
     /// All names that lead here.

@@ -18,7 +18,7 @@ use crate::{
     disk,
     error::{Error, Result},
     model::record::{Endpoint, Record},
-    network::{Network, Networks, address, ports},
+    network::{Network, Networks, address, ipv6, ports},
 };
 
 /// An Ethernet address as people write it.
@@ -95,10 +95,14 @@ impl Networks {
         };
         let mac = if wanted.mac_address.is_empty() { mac_of(ip) } else { mac(&wanted.mac_address)? };
         let id = if wanted.endpoint_id.is_empty() { runtime::record::new_id()? } else { wanted.endpoint_id.clone() };
+        let ipv6 = ipv6::take(engine, &network, &container.id, &wanted)?;
         let leads_out = |endpoint: &Endpoint| {
             self.find(&endpoint.network_id).is_ok_and(|found| found.driver == "bridge" && !found.internal)
         };
-        let first = default_network(&container.record(), leads_out).as_deref() == Some(name);
+        let has_ipv6 = |endpoint: &Endpoint| self.find(&endpoint.network_id).is_ok_and(|found| found.ipv6.is_some());
+        let record = container.record();
+        let first = default_network(&record, leads_out).as_deref() == Some(name);
+        let first6 = default_network(&record, |endpoint| leads_out(endpoint) && has_ipv6(endpoint));
         container.change(|record| {
             let names = dns_names(record, &wanted);
             let chosen = record.networks.entry(name.to_owned()).or_default();
@@ -107,6 +111,12 @@ impl Networks {
             chosen.ip_address = ip.to_string();
             chosen.ip_prefix_len = subnet.prefix();
             chosen.gateway = network.gateway.filter(|_| !network.internal).map(|ip| ip.to_string()).unwrap_or_default();
+            if let (Some((ip, prefix)), Some(ipv6)) = (ipv6, &network.ipv6) {
+                chosen.global_ipv6_address = ip.to_string();
+                chosen.global_ipv6_prefix_len = prefix;
+                let gateway = ipv6.gateway.filter(|_| !network.internal);
+                chosen.ipv6_gateway = gateway.map(|ip| ip.to_string()).unwrap_or_default();
+            }
             chosen.mac_address = mac_text(mac);
             chosen.dns_names = network.has_names().then_some(names);
         });
@@ -116,8 +126,10 @@ impl Networks {
             netns: netns.to_owned(),
             link: format!("eth{number}"),
             ip,
+            ipv6: ipv6.map(|(ip, _)| ip),
             mac,
             default_route: first,
+            default_route6: first6.as_deref() == Some(name),
         };
         Ok(self.bridges.join(place).await?)
     }
@@ -147,6 +159,9 @@ fn clear(endpoint: &mut Endpoint) {
     endpoint.ip_address.clear();
     endpoint.gateway.clear();
     endpoint.ip_prefix_len = 0;
+    endpoint.ipv6_gateway.clear();
+    endpoint.global_ipv6_address.clear();
+    endpoint.global_ipv6_prefix_len = 0;
 }
 
 /// Names of a container's networks: the one it was made for first, which becomes `eth0`.
@@ -368,7 +383,9 @@ fn hosts(record: &Record) -> String {
         } else {
             format!("{name}.{} ", record.config.domainname)
         };
-        let _ = writeln!(text, "{}\t{long}{name}", endpoint.ip_address);
+        for ip in [&endpoint.ip_address, &endpoint.global_ipv6_address].into_iter().filter(|ip| !ip.is_empty()) {
+            let _ = writeln!(text, "{ip}\t{long}{name}");
+        }
     }
     text
 }

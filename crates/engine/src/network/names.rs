@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::{Engine, engine::Inner, network::Network};
+use crate::{Engine, engine::Inner, model::record::Endpoint, network::Network};
 
 /// Answers by what containers there are now.
 struct Containers(Weak<Inner>);
@@ -32,7 +32,10 @@ impl Containers {
         let text = client.to_string();
         let endpoints = || {
             all.iter()
-                .filter(|(networks, _, _)| networks.values().any(|endpoint| endpoint.ip_address == text))
+                .filter(|(networks, _, _)| {
+                    let is = |endpoint: &Endpoint| endpoint.ip_address == text || endpoint.global_ipv6_address == text;
+                    networks.values().any(is)
+                })
                 .flat_map(|(networks, _, _)| networks.values().filter(|endpoint| !endpoint.ip_address.is_empty()))
         };
         let own: BTreeSet<&str> = endpoints().map(|endpoint| endpoint.network_id.as_str()).collect();
@@ -45,9 +48,9 @@ impl Containers {
                 let linked =
                     all.iter().find(|(_, name, id)| name == other || (other.len() >= 12 && id.starts_with(other)));
                 let place = linked.and_then(|(networks, _, _)| {
-                    networks.values().find(|place| place.network_id == endpoint.network_id)?.ip_address.parse().ok()
+                    networks.values().find(|place| place.network_id == endpoint.network_id)
                 });
-                if let Some(ip) = place {
+                for ip in place.into_iter().flat_map(addresses) {
                     found.push((vec![alias.trim_start_matches('/').to_owned()], ip));
                 }
             }
@@ -56,13 +59,20 @@ impl Containers {
             for (network, endpoint) in
                 networks.iter().filter(|(_, endpoint)| own.contains(endpoint.network_id.as_str()))
             {
-                let (Some(names), Ok(ip)) = (&endpoint.dns_names, endpoint.ip_address.parse()) else { continue };
-                let long = names.iter().map(|name| format!("{name}.{network}"));
-                found.push((names.iter().cloned().chain(long).collect(), ip));
+                let Some(names) = &endpoint.dns_names else { continue };
+                for ip in addresses(endpoint) {
+                    let long = names.iter().map(|name| format!("{name}.{network}"));
+                    found.push((names.iter().cloned().chain(long).collect(), ip));
+                }
             }
         }
         found
     }
+}
+
+/// The addresses of a container in a network, while it runs.
+fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
+    [&endpoint.ip_address, &endpoint.global_ipv6_address].into_iter().filter_map(|ip| ip.parse().ok())
 }
 
 impl dns::Names for Containers {

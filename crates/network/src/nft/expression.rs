@@ -88,6 +88,16 @@ impl Expressions<'_> {
         self.payload(NETWORK_HEADER, 16, 4, to)
     }
 
+    /// Loads the source address of the larger family: 16 bytes, 4 registers.
+    pub(crate) fn source6(&mut self, to: Reg) -> &mut Self {
+        self.payload(NETWORK_HEADER, 8, 16, to)
+    }
+
+    /// Loads the destination address of the larger family: 16 bytes, 4 registers.
+    pub(crate) fn destination6(&mut self, to: Reg) -> &mut Self {
+        self.payload(NETWORK_HEADER, 24, 16, to)
+    }
+
     /// Loads the destination port, which TCP, UDP and SCTP have at the same place.
     pub(crate) fn port(&mut self, to: Reg) -> &mut Self {
         self.payload(TRANSPORT_HEADER, 2, 2, to)
@@ -167,6 +177,12 @@ impl Expressions<'_> {
 
     /// Goes on if the address in the register is in `range` (`want`) or is not.
     pub(crate) fn within(&mut self, register: Reg, range: crate::Cidr, want: bool) -> &mut Self {
+        self.mask(register, &range.mask().octets());
+        self.compare(register, if want { CMP_EQ } else { CMP_NEQ }, &range.address().octets())
+    }
+
+    /// The same for the larger family, whose addresses fill 4 registers.
+    pub(crate) fn within6(&mut self, register: Reg, range: crate::Cidr6, want: bool) -> &mut Self {
         self.mask(register, &range.mask().octets());
         self.compare(register, if want { CMP_EQ } else { CMP_NEQ }, &range.address().octets())
     }
@@ -258,6 +274,16 @@ impl Expressions<'_> {
             data.be32(2, libc::NFPROTO_IPV4 as u32);
             data.be32(3, address.number());
             data.be32(5, Reg(address.0 + 1).number());
+        })
+    }
+
+    /// Sends the connection to the address of the larger family in 4 registers and the port in the next.
+    pub(crate) fn dnat6(&mut self, address: Reg) -> &mut Self {
+        self.expression("nat", |data| {
+            data.be32(1, NAT_DNAT);
+            data.be32(2, libc::NFPROTO_IPV6 as u32);
+            data.be32(3, address.number());
+            data.be32(5, Reg(address.0 + 4).number());
         })
     }
 
