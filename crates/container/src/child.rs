@@ -168,6 +168,7 @@ pub fn enter_users(plan: &Plan, setup: &mut Setup, users: &OwnedFd) -> Result<()
             identity::give_stream(stream.as_fd(), uid);
         }
     }
+    identity::raise_limits(process)?;
     setup.sources = Some(rootfs::gather(plan, users, &setup.mappings)?);
     join_users(users)
 }

@@ -57,6 +57,8 @@ pub enum Rootfs<'a> {
         work: &'a FilePath,
         /// Further mount options.
         options: &'a [String],
+        /// In a user namespace: whether what is written belongs on the disk to the users that the namespace sees.
+        mapped: bool,
     },
 }
 
@@ -140,12 +142,12 @@ fn root(spec: &Spec, rootfs: Rootfs<'_>) -> Result<Root, Error> {
     }
     let overlay = match rootfs {
         Rootfs::Directory => None,
-        Rootfs::Overlay { lowers, upper, work, options } => {
+        Rootfs::Overlay { lowers, upper, work, options, mapped } => {
             if lowers.is_empty() || lowers.len() > 128 {
                 return invalid(format!("an overlay of {} layers: 1 to 128 can be mounted", lowers.len()));
             }
             let lowers = lowers.iter().map(|lower| text(lower)).collect::<Result<_, _>>()?;
-            Some(Overlay { lowers, upper: text(upper)?, work: text(work)?, options: options.to_vec() })
+            Some(Overlay { lowers, upper: text(upper)?, work: text(work)?, options: options.to_vec(), mapped })
         }
     };
     Ok(Root { path: text(root.path())?, readonly: root.readonly().unwrap_or(false), overlay })

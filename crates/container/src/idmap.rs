@@ -2,7 +2,11 @@
 //!
 //! A namespace is made by a child that does nothing else: only who is outside may write its mapping.
 
-use std::{fs, io::Read, os::fd::OwnedFd};
+use std::{
+    fs,
+    io::{self, Read},
+    os::fd::{AsFd, OwnedFd},
+};
 
 use rustix::pipe::PipeFlags;
 
@@ -10,12 +14,30 @@ use crate::{
     child::{Context, Failure},
     plan::IdMap,
     spawn::open_namespace,
-    sys::{self, Cloned},
+    sys::{self, Cloned, MountChange},
 };
+
+/// A user namespace in which nobody is, for [`map`]: users and groups from 0 on inside are those from `outside` on of the machine,
+/// `size` of them. A process with threads may ask for it: the child that it takes neither allocates nor locks.
+pub fn namespace(outside: u32, size: u32) -> io::Result<OwnedFd> {
+    let range = [IdMap { inside: 0, outside, size }];
+    let made = make(0, &range, &range).map_err(|failure| io::Error::other(failure.message))?;
+    made.into_iter().next().map(|(_, opened)| opened).ok_or_else(|| io::Error::other("no user namespace was made"))
+}
+
+/// Has the files of a mount belong to the users of a namespace: to its root what is root's on the disk. The mount is not mounted
+/// anywhere yet.
+///
+/// # Errors
+/// `EINVAL` from file systems that cannot be mapped. <https://man7.org/linux/man-pages/man2/mount_setattr.2.html>
+pub fn map(mount: impl AsFd, users: impl AsFd) -> io::Result<()> {
+    let change = MountChange { users: Some(users.as_fd()), ..MountChange::default() };
+    Ok(sys::mount_setattr(mount, &change)?)
+}
 
 /// Makes a user namespace with this mapping and, owned by it, namespaces of the other `kinds`. Gives them by kind, in the
 /// order user, network, UTS, IPC.
-pub fn make(kinds: u64, uids: &[IdMap], gids: &[IdMap]) -> Result<Vec<(u64, OwnedFd)>, Failure> {
+pub(crate) fn make(kinds: u64, uids: &[IdMap], gids: &[IdMap]) -> Result<Vec<(u64, OwnedFd)>, Failure> {
     let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
     let user = libc::CLONE_NEWUSER as u64;
     match sys::clone(kinds | user, None).context(|| "make a user namespace")? {
@@ -57,7 +79,7 @@ fn take(pid: i32, kinds: u64, uids: &[IdMap], gids: &[IdMap]) -> Result<Vec<(u64
 }
 
 /// The identifier outside of one inside.
-pub fn outside(ranges: &[IdMap], inside: u32) -> Option<u32> {
+pub(crate) fn outside(ranges: &[IdMap], inside: u32) -> Option<u32> {
     let range = ranges.iter().find(|range| inside >= range.inside && inside - range.inside < range.size)?;
     range.outside.checked_add(inside - range.inside)
 }

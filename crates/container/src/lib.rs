@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod compile;
 #[cfg(feature = "client")]
 pub mod footprint;
+pub mod idmap;
 pub mod plan;
 pub mod protocol;
 #[cfg(feature = "client")]
@@ -38,6 +39,5 @@ pub mod step;
 
 mod child;
 mod clock;
-mod idmap;
 mod spawn;
 mod sys;

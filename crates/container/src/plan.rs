@@ -244,6 +244,10 @@ pub struct Overlay {
     /// Further options, such as `volatile`.
     #[prost(string, repeated, tag = "4")]
     pub options: Vec<String>,
+    /// In a user namespace: whether what is written belongs on the disk to the users that the namespace sees, as the lower
+    /// layers' files do. The upper and the overlay's own directory then have the same parent.
+    #[prost(bool, tag = "5")]
+    pub mapped: bool,
 }
 
 /// What a mount is made of.

@@ -166,6 +166,9 @@ pub enum Rootfs {
         work: PathBuf,
         /// Further mount options, such as `volatile`.
         options: Vec<String>,
+        /// In a sandbox with users of its own: whether what is written belongs on the disk to the users that the container
+        /// sees, as the layers' files do. `upper` and `work` then have the same parent.
+        mapped: bool,
     },
 }
 
@@ -559,7 +562,9 @@ fn take_error(error: &mut Error) -> Error {
 fn rootfs_of(rootfs: &Rootfs) -> compile::Rootfs<'_> {
     match rootfs {
         Rootfs::Directory => compile::Rootfs::Directory,
-        Rootfs::Overlay { lowers, upper, work, options } => compile::Rootfs::Overlay { lowers, upper, work, options },
+        Rootfs::Overlay { lowers, upper, work, options, mapped } => {
+            compile::Rootfs::Overlay { lowers, upper, work, options, mapped: *mapped }
+        }
     }
 }
 

@@ -280,11 +280,34 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> rustix::io::R
 
 /// The permitted capabilities of this process.
 pub fn permitted_capabilities() -> rustix::io::Result<u64> {
+    Ok(capget()?[1])
+}
+
+/// The effective, permitted and inheritable capabilities of this process.
+fn capget() -> rustix::io::Result<[u64; 3]> {
     let header = [0x2008_0522u32, 0];
     let mut halves = [[0u32; 3]; 2];
     // SAFETY: header and both halves outlive the call, and version 3 has two.
     check(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), halves.as_mut_ptr()) })?;
-    Ok(u64::from(halves[0][1]) | u64::from(halves[1][1]) << 32)
+    Ok([0, 1, 2].map(|set| u64::from(halves[0][set]) | u64::from(halves[1][set]) << 32))
+}
+
+/// Whom files belong to that this process makes from now on. Its rights over files stay: the kernel takes them from whoever
+/// stops being root in this respect.
+pub fn make_files_as(uid: u32, gid: u32) -> rustix::io::Result<()> {
+    let [effective, permitted, inheritable] = capget()?;
+    // SAFETY: no memory is passed.
+    unsafe {
+        libc::syscall(libc::SYS_setfsgid, gid);
+        libc::syscall(libc::SYS_setfsuid, uid);
+    }
+    // The calls say who it was before, whatever they did; nobody's number changes nothing.
+    // SAFETY: no memory is passed.
+    let now = unsafe { [libc::syscall(libc::SYS_setfsuid, u32::MAX), libc::syscall(libc::SYS_setfsgid, u32::MAX)] };
+    if now.map(|id| id as u32) != [uid, gid] {
+        return Err(Errno::PERM);
+    }
+    capset(effective, permitted, inheritable)
 }
 
 /// `prctl` with numbers only.
@@ -329,6 +352,14 @@ pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> rustix::io::Result<()> 
     // SAFETY: the limit outlives the call; no old one is asked for.
     let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), ptr::null_mut::<u64>()) };
     check(result).map(drop)
+}
+
+/// `getrlimit`, by number: the soft and the hard limit.
+pub fn getrlimit(resource: u32) -> rustix::io::Result<(u64, u64)> {
+    let mut limit = [0u64; 2];
+    // SAFETY: no new limit is passed; the old one outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::null::<u64>(), limit.as_mut_ptr()) };
+    check(result).map(|_| (limit[0], limit[1]))
 }
 
 /// A session keyring of this process's own.

@@ -324,6 +324,7 @@ pub fn mounts(place: &Place, pod: &Pod, container: &Container, env: &[(String, S
                 Some("Bidirectional") => Propagation::Bidirectional,
                 _ => Propagation::Private,
             },
+            unmapped: false,
         });
     }
     Ok(list)

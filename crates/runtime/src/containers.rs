@@ -92,7 +92,7 @@ impl Runtime {
         let Prepared { record, spec, stdio } = prepared;
         lock(&sandbox.containers).insert(id.clone(), Arc::new(Container::new(record.clone())));
         let Snapshot { lowers, upper, work } = snapshot;
-        let rootfs = Rootfs::Overlay { lowers, upper, work, options: Vec::new() };
+        let rootfs = Rootfs::Overlay { lowers, upper, work, options: Vec::new(), mapped: false };
         if let Err(error) = shim.create(&id, &spec, &rootfs, &stdio).await {
             self.discard(&sandbox, &id).await;
             return Err(error).context("create container");

@@ -84,6 +84,10 @@ pub struct SandboxConfig {
     /// Whether users and groups are its own: root inside is nobody outside. Not with the machine's network, processes or IPC.
     #[serde(default)]
     pub own_users: bool,
+    /// With `own_users`: whether they are those of build steps, the same for all of them: every number that a file of an image may
+    /// have is one of the machine's that is nobody. With these the machine's network is allowed.
+    #[serde(default)]
+    pub step_users: bool,
     /// Published ports; empty with `host_network`.
     pub host_ports: Vec<HostPort>,
     /// Whether the runtime writes `/etc/hosts`.
@@ -169,6 +173,10 @@ pub struct Mount {
     pub recursive_readonly: bool,
     /// How later mounts pass.
     pub propagation: Propagation,
+    /// In a sandbox with users of its own: whether files belong inside to whom they belong outside, who then is nobody. Else they
+    /// are mapped: root's are root's.
+    #[serde(default)]
+    pub unmapped: bool,
 }
 
 impl Mount {
@@ -180,6 +188,7 @@ impl Mount {
             readonly: false,
             recursive_readonly: false,
             propagation: Propagation::Private,
+            unmapped: false,
         }
     }
 }

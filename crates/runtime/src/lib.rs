@@ -18,6 +18,7 @@ pub mod service;
 mod containers;
 mod sandboxes;
 pub mod steps;
+pub mod users;
 
 pub mod address;
 pub mod files;

@@ -33,6 +33,10 @@ use crate::{
 /// Users and groups of a sandbox that has its own: as many as programs expect, from root to nobody.
 const USERS: u32 = 65_536;
 
+/// The users and groups of build steps: every number that programs can name, and so that every file of an image has an owner. They
+/// lie above all others, where no machine has users and no pod gets any.
+pub(crate) const STEP_USERS: IdRange = IdRange { inside: 0, outside: 1 << 31, size: (1 << 31) - 1 };
+
 /// The shim is about as precious as a daemon.
 const SHIM_OOM_SCORE: i32 = -998;
 const SHM_SIZE: &str = "mode=1777,size=67108864";
@@ -48,7 +52,7 @@ impl Runtime {
                 Some(pool.as_mut().context("the pod network is not ready")?.take()?)
             }
         };
-        let own_users = config.own_users;
+        let (own_users, step_users) = (config.own_users, config.step_users);
         let mut record = SandboxRecord {
             id: record::new_id()?,
             config,
@@ -61,7 +65,9 @@ impl Runtime {
         };
         let sandbox = {
             let _placing = lock(&self.0.placing);
-            if own_users {
+            if own_users && step_users {
+                record.users = Some(STEP_USERS.outside);
+            } else if own_users {
                 let taken = self.all().iter().filter_map(|sandbox| lock(&sandbox.record).users).collect();
                 match free_users(&taken) {
                     Some(users) => record.users = Some(users),
@@ -97,9 +103,8 @@ impl Runtime {
         let mut sysctls = config.sysctls.clone();
         if !config.host_network {
             // Root is not needed for what only names a port of the pod's own, or pings.
-            for (name, value) in
-                [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
-            {
+            let groups = if record.users == Some(STEP_USERS.outside) { "0 4294967294" } else { "0 2147483647" };
+            for (name, value) in [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", groups)] {
                 sysctls.entry(name.into()).or_insert_with(|| value.into());
             }
         }
@@ -117,8 +122,11 @@ impl Runtime {
             sysctls,
             oom_score_adj: SHIM_OOM_SCORE,
             users: record.users.map(|outside| {
-                let range = vec![IdRange { inside: 0, outside, size: USERS }];
-                Users { uids: range.clone(), gids: range }
+                let range = match outside {
+                    outside if outside == STEP_USERS.outside => STEP_USERS,
+                    outside => IdRange { inside: 0, outside, size: USERS },
+                };
+                Users { uids: vec![range], gids: vec![range] }
             }),
         };
         let shim = Shim::launch(&self.0.task, &self.0.binary, &spec).await.context("launch shim")?;
@@ -296,7 +304,7 @@ impl Runtime {
 
 /// The first range of users that nobody has. The very first is the machine's own.
 fn free_users(taken: &BTreeSet<u32>) -> Option<u32> {
-    (1..u32::MAX / USERS).map(|place| place * USERS).find(|first| !taken.contains(first))
+    (1..STEP_USERS.outside / USERS).map(|place| place * USERS).find(|first| !taken.contains(first))
 }
 
 /// Unmounts a sandbox's `/dev/shm`, if it is there.
@@ -343,5 +351,14 @@ mod tests {
         }
         taken.remove(&(2 * USERS));
         assert_eq!(free_users(&taken), Some(2 * USERS));
+    }
+
+    #[test]
+    fn users_of_steps_are_those_of_no_pod_and_reach_the_last_that_there_is() {
+        let all = (1..STEP_USERS.outside / USERS).map(|place| place * USERS).collect();
+        assert_eq!(free_users(&all), None);
+        assert!(all.last().is_some_and(|last| last + (USERS - 1) < STEP_USERS.outside));
+        // The very last number means nobody at all.
+        assert_eq!(STEP_USERS.outside + (STEP_USERS.size - 1), u32::MAX - 1);
     }
 }

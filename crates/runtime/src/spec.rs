@@ -315,6 +315,7 @@ fn mounts(input: &Input<'_>) -> Vec<Value> {
             (true, false) => "ro",
             (false, false) => "rw",
         };
+        let mapped = if mount.unmapped { &[] } else { mapped };
         let options = [&["rbind", propagation, access], mapped].concat();
         list.push(json!({"destination": mount.target, "type": "bind", "source": mount.source, "options": options}));
     }

@@ -72,11 +72,13 @@ impl Runtime {
         let shim = sandbox.shim()?;
         let id = record::new_id()?;
         let owner = lock(&sandbox.record).clone();
+        // What it writes becomes a layer, whose files belong to whom they belonged for the step.
+        let mapped = owner.config.own_users;
         let (runtime, key, wanted) = (self.clone(), id.clone(), step.clone());
         let (record, spec) = tokio::task::spawn_blocking(move || runtime.prepare_step(&owner, &key, &wanted)).await??;
         lock(&sandbox.containers).insert(id.clone(), Arc::new(Container::new(record)));
         let StepRoot { lowers, upper, work, options } = step.root.clone();
-        let rootfs = Rootfs::Overlay { lowers, upper, work, options };
+        let rootfs = Rootfs::Overlay { lowers, upper, work, options, mapped };
         let run = async {
             shim.create(&id, &spec, &rootfs, &Stdio::default()).await?;
             // Before anything is written.

@@ -45,6 +45,18 @@ pub fn limit(process: &Process) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Raises hard limits as far as the process's go: inside a user namespace nobody may.
+pub fn raise_limits(process: &Process) -> Result<(), Failure> {
+    for limit in &process.rlimits {
+        let raise = || -> rustix::io::Result<()> {
+            let (soft, hard) = sys::getrlimit(limit.resource)?;
+            if limit.hard > hard { sys::setrlimit(limit.resource, soft, limit.hard) } else { Ok(()) }
+        };
+        raise().context(|| format!("raise resource limit {} to {}", limit.resource, limit.hard))?;
+    }
+    Ok(())
+}
+
 /// Becomes the process's user, with its capabilities and no more.
 pub fn take(process: &Process) -> Result<(), Failure> {
     if process.no_new_privileges {

@@ -96,8 +96,12 @@ pub fn gather(plan: &Plan, users: &OwnedFd, mappings: &[(String, OwnedFd)]) -> R
 }
 
 /// An overlay of layers whose files belong to the namespace's users. The layers are mounted on a scratch directory first:
-/// an overlay takes only layers that are mounted. What is written belongs to the users outside: an overlay writes as the
-/// machine's root, who has no place in a mapping.
+/// an overlay takes only layers that are mounted.
+///
+/// What is written belongs to the users outside: an overlay writes for itself as whoever mounts it, and the machine's root has
+/// no place in a mapping. Where the upper is to be mapped too, so that its files are like those of the layers, the overlay is
+/// mounted by a process that keeps root's rights, and whose files are those of the namespace's root.
+/// <https://docs.kernel.org/filesystems/idmappings.html>
 fn mapped_overlay(
     layers: &Overlay,
     root: &Root,
@@ -111,11 +115,14 @@ fn mapped_overlay(
     };
     let writable = !layers.upper.is_empty();
     let mut mapped = Vec::new();
-    for path in &layers.lowers {
+    let map = |path: &str| {
         let layer = bind(path, false).context(|| format!("bind layer {path}"))?;
         let change = MountChange { users: Some(users.as_fd()), ..MountChange::default() };
         sys::mount_setattr(&layer, &change).context(|| format!("map layer {path}"))?;
-        mapped.push(layer);
+        Ok::<_, Failure>(layer)
+    };
+    for path in &layers.lowers {
+        mapped.push(map(path)?);
     }
     if let ([layer], false) = (mapped.as_slice(), writable) {
         // An overlay of one layer is no overlay.
@@ -126,10 +133,27 @@ fn mapped_overlay(
     let place = scratch().context(|| "make a scratch directory")?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(&place, "", CWD, root.path.as_str(), flags).context(|| "mount a scratch directory")?;
+    let put = |name: &str, layer: &OwnedFd| {
+        rustix::fs::mkdirat(&place, name, Mode::RWXU).context(|| "make a directory for a layer")?;
+        rustix::mount::move_mount(layer, "", &place, name, flags).context(|| "mount a layer")
+    };
     for (number, layer) in mapped.iter().enumerate() {
-        let name = number.to_string();
-        rustix::fs::mkdirat(&place, name.as_str(), Mode::RWXU).context(|| "make a directory for a layer")?;
-        rustix::mount::move_mount(layer, "", &place, name.as_str(), flags).context(|| "mount a layer")?;
+        put(&number.to_string(), layer)?;
+    }
+    if writable && layers.mapped {
+        let (uid, gid) = owner.ok_or_else(|| Failure::new("the user namespace has no root"))?;
+        let (parent, [upper, work]) = beside(layers)?;
+        let both = map(parent)?;
+        put("upper", &both)?;
+        let open = |name: &str| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&both, name, flags, Mode::empty()).context(|| format!("open {name} in {parent}"))
+        };
+        let (upper, work) = (open(upper)?, open(work)?);
+        sys::make_files_as(uid, gid).context(|| "make files as the namespace's root")?;
+        let mounted = new_overlay(&mapped, Some((&upper, &work)), &layers.options);
+        sys::make_files_as(0, 0).context(|| "make files as root")?;
+        return mounted.context(|| format!("mount {} mapped layers, and a mapped one to write to", mapped.len()));
     }
     let upper = if writable { Some((open_layer(&layers.upper)?, open_layer(&layers.work)?)) } else { None };
     if let (Some((upper, work)), Some((uid, gid))) = (&upper, owner) {
@@ -141,6 +165,16 @@ fn mapped_overlay(
     }
     let upper = upper.as_ref().map(|(upper, work)| (upper, work));
     new_overlay(&mapped, upper, &layers.options).context(|| format!("mount {} mapped layers", mapped.len()))
+}
+
+/// The directory in which the upper and the overlay's own are, since they must be on one mount, and their names.
+fn beside(layers: &Overlay) -> Result<(&str, [&str; 2]), Failure> {
+    match (layers.upper.rsplit_once('/'), layers.work.rsplit_once('/')) {
+        (Some((parent, upper)), Some((other, work))) if parent == other && !parent.is_empty() => {
+            Ok((parent, [upper, work]))
+        }
+        _ => Err(Failure::new(format!("{} and {} are not beside each other", layers.upper, layers.work))),
+    }
 }
 
 fn open_layer(path: &String) -> Result<OwnedFd, Failure> {

@@ -190,8 +190,13 @@ fn overlays_have_layers_but_not_too_many() {
     let version = Version::from_mounts(V2).unwrap();
     let compile = |count: usize| {
         let lowers: Vec<_> = (0..count).map(|number| PathBuf::from(format!("/l/{number}"))).collect();
-        let rootfs =
-            Rootfs::Overlay { lowers: &lowers, upper: FilePath::new("/u"), work: FilePath::new("/w"), options: &[] };
+        let rootfs = Rootfs::Overlay {
+            lowers: &lowers,
+            upper: FilePath::new("/u"),
+            work: FilePath::new("/w"),
+            options: &[],
+            mapped: false,
+        };
         plan(&spec, rootfs, &version, None)
     };
     assert!(compile(0).is_err() && compile(129).is_err());

@@ -41,7 +41,7 @@ fn many_layers_with_long_names_can_be_mounted() {
             lowers.push(layer);
         }
         let Rootfs::Overlay { upper, work, .. } = pod.rootfs("c") else { unreachable!() };
-        let rootfs = Rootfs::Overlay { lowers, upper, work, options: Vec::new() };
+        let rootfs = Rootfs::Overlay { lowers, upper, work, options: Vec::new(), mapped: false };
         let spec = typed(&pod.spec("ls /file-* | wc -l"));
         pod.shim.create("c", &spec, &rootfs, &pod.stdio("c")).await.unwrap();
         pod.shim.start("c").await.unwrap();

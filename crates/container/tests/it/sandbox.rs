@@ -172,7 +172,13 @@ impl Sandbox {
         let (upper, work) = (self.path(&format!("{id}-upper")), self.path(&format!("{id}-work")));
         fs::create_dir_all(&upper).unwrap();
         fs::create_dir_all(&work).unwrap();
-        Rootfs::Overlay { lowers: vec![self.path("image"), self.path("below")], upper, work, options: Vec::new() }
+        Rootfs::Overlay {
+            lowers: vec![self.path("image"), self.path("below")],
+            upper,
+            work,
+            options: Vec::new(),
+            mapped: false,
+        }
     }
 
     pub fn stdio(&self, id: &str) -> Stdio {

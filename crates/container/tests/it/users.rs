@@ -4,11 +4,11 @@ use std::{fs, os::unix::fs::MetadataExt};
 
 use container::{
     capability,
-    shim::{IdRange, SandboxSpec, Users},
+    shim::{IdRange, Rootfs, SandboxSpec, Users},
 };
 use serde_json::{Value, json};
 
-use crate::sandbox::{Sandbox, as_root, finish};
+use crate::sandbox::{Sandbox, as_root, finish, typed};
 
 const FIRST: u32 = 1_000_000;
 
@@ -150,6 +150,63 @@ fn a_container_may_have_a_user_namespace_of_its_own() {
         let (exit, out) = pod.run("c", &spec).await;
         let out: Vec<_> = out.split_whitespace().collect();
         assert_eq!((exit.code, out), (0, vec!["0", "0", "1000000", "1000"]));
+        pod.end().await;
+    });
+}
+
+#[test]
+fn what_is_written_to_a_mapped_overlay_is_as_the_container_sees_it() {
+    as_root(async {
+        let mut pod = Sandbox::with(|spec| {
+            // Every number that there is, as build steps have them.
+            let range = IdRange { inside: 0, outside: 1 << 31, size: (1 << 31) - 1 };
+            spec.users = Some(Users { uids: vec![range], gids: vec![range] });
+        })
+        .await;
+        let marked = pod.path("below/lower/marked");
+        fs::write(&marked, "x").unwrap();
+        std::os::unix::fs::chown(&marked, Some(200_000), Some(7)).unwrap();
+        // CAP_NET_BIND_SERVICE, effective and permitted: `struct vfs_cap_data` of <linux/capability.h>, version 2.
+        let capability: Vec<u8> =
+            [0x0200_0001_u32, 1 << 10, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+        rustix::fs::setxattr(&marked, "security.capability", &capability, rustix::fs::XattrFlags::empty()).unwrap();
+        fs::create_dir_all(pod.path("draft/fs")).unwrap();
+        fs::create_dir_all(pod.path("draft/work")).unwrap();
+        let rootfs = Rootfs::Overlay {
+            lowers: vec![pod.path("image"), pod.path("below")],
+            upper: pod.path("draft/fs"),
+            work: pod.path("draft/work"),
+            options: vec!["redirect_dir=off".into(), "metacopy=off".into(), "index=off".into()],
+            mapped: true,
+        };
+        let script = "stat -c %u:%g /lower/marked; touch /lower/marked; echo x > /new; chown 33:2147483000 /new; \
+                      rm /etc/group; rm -r /lower/file; mkdir /lower/file; id -u";
+        pod.shim.create("c", &typed(&pod.spec(script)), &rootfs, &pod.stdio("c")).await.unwrap();
+        pod.shim.start("c").await.unwrap();
+        pod.exit("c").await;
+        assert_eq!(pod.output("c"), "200000:7\n0\n");
+        let owner =
+            |name: &str| fs::symlink_metadata(pod.path("draft/fs").join(name)).map(|it| (it.uid(), it.gid())).unwrap();
+        assert_eq!(owner("new"), (33, 2_147_483_000));
+        assert_eq!(owner("lower/marked"), (200_000, 7));
+        assert_eq!(
+            (owner(""), owner("lower"), owner("lower/file"), owner("etc/group")),
+            ((0, 0), (0, 0), (0, 0), (0, 0))
+        );
+        let removed = fs::symlink_metadata(pod.path("draft/fs/etc/group")).unwrap();
+        assert!(std::os::unix::fs::FileTypeExt::is_char_device(&removed.file_type()) && removed.rdev() == 0);
+        let mut value = [0; 64];
+        let marked = pod.path("draft/fs/lower/marked");
+        let length = rustix::fs::getxattr(&marked, "security.capability", &mut value[..]).unwrap();
+        assert_eq!(value[..length], capability);
+        let length =
+            rustix::fs::getxattr(pod.path("draft/fs/lower/file"), "trusted.overlay.opaque", &mut value[..]).unwrap();
+        assert_eq!(&value[..length], b"y");
+        // On the disk the two have to be on one mount.
+        let Rootfs::Overlay { lowers, work, options, .. } = rootfs else { unreachable!() };
+        let apart = Rootfs::Overlay { lowers, upper: pod.path("below"), work, options, mapped: true };
+        let error = pod.shim.create("d", &typed(&pod.spec("true")), &apart, &pod.stdio("d")).await.unwrap_err();
+        assert!(error.to_string().contains("not beside each other"), "{error}");
         pod.end().await;
     });
 }

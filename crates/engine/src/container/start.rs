@@ -161,8 +161,13 @@ async fn bring_up(engine: &Engine, container: &Arc<Container>, sandbox: &str) ->
     let spec = disk::blocking(move || spec::build(&built, &of_spec, &at, &cgroup, &databases)).await?;
     let snapshot = engine.images().find_snapshot(&Engine::snapshot_name(&container.id));
     let snapshot = snapshot.with_context(|| format!("the files of container {} are gone", container.id))?;
-    let rootfs =
-        Rootfs::Overlay { lowers: snapshot.lowers, upper: snapshot.upper, work: snapshot.work, options: Vec::new() };
+    let rootfs = Rootfs::Overlay {
+        lowers: snapshot.lowers,
+        upper: snapshot.upper,
+        work: snapshot.work,
+        options: Vec::new(),
+        mapped: false,
+    };
     let log = log_limits(&record.host.log_config)?;
     let stdio = Stdio {
         log: log.map(|(max_bytes, max_files)| LogFile { path: dir.join("logs/log"), max_bytes, max_files }),

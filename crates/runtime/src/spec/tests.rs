@@ -152,5 +152,9 @@ fn files_belong_inside_to_whom_they_belong_outside_where_users_are_the_pods_own(
             let options = mount(&spec, target).unwrap()["options"].as_array().unwrap().clone();
             assert_eq!(options.contains(&json!("ridmap")), own_users, "{target}");
         }
+        let unmapped = vec![Mount { unmapped: true, ..Mount::bind("/data", "/data") }];
+        let config = ContainerConfig { mounts: unmapped, ..Default::default() };
+        let spec = built(&config, &SandboxConfig { own_users, ..Default::default() });
+        assert!(!mount(&spec, "/data").unwrap()["options"].as_array().unwrap().contains(&json!("ridmap")));
     }
 }
