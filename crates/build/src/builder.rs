@@ -22,9 +22,9 @@ use image::{
 };
 use jiff::Timestamp;
 use oci::Reference;
-use runtime::Runtime;
+use runtime::{Runtime, users::StepUsers};
 use task::Task;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -40,12 +40,16 @@ use crate::{
     plan::{self, Plan, Platform},
     progress::{Event, Outcome, Progress, Status, Vertex},
     request::{ArchiveForm, Built, CachePlace, Compression, Context, Error, Options, Realm, Request, Sink},
-    run::{Sandboxes, remove_leftovers},
+    run::{Sandboxes, remove_leftovers, step_users},
     solve::{Solve, own_platform},
     source::Fetching,
     tree::Tree,
     trust,
 };
+
+mod pictures;
+
+use pictures::{Picture, Ways};
 
 /// How long threads may take to notice that a build has ended: as long as one file's copy takes.
 const BLOCKED: Duration = Duration::from_secs(60);
@@ -63,6 +67,9 @@ pub struct Settings {
     pub parallel: usize,
     /// Name servers for steps where the machine has none but its own.
     pub nameservers: Vec<String>,
+    /// Whether steps are root of a user namespace only, where this machine can do that; else they are the machine's root, with few of
+    /// its rights.
+    pub own_users: bool,
     /// Bytes that the cache may take; what was not used for the longest time goes first.
     pub cache: u64,
 }
@@ -85,9 +92,37 @@ pub(crate) struct Inner {
     /// An empty directory, the root of what has no files.
     pub empty: PathBuf,
     builds: AtomicU64,
+    /// Users of steps, once it is known whether this machine can give them some.
+    users: OnceCell<Option<StepUsers>>,
 }
 
 impl Inner {
+    /// Users for a step; none where it has to be the machine's root.
+    pub async fn step_users(&self) -> Option<&StepUsers> {
+        if !self.settings.own_users {
+            return None;
+        }
+        let find = || async {
+            let number = self.builds.fetch_add(1, Ordering::Relaxed);
+            let dir = self.settings.dir.join("tmp").join(format!("users-{number}"));
+            let (runtime, name) = (self.runtime.clone(), format!("{:x}-users-{number}", std::process::id()));
+            let (tell, told) = tokio::sync::oneshot::channel();
+            // To its end, also when the build that asks is given up meanwhile.
+            self.task.spawn("users of steps", async move {
+                let _ = tell.send(step_users(&runtime, &name, &dir).await);
+            });
+            match told.await.unwrap_or_else(|_| Err(anyhow!("the builder ends"))) {
+                Ok(users) => Some(users),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "steps of builds run as root: this machine has no user namespace for them");
+                    None
+                }
+            }
+        };
+        self.users.get_or_init(find).await.as_ref()
+    }
+
     pub fn store(&self) -> &image::Store {
         self.runtime.images()
     }
@@ -139,6 +174,7 @@ impl Builder {
             memory: Arc::default(),
             empty,
             builds: AtomicU64::new(0),
+            users: OnceCell::new(),
         })))
     }
 
@@ -152,17 +188,33 @@ impl Builder {
         self.0.settings.dir.join("mounts")
     }
 
-    /// Writes an image of the store as an archive or a layout, layers that are not packed as `compression` says; returns its
-    /// manifest's digest and size in bytes.
+    /// Writes an image of the store as an archive or a layout, layers that are not packed as `compression` says; several, for a platform
+    /// each, with their index. Returns the digest of what is whole, and its size in bytes.
     pub async fn write(
         &self,
-        image: &Image,
+        images: &[Image],
         form: ArchiveForm,
         names: Vec<Reference>,
         compression: Compression,
         to: Sink,
     ) -> anyhow::Result<(oci::Digest, usize)> {
-        export::write(&self.0, image, form, names, compression, to).await
+        export::write(&self.0, images, form, names, compression, to).await
+    }
+
+    /// The digest of the index of images that are for a platform each, as they are in the store, and its size in bytes.
+    pub fn index(&self, images: &[Image]) -> anyhow::Result<(oci::Digest, usize)> {
+        export::index(&self.0, images)
+    }
+
+    /// Sends images that are for a platform each, and their index, to the registry of a name. Returns the digest of the index, and its
+    /// size in bytes.
+    pub async fn push_index(
+        &self,
+        images: &[Image],
+        name: &Reference,
+        access: Pull,
+    ) -> anyhow::Result<(oci::Digest, usize)> {
+        export::push_index(&self.0, images, name, access).await
     }
 
     /// Builds. Ends early, with everything that runs for it, when the future is dropped or the reader of `progress` goes.
@@ -204,6 +256,7 @@ impl Inner {
             scratch: &scratch,
             stop: stop.clone(),
             tracker: tracker.clone(),
+            taken_in: Mutex::default(),
         };
         let built = tokio::select! {
             built = one.build(request) => built,
@@ -214,6 +267,11 @@ impl Inner {
         tracker.close();
         if tokio::time::timeout(BLOCKED, tracker.wait()).await.is_err() {
             tracing::warn!(build = number, "threads of a build do not end");
+        }
+        let made = built.iter().flat_map(|built| built.image.iter().chain(built.parts.iter().map(|part| &part.image)));
+        let kept: Vec<&oci::Digest> = made.collect();
+        if let Err(error) = one.give_back(&kept).await {
+            tracing::warn!(build = number, error = format!("{error:#}"), "clean up after a build");
         }
         if let Err(error) = self.clean_up(&sandboxes, &scratch).await {
             tracing::warn!(build = number, error = format!("{error:#}"), "clean up after a build");
@@ -243,22 +301,15 @@ struct One<'a> {
     stop: Arc<AtomicBool>,
     /// What blocks threads.
     tracker: TaskTracker,
+    /// Images that are in the store for this build alone.
+    taken_in: Mutex<Vec<oci::Digest>>,
 }
 
 impl One<'_> {
     async fn build(&self, request: Request) -> Result<Built, Error> {
         let Request { options, context, dockerfile: from, named, client, outputs, realm } = request;
         let own = own_platform();
-        let mut platforms = Vec::new();
-        for text in options.platform.as_deref().unwrap_or_default().split(',').filter(|text| !text.is_empty()) {
-            let platform = Platform::parse(text, &own).map_err(Error::Invalid)?;
-            if !platforms.contains(&platform) {
-                platforms.push(platform);
-            }
-        }
-        if platforms.is_empty() {
-            platforms.push(own.clone());
-        }
+        let platforms = options.platforms().map_err(Error::Invalid)?;
         if platforms.len() > 1 {
             export::check_several(&options, &outputs)?;
         }
@@ -277,8 +328,20 @@ impl One<'_> {
             let event = Event::Warning { message: warning.message.clone(), lines: Some(warning.lines) };
             self.progress.tell(event).await?;
         }
-        let mut contexts = BTreeMap::new();
+        let (mut contexts, mut pictures) = (BTreeMap::new(), BTreeMap::new());
         for (name, context) in named {
+            let picture = match context {
+                Context::Image(reference) => Ok(Picture::Named(reference)),
+                Context::Layout(directory, which) => Ok(Picture::Layout(directory, which)),
+                other => Err(other),
+            };
+            let context = match picture {
+                Ok(picture) => {
+                    pictures.insert(name.to_ascii_lowercase(), picture);
+                    continue;
+                }
+                Err(context) => context,
+            };
             let opened = self.timed("load context ", &name, self.open(context, &client, &realm)).await?;
             let ignore = opened.ignore().with_context(|| format!("context {name}"))?;
             contexts.insert(name.to_ascii_lowercase(), Arc::new(opened.into_tree(ignore)?));
@@ -298,6 +361,12 @@ impl One<'_> {
                 platform: platform.clone(),
             };
             let plan = Plan::new(&file, &wanted).map_err(in_file)?;
+            let ways = Ways { pull: &pull, client: &client, ask: realm.is_confined(), own: &own };
+            let found = self.pictures(&pictures, &file, &plan, &ways).await?;
+            let mut named = contexts.clone();
+            named.extend(found.trees);
+            let mut images = self.images(&file, &plan, &named, &options, &own, &pull, &client, &realm).await?;
+            images.extend(found.images);
             let solve = Solve {
                 inner: self.inner,
                 options: &options,
@@ -307,8 +376,8 @@ impl One<'_> {
                 file: &file,
                 source: (&name, &text),
                 context: context.clone(),
-                named: contexts.clone(),
-                images: self.images(&file, &plan, &contexts, &options, &own, &pull, &client, &realm).await?,
+                named,
+                images,
                 platforms: (0..plan.stages.len()).map(|at| plan.platform_of(at).clone()).collect(),
                 sources: &sources,
                 trail: Trail::default(),

@@ -10,7 +10,12 @@
 //! `NAME.dockerignore` beside the Dockerfile counts before the context's own file.
 //! <https://docs.docker.com/build/concepts/context/>
 
-use std::{any::Any, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    any::Any,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{Mode, OFlags};
@@ -60,6 +65,9 @@ pub async fn open(
     let mut opened = Opened { directory: None, holds: Vec::new(), text: None, layers: None };
     match context {
         Context::Image(reference) => opened.layers = Some(image(reference).await?),
+        Context::Layout(directory, _) => {
+            bail!("context {}: a layout is a context by name, and not the main one", directory.display())
+        }
         Context::Directory(path) => {
             if !path.is_absolute() {
                 bail!("context {}: the path is not absolute", path.display());
@@ -102,7 +110,7 @@ pub async fn open(
 }
 
 /// A new directory of the build.
-fn fresh(scratch: &Path) -> anyhow::Result<std::path::PathBuf> {
+fn fresh(scratch: &Path) -> anyhow::Result<PathBuf> {
     // Kept by name: the whole directory goes with the build.
     let directory = tempfile::Builder::new().prefix("context-").tempdir_in(scratch)?;
     Ok(directory.keep())

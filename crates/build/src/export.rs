@@ -40,7 +40,7 @@ use crate::{
     image::History,
     plan::Platform,
     progress::{Outcome, Progress, Status, Vertex},
-    request::{ArchiveForm, Built, CachePlace, CacheTo, Compression, Error, Options, Output, Sink},
+    request::{ArchiveForm, Built, CachePlace, CacheTo, Compression, Error, Options, Output, Part, Sink},
     select::Pick,
     solve::{Solved, State},
     tree::Root,
@@ -125,6 +125,7 @@ impl Export<'_> {
                 Output::Archive { form: ArchiveForm::Docker, .. } => "exporting to docker image format",
                 Output::Archive { form: ArchiveForm::Oci, .. } => "exporting to oci image format",
                 Output::Files { .. } => "exporting to client",
+                Output::Parts => "exporting layers",
             };
             let vertex = self.progress.know(Vertex { name: title.to_owned(), ..Vertex::default() }).await?;
             self.progress.start(vertex).await?;
@@ -162,6 +163,11 @@ impl Export<'_> {
         Ok(config)
     }
 
+    fn part(&self, image: &Image, config: &serde_json::Value) -> anyhow::Result<Part> {
+        let config = serde_json::to_vec(config)?;
+        Ok(Part { platform: self.platform.clone(), image: image.id.clone(), config })
+    }
+
     /// An output for several platforms.
     async fn index(&self, output: &Output, images: &[Image], vertex: u32, built: &mut Built) -> anyhow::Result<()> {
         let store = self.inner.store();
@@ -171,23 +177,11 @@ impl Export<'_> {
                     bail!("an image without a name cannot be pushed");
                 }
                 for name in names {
-                    let (mut manifests, mut entries) = (Vec::new(), Vec::new());
-                    for image in images {
-                        let (content, _) = store.pushable(image, name.domain()).await?;
-                        entries.push(json!({
-                            "mediaType": content.media_type, "digest": oci::Digest::sha256(&content.document),
-                            "size": content.document.len(), "platform": layout::platform(image),
-                        }));
-                        manifests.push(content);
-                    }
-                    let document = layout::index(entries)?;
-                    let media_type = oci::media::OCI_INDEX.to_owned();
-                    let content = push::Content { media_type, document, blobs: Vec::new(), manifests };
                     let mut access = self.pull.clone();
                     access.credentials.extend(self.client.credentials(name.domain()).await?);
-                    let pushed = push::send(&content, name, &Push { access, progress: None }).await?;
-                    self.tell(vertex, &format!("pushing index for {name}@{}", pushed.digest)).await?;
-                    built.manifest = Some(pushed.digest);
+                    let (digest, _) = push_index(self.inner, images, name, access).await?;
+                    self.tell(vertex, &format!("pushing index for {name}@{digest}")).await?;
+                    built.manifest = Some(digest);
                     built.names.push(name.clone());
                 }
                 Ok(())
@@ -202,7 +196,7 @@ impl Export<'_> {
                 built.manifest.get_or_insert(index);
                 self.tell(vertex, "sending tarball").await
             }
-            Output::Files { .. } | Output::Nothing => Ok(()),
+            Output::Files { .. } | Output::Parts | Output::Nothing => Ok(()),
         }
     }
 
@@ -284,6 +278,11 @@ impl Export<'_> {
     ) -> anyhow::Result<()> {
         match output {
             Output::Nothing => Ok(()),
+            Output::Parts => {
+                let image = self.image(hold, vertex, config, &[]).await?;
+                built.parts.push(self.part(&image, config)?);
+                Ok(())
+            }
             Output::Image { names, push, .. } => {
                 let named = if self.confined { &[] } else { names.as_slice() };
                 let image = self.image(hold, vertex, config, named).await?;
@@ -479,7 +478,7 @@ pub fn check_several(options: &Options, outputs: &[Output]) -> Result<(), Error>
                 "docker's archives hold one platform: type=oci holds several"
             }
             Output::Files { .. } => "files of several platforms are not written to one place: build one at a time",
-            Output::Image { .. } | Output::Archive { .. } | Output::Nothing => continue,
+            Output::Image { .. } | Output::Archive { .. } | Output::Parts | Output::Nothing => continue,
         };
         return Err(Error::Invalid(message.to_owned()));
     }
@@ -501,13 +500,17 @@ pub async fn several(parts: &[Export<'_>], outputs: &[Output]) -> Result<Built, 
         let mut images = Vec::new();
         for part in parts {
             let config = part.whole_config(&hold).await?;
-            images.push(part.image(&hold, vertex, &config, &[]).await?);
+            let image = part.image(&hold, vertex, &config, &[]).await?;
+            if outputs.contains(&Output::Parts) {
+                built.parts.push(part.part(&image, &config)?);
+            }
+            images.push(image);
         }
         for output in outputs {
             first.index(output, &images, vertex, &mut built).await?;
         }
         drop(hold);
-        for image in images {
+        for image in images.iter().filter(|image| !built.parts.iter().any(|part| part.image == image.id)) {
             if first.inner.store().get(image.id.as_str()).is_some_and(|image| image.is_unnamed()) {
                 first.inner.store().remove(image.id.as_str()).await?;
             }
@@ -524,18 +527,21 @@ pub async fn several(parts: &[Export<'_>], outputs: &[Output]) -> Result<Built, 
     Ok(built)
 }
 
-/// Writes an image of the store as an archive or a layout; returns its manifest's digest and size in bytes.
+/// Writes images of the store, for a platform each, as an archive or a layout; returns digest and size in bytes of the manifest, or of
+/// the index of several.
 pub async fn write(
     inner: &Inner,
-    image: &Image,
+    images: &[Image],
     form: ArchiveForm,
     names: Vec<Reference>,
     compression: Compression,
     to: Sink,
 ) -> anyhow::Result<(oci::Digest, usize)> {
     let hold = inner.store().hold();
-    inner.store().hold_image(&hold, image)?;
-    let (store, images) = (inner.store().clone(), vec![image.clone()]);
+    for image in images {
+        inner.store().hold_image(&hold, image)?;
+    }
+    let (store, images) = (inner.store().clone(), images.to_vec());
     let wanted = layout::Wanted { store, images, docker: form == ArchiveForm::Docker, names, compression };
     let scratch = inner.settings.dir.join("tmp");
     let written = tokio::task::spawn_blocking(move || {
@@ -543,6 +549,46 @@ pub async fn write(
         layout::write(&wanted, &to, &scratch)
     });
     written.await?.context("write the archive")
+}
+
+/// Digest and size in bytes of the index of images, as they are in the store.
+pub fn index(inner: &Inner, images: &[Image]) -> anyhow::Result<(oci::Digest, usize)> {
+    let mut entries = Vec::new();
+    for image in images {
+        let path = inner.store().blob(&image.manifest);
+        let path = path.with_context(|| format!("the manifest of image {} is gone", image.id))?;
+        let document: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+        let media_type = document["mediaType"].as_str().unwrap_or(oci::media::OCI_MANIFEST);
+        let size = std::fs::metadata(&path)?.len();
+        entries.push(json!({"mediaType": media_type, "digest": image.manifest, "size": size,
+                            "platform": layout::platform(image)}));
+    }
+    let document = layout::index(entries)?;
+    Ok((oci::Digest::sha256(&document), document.len()))
+}
+
+/// Sends images and their index to the registry of a name; returns the index's digest and size in bytes.
+pub async fn push_index(
+    inner: &Inner,
+    images: &[Image],
+    name: &Reference,
+    access: Pull,
+) -> anyhow::Result<(oci::Digest, usize)> {
+    let (mut manifests, mut entries) = (Vec::new(), Vec::new());
+    for image in images {
+        let (content, _) = inner.store().pushable(image, name.domain()).await?;
+        entries.push(json!({
+            "mediaType": content.media_type, "digest": oci::Digest::sha256(&content.document),
+            "size": content.document.len(), "platform": layout::platform(image),
+        }));
+        manifests.push(content);
+    }
+    let document = layout::index(entries)?;
+    let size = document.len();
+    let media_type = oci::media::OCI_INDEX.to_owned();
+    let content = push::Content { media_type, document, blobs: Vec::new(), manifests };
+    let pushed = push::send(&content, name, &Push { access, progress: None }).await?;
+    Ok((pushed.digest, size))
 }
 
 /// The compression of a layout's layers.

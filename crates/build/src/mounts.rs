@@ -15,6 +15,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
+use runtime::users::StepUsers;
 use task::Task;
 
 use crate::{
@@ -40,6 +41,8 @@ pub enum Made {
         target: String,
         /// Whether it refuses writes.
         read_only: bool,
+        /// Whether its files belong to the step's users already.
+        mapped: bool,
     },
     /// Memory.
     Memory {
@@ -94,6 +97,8 @@ pub struct Ground<'a> {
     pub working_dir: &'a str,
     /// What serves agents' sockets while the step runs.
     pub task: &'a Task,
+    /// The users of the step; none where they are the machine's.
+    pub users: Option<&'a StepUsers>,
 }
 
 impl Ground<'_> {

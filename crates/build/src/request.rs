@@ -11,6 +11,7 @@ use crate::{
     client::Client,
     dockerfile::{self, Lines, Network, excerpt},
     plan::Platform,
+    solve::own_platform,
 };
 
 /// One build.
@@ -76,6 +77,8 @@ pub enum Context {
     Archive(Box<dyn AsyncRead + Send + Unpin>),
     /// The files of an image.
     Image(Reference),
+    /// An image of an OCI layout, a directory of this machine. Not as the main context.
+    Layout(PathBuf, image::Which),
     /// A repository or the URL of an archive or a Dockerfile, as `source` understands it.
     Remote(String),
 }
@@ -149,6 +152,33 @@ impl Options {
     pub fn has_inline_cache(&self) -> bool {
         let argument = self.arguments.get("BUILDKIT_INLINE_CACHE").map(String::as_str);
         self.inline_cache || matches!(argument, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+
+    /// The platforms to build for, each once: this machine's where none is named.
+    ///
+    /// # Errors
+    /// A text that is no platform, in words.
+    pub fn platforms(&self) -> Result<Vec<Platform>, String> {
+        let own = own_platform();
+        let mut platforms = Vec::new();
+        for text in self.platform.as_deref().unwrap_or_default().split(',').filter(|text| !text.is_empty()) {
+            let platform = Platform::parse(text, &own)?;
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+        if platforms.is_empty() {
+            platforms.push(own);
+        }
+        Ok(platforms)
+    }
+
+    /// The machines that images of the build are for.
+    ///
+    /// # Errors
+    /// As [`Options::platforms`].
+    pub fn machines(&self) -> Result<Vec<oci::index::Machine>, String> {
+        Ok(self.platforms()?.iter().map(Platform::machine).collect())
     }
 }
 
@@ -361,6 +391,8 @@ pub enum Output {
         /// As an archive; or a directory of this machine, which is made where it is missing.
         to: Sink,
     },
+    /// An image of each platform in this machine's store, without a name, for who puts them together: [`Built::parts`].
+    Parts,
     /// Nothing: the target is built, and is in the cache.
     Nothing,
 }
@@ -411,6 +443,19 @@ pub struct Built {
     pub platform: Option<Platform>,
     /// Steps that were carried out, and those whose results were there.
     pub steps: (usize, usize),
+    /// With [`Output::Parts`]: the platforms, in the order in which they were asked for.
+    pub parts: Vec<Part>,
+}
+
+/// What was built for one platform of several.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The platform.
+    pub platform: Platform,
+    /// The image of the store.
+    pub image: Digest,
+    /// Its configuration, as JSON.
+    pub config: Vec<u8>,
 }
 
 /// Why a build failed.

@@ -22,6 +22,7 @@ use runtime::{
     description::{ContainerConfig, Dns, Hosts, Mount, Resources, SandboxConfig, Security, Sharing},
     steps::{StepConfig, StepRoot, UID_PREFIX},
     user::{self, Databases, User},
+    users::StepUsers,
 };
 use rustix::fs::{AtFlags, FileType, OFlags, Timespec, Timestamps};
 use tokio::sync::Mutex as AsyncMutex;
@@ -54,7 +55,7 @@ pub struct Sandboxes {
     runtime: Runtime,
     name: String,
     config: SandboxConfig,
-    made: AsyncMutex<HashMap<(usize, NetworkMode), String>>,
+    made: AsyncMutex<HashMap<(usize, NetworkMode, bool), String>>,
 }
 
 impl Sandboxes {
@@ -86,14 +87,15 @@ impl Sandboxes {
         Self { runtime: runtime.clone(), name: name.to_owned(), config, made: AsyncMutex::default() }
     }
 
-    /// The sandbox of a stage.
-    pub async fn of(&self, stage: usize, network: NetworkMode) -> anyhow::Result<String> {
+    /// The sandbox of a stage; with users of its own where `own_users`.
+    pub async fn of(&self, stage: usize, network: NetworkMode, own_users: bool) -> anyhow::Result<String> {
         let mut made = self.made.lock().await;
-        if let Some(id) = made.get(&(stage, network)) {
+        if let Some(id) = made.get(&(stage, network, own_users)) {
             return Ok(id.clone());
         }
         let mut config = self.config.clone();
         config.uid = format!("{UID_PREFIX}{}-{}", self.name, made.len());
+        (config.own_users, config.step_users) = (own_users, own_users);
         match network {
             NetworkMode::Default => {
                 let ready = tokio::time::timeout(NETWORK, self.runtime.connected()).await;
@@ -106,7 +108,7 @@ impl Sandboxes {
             }
         }
         let sandbox = self.runtime.run_pod_sandbox(config).await.context("make a sandbox for steps")?;
-        made.insert((stage, network), sandbox.id.clone());
+        made.insert((stage, network, own_users), sandbox.id.clone());
         Ok(sandbox.id)
     }
 
@@ -123,6 +125,27 @@ impl Sandboxes {
         made.clear();
         Ok(())
     }
+}
+
+/// Users for steps, where this machine can give them some: tried in a sandbox of its own, over layers in `dir`, which is not there yet.
+pub async fn step_users(runtime: &Runtime, name: &str, dir: &Path) -> anyhow::Result<StepUsers> {
+    let users = tokio::task::spawn_blocking(StepUsers::make).await?.context("make a user namespace")?;
+    let config = SandboxConfig {
+        name: format!("build-{name}"),
+        namespace: "madang-build".into(),
+        uid: format!("{UID_PREFIX}{name}"),
+        pid: Sharing::Container,
+        ipc: Sharing::Pod,
+        no_network: true,
+        own_users: true,
+        step_users: true,
+        ..SandboxConfig::default()
+    };
+    let sandbox = runtime.run_pod_sandbox(config).await?.id;
+    let tried = runtime.try_step_users(&sandbox, dir, &OPTIONS).await;
+    runtime.remove_pod_sandbox(&sandbox).await.context("remove its sandbox")?;
+    tokio::fs::remove_dir_all(dir).await.with_context(|| format!("remove {}", dir.display()))?;
+    tried.map(|()| users)
 }
 
 /// Removes what builds of an earlier process have left.
@@ -259,7 +282,8 @@ pub async fn run(runtime: &Runtime, work: &Work<'_>, progress: &Progress, vertex
     container.security.privileged = process.security == dockerfile::Security::Insecure;
     let read_only = |source: &Path, target: &str| Mount { readonly: true, ..Mount::bind(source, target) };
     if let Some(bundle) = work.bundle {
-        container.mounts.push(read_only(bundle, trust::BUNDLE));
+        // It lies wherever the machine has it, and everybody may read it.
+        container.mounts.push(Mount { unmapped: true, ..read_only(bundle, trust::BUNDLE) });
     }
     if let Some((path, text)) = &process.script {
         let script = work.scratch.join("script");
@@ -271,8 +295,9 @@ pub async fn run(runtime: &Runtime, work: &Work<'_>, progress: &Progress, vertex
     memory.extend(work.options.shm_size.map(|size| (PathBuf::from("/dev/shm"), Some(size))));
     for made in work.mounts {
         match made {
-            Made::Bind { source, target, read_only } => {
-                container.mounts.push(Mount { readonly: *read_only, ..Mount::bind(source, target) });
+            Made::Bind { source, target, read_only, mapped } => {
+                let mount = Mount::bind(source, target);
+                container.mounts.push(Mount { readonly: *read_only, unmapped: *mapped, ..mount });
             }
             Made::Memory { target, size } => memory.push((PathBuf::from(target), *size)),
         }

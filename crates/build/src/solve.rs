@@ -260,7 +260,9 @@ impl Solve<'_> {
             let mut missed: BTreeSet<(usize, Origin)> = BTreeSet::new();
             for at in plan.order() {
                 if self.is_context(at).is_some() {
-                    all.insert(at, Resolved::default());
+                    let image = self.file.stages[at].name.as_ref().and_then(|name| self.image(at, name));
+                    let image = image.map(|image| self.configuration(image)).transpose()?;
+                    all.insert(at, Resolved { image: image.unwrap_or_default(), ..Resolved::default() });
                     continue;
                 }
                 let image;
@@ -382,6 +384,10 @@ impl Solve<'_> {
         vertices: &[u32],
         before: &BTreeMap<usize, Stage<'_>>,
     ) -> Result<State, Stopped> {
+        let as_image = self.file.stages[at].name.as_ref().and_then(|name| self.image(at, name));
+        if let (Some(_), Some(image)) = (self.is_context(at), as_image) {
+            return Ok(State::image(image));
+        }
         if let Some(tree) = self.is_context(at) {
             let begun = self.context_as_base(tree.clone()).await;
             return begun.map_err(|error| self.stopped(Error::Other(error)));

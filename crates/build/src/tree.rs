@@ -22,6 +22,7 @@ use std::{
     sync::Arc,
 };
 
+use runtime::users::StepUsers;
 use rustix::{
     fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
@@ -92,16 +93,16 @@ impl Tree {
 
     /// Mounts the tree, read-only, on an empty directory of this machine, until dropped. What takes a path instead of a descriptor
     /// needs this. Of a context, what is ignored is there too, and everything belongs to whom it belongs.
-    pub fn attach(&self, at: &Path) -> io::Result<Attached> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    /// With `users`, files belong to these as they belong to the machine's.
+    ///
+    /// # Errors
+    /// `EINVAL` with `users`, from file systems that cannot do so.
+    pub fn attach(&self, at: &Path, users: Option<&StepUsers>) -> io::Result<Attached> {
         let attached = match &self.ground {
-            Ground::Directory(directory) => {
-                let tree = rustix::mount::open_tree(directory, "", flags | OpenTreeFlags::AT_EMPTY_PATH)?;
-                Attached::of(&tree, at)?
-            }
+            Ground::Directory(directory) => Attached::of(&clone(directory, "", users)?, at)?,
             Ground::Layers(layers, _) => match layers.as_slice() {
-                [layer] => Attached::of(&rustix::mount::open_tree(CWD, layer, flags)?, at)?,
-                layers => attach_overlay(layers, None, at)?,
+                [layer] => Attached::of(&clone(CWD, layer, users)?, at)?,
+                layers => attach_overlay(layers, None, at, users)?,
             },
         };
         let flags = MountFlags::RDONLY | MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID;
@@ -110,11 +111,22 @@ impl Tree {
     }
 
     /// The same with writes that go to `upper`; `work` is overlayfs's own directory.
-    pub fn attach_writable(&self, at: &Path, upper: &Path, work: &Path) -> io::Result<Attached> {
+    pub fn attach_writable(
+        &self,
+        at: &Path,
+        upper: &Path,
+        work: &Path,
+        users: Option<&StepUsers>,
+    ) -> io::Result<Attached> {
+        if users.is_some() {
+            // What is written is thrown away: whom it belongs to on the disk does not matter.
+            let root = Some(StepUsers::root());
+            std::os::unix::fs::chown(upper, root, root)?;
+        }
         let pair = Some((upper, work));
         match &self.ground {
-            Ground::Directory(directory) => attach_overlay(&[PathBuf::from(name(directory))], pair, at),
-            Ground::Layers(layers, _) => attach_overlay(layers, pair, at),
+            Ground::Directory(directory) => attach_overlay(&[PathBuf::from(name(directory))], pair, at, users),
+            Ground::Layers(layers, _) => attach_overlay(layers, pair, at, users),
         }
     }
 }
@@ -341,9 +353,33 @@ fn open_all(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> io::Result<Ope
     Ok((opened, pair))
 }
 
-/// An overlay on an empty directory.
-fn attach_overlay(lowers: &[PathBuf], upper: Option<(&Path, &Path)>, at: &Path) -> io::Result<Attached> {
-    let (opened, pair) = open_all(lowers, upper)?;
+/// A copy of the mount at a place, mounted nowhere yet, its files those of `users`.
+fn clone(directory: impl AsFd, path: impl rustix::path::Arg, users: Option<&StepUsers>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(directory, path, flags)?;
+    users.map_or(Ok(()), |users| users.map(&tree))?;
+    Ok(tree)
+}
+
+/// An overlay on an empty directory. With `users` each layer is mounted beside it meanwhile: an overlay takes mapped layers only as
+/// mounts, and keeps them.
+fn attach_overlay(
+    lowers: &[PathBuf],
+    upper: Option<(&Path, &Path)>,
+    at: &Path,
+    users: Option<&StepUsers>,
+) -> io::Result<Attached> {
+    let (mut opened, pair) = open_all(lowers, upper)?;
+    let mut mapped = Vec::new();
+    if users.is_some() {
+        for (number, lower) in opened.iter_mut().enumerate() {
+            let place = at.with_extension(format!("lower-{number}"));
+            std::fs::create_dir(&place)?;
+            let tree = clone(&*lower, "", users)?;
+            mapped.push(Attached::of(&tree, &place)?);
+            *lower = tree;
+        }
+    }
     match new_overlay(&opened, pair.as_ref()) {
         Err(Errno::INVAL) => {
             let data = old_options(&opened, pair.as_ref())?;

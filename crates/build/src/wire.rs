@@ -13,9 +13,9 @@ use std::{
     sync::Arc,
 };
 
-use ::image::pull::Credentials;
+use ::image::{Which, pull::Credentials};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use oci::Reference;
+use oci::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
@@ -74,6 +74,17 @@ pub enum Context {
     Image(String),
     /// A URL or a repository.
     Remote(String),
+    /// An image of an OCI layout, a directory as above.
+    Layout {
+        /// Absolute.
+        path: PathBuf,
+        /// Its device.
+        device: u64,
+        /// Its inode.
+        inode: u64,
+        /// A tag, or a digest.
+        which: String,
+    },
 }
 
 /// The Dockerfile.
@@ -174,6 +185,18 @@ impl Context {
         Ok(Self::Directory { device: status.dev(), inode: status.ino(), path })
     }
 
+    /// An image of a layout on this machine.
+    pub fn layout(path: &Path, which: &Which) -> std::io::Result<Self> {
+        let which = match which {
+            Which::Digest(digest) => digest.to_string(),
+            Which::Tag(tag) => tag.clone(),
+        };
+        Ok(match Self::directory(path)? {
+            Self::Directory { path, device, inode } => Self::Layout { path, device, inode, which },
+            other => other,
+        })
+    }
+
     fn take(self, rest: &mut Option<Box<dyn AsyncRead + Send + Unpin>>) -> Result<request::Context, Error> {
         Ok(match self {
             Self::Empty => request::Context::Empty,
@@ -193,6 +216,14 @@ impl Context {
             },
             Self::Image(name) => request::Context::Image(name_of(&name)?),
             Self::Remote(text) => request::Context::Remote(text),
+            Self::Layout { path, device, inode, which } => {
+                // No tag has a colon.
+                let which = which.parse().map(Which::Digest).unwrap_or(Which::Tag(which));
+                match (Self::Directory { path, device, inode }).take(rest)? {
+                    request::Context::Directory(path) => request::Context::Layout(path, which),
+                    other => other,
+                }
+            }
         })
     }
 }
@@ -257,5 +288,55 @@ impl Ask {
             outputs,
             realm: request::Realm::Machine,
         })
+    }
+}
+
+/// `oci-layout://DIR[:TAG][@DIGEST]` as clients write it; none where it is something else. Without a tag or digest `latest` is meant.
+pub fn layout(text: &str) -> Option<(PathBuf, Which)> {
+    let mut path = text.strip_prefix("oci-layout://")?;
+    let mut which = Which::Tag("latest".to_owned());
+    let digest = path.rsplit_once('@').and_then(|(before, digest)| Some((before, digest.parse::<Digest>().ok()?)));
+    let tag = |path: &str| {
+        let (before, tag) = path.rsplit_once(':')?;
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let good = tag.len() <= 128
+            && tag.bytes().next().is_some_and(word)
+            && tag.bytes().all(|byte| word(byte) || matches!(byte, b'.' | b'-'));
+        good.then(|| (before.len(), tag.to_owned()))
+    };
+    if let Some((before, digest)) = digest {
+        which = Which::Digest(digest);
+        path = before;
+    }
+    if let Some((length, tag)) = tag(path) {
+        path = &path[..length];
+        // A digest says more than a tag.
+        if matches!(which, Which::Tag(_)) {
+            which = Which::Tag(tag);
+        }
+    }
+    Some((PathBuf::from(path), which))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_has_a_directory_and_a_tag_or_a_digest() {
+        let digest = Digest::sha256(b"x");
+        let tag = |tag: &str| Which::Tag(tag.to_owned());
+        for (text, path, which) in [
+            ("oci-layout:///a/b", "/a/b", tag("latest")),
+            ("oci-layout:///a/b:1.3", "/a/b", tag("1.3")),
+            ("oci-layout://a:b/c", "a:b/c", tag("latest")),
+            ("oci-layout:///a/@/b", "/a/@/b", tag("latest")),
+            (&format!("oci-layout:///a@{digest}"), "/a", Which::Digest(digest.clone())),
+            (&format!("oci-layout:///a:v1@{digest}"), "/a", Which::Digest(digest.clone())),
+            ("oci-layout:///a@sha256:zz", "/a@sha256", tag("zz")),
+        ] {
+            assert_eq!(layout(text), Some((PathBuf::from(path), which)), "{text}");
+        }
+        assert_eq!(layout("docker-image://a"), None);
     }
 }

@@ -86,6 +86,7 @@ impl Engine {
             trust: image::pull::Trust::Host,
             parallel: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(PARALLEL),
             nameservers: NAMESERVERS.map(str::to_owned).to_vec(),
+            own_users: true,
             cache: CACHE,
         };
         let builder = build::builder::Builder::open(task, building, runtime.clone()).await?;

@@ -32,5 +32,6 @@ mod tar;
 pub mod probe;
 
 pub use image::{Image, Snapshot};
+pub use load::Which;
 pub use store::{Options, Store};
 pub use unpack::Unpacker;

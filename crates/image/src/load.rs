@@ -34,6 +34,10 @@ use crate::{
     tar::{Archive, Kind},
 };
 
+mod layout;
+
+pub use layout::Which;
+
 /// Most files in an archive.
 const FILES: usize = 20_000;
 /// How deep indexes may lie in indexes.
@@ -194,7 +198,7 @@ impl Content {
         if let Some(bytes) = self.document(archive::OCI_INDEX, MANIFEST_LIMIT)? {
             let index: ImageIndex = serde_json::from_slice(&bytes).context("read index.json")?;
             for (name, entry) in chosen(&index) {
-                if let Some(mut image) = self.layout_image(entry, 0)? {
+                if let Some(mut image) = self.layout_image(entry, &Machine::host(), 0)? {
                     image.names.extend(name.map(loaded_name).transpose()?);
                     found.push(image);
                 }
@@ -222,7 +226,7 @@ impl Content {
     }
 
     /// An image of a layout; nothing where its blobs are not all there, or where it is not an image.
-    fn layout_image(&self, entry: &Descriptor, depth: usize) -> anyhow::Result<Option<Found>> {
+    fn layout_image(&self, entry: &Descriptor, machine: &Machine, depth: usize) -> anyhow::Result<Option<Found>> {
         let address = Address::of(entry)?;
         let Some(bytes) = self.blob(&address, MANIFEST_LIMIT)? else { return Ok(None) };
         let document: serde_json::Value =
@@ -231,8 +235,8 @@ impl Content {
             Some(Document::Index) if depth < DEPTH => {
                 let index: ImageIndex =
                     serde_json::from_value(document).with_context(|| format!("read index {}", address.digest))?;
-                match index::choose(index.manifests(), &Machine::host()) {
-                    Some(entry) => self.layout_image(entry, depth + 1),
+                match index::choose(index.manifests(), machine) {
+                    Some(entry) => self.layout_image(entry, machine, depth + 1),
                     None => Ok(None),
                 }
             }

@@ -60,7 +60,7 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, number: usize, read
     let running = task.spawn_until_cancelled("agent", async move { serve(&below, &listener, &client, &id).await });
     ready.guards.push(Box::new(Serving(running, task)));
     ready.environment.push(format!("SSH_AUTH_SOCK={target}"));
-    ready.mounts.push(Made::Bind { source: path, target, read_only: false });
+    ready.mounts.push(Made::Bind { source: path, target, read_only: false, mapped: false });
     Ok(())
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, target: String, rea
     });
     let (source, lock) = work.await?.context(shown)?;
     ready.guards.push(Box::new(lock));
-    ready.mounts.push(Made::Bind { source, target, read_only });
+    ready.mounts.push(Made::Bind { source, target, read_only, mapped: false });
     Ok(())
 }
 

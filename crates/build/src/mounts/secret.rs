@@ -54,6 +54,6 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, number: usize, read
     file.write_all(&secret).with_context(|| format!("write secret {id}"))?;
     fchown(&file, Some(mount.uid.unwrap_or(0)), Some(mount.gid.unwrap_or(0)))?;
     file.set_permissions(Permissions::from_mode(mount.mode.unwrap_or(0o400) & 0o7777))?;
-    ready.mounts.push(Made::Bind { source: path, target, read_only: true });
+    ready.mounts.push(Made::Bind { source: path, target, read_only: true, mapped: false });
     Ok(())
 }

@@ -43,6 +43,11 @@ impl Solve<'_> {
             return Err(Failure::Other(anyhow::anyhow!(message)));
         }
         let _permit = self.inner.running.acquire().await.map_err(anyhow::Error::from)?;
+        // What may do everything is root of the machine.
+        let users = match process.security {
+            Security::Insecure => None,
+            Security::Sandbox => self.inner.step_users().await,
+        };
         let begun = self.begin(&state, false).await?;
         let lowers = state.lowers(&self.inner.empty);
         let scratch = self.scratch.join(format!("step-{}", step.vertex));
@@ -56,6 +61,7 @@ impl Solve<'_> {
             client: &self.client,
             working_dir: &process.working_dir,
             task: &self.inner.task,
+            users,
         };
         tokio::fs::create_dir_all(&ground.scratch).await.context("make a directory for mounts")?;
         let mut ready = mounts::prepare(&ground, &process.mounts).await?;
@@ -72,7 +78,7 @@ impl Solve<'_> {
                 Ok((user, Stubs::find(&root, &targets)?))
             })
             .await?;
-        let sandbox = self.sandboxes.of(step.stage, network).await?;
+        let sandbox = self.sandboxes.of(step.stage, network, users.is_some()).await?;
         let host = |name: &str| match self.inner.settings.trust {
             ::image::pull::Trust::Host => std::env::var(name).ok(),
             ::image::pull::Trust::Configured => None,

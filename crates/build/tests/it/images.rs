@@ -2,7 +2,8 @@
 
 use std::{fs, process::Command};
 
-use build::request::{ArchiveForm, CachePlace, CacheTo, Compression, Confined, Output, Realm, Request, Sink};
+use ::image::Which;
+use build::request::{ArchiveForm, CachePlace, CacheTo, Compression, Confined, Context, Output, Realm, Request, Sink};
 use serde_json::Value;
 
 use crate::place::{Place, as_root};
@@ -276,5 +277,64 @@ fn several_platforms_make_an_index_of_images() {
         let foreign = request("FROM scratch\nCOPY amd64 /x\nRUN [\"/x\"]\n", "linux/sparc64");
         let error = place.build(foreign).await.0.unwrap_err();
         assert!(error.to_string().contains("runs no programs for linux/sparc64"), "{error}");
+    });
+}
+
+#[test]
+fn a_context_may_be_an_image_of_a_layout_and_a_base_with_its_configuration() {
+    as_root(async {
+        let place = Place::new().await;
+        place.busybox().await;
+        let context = place.context("context", &[]);
+        let layout = place.path("layout");
+        let base =
+            "FROM test.madang.dev/busybox:1\nENV FROM=layout\nWORKDIR /w\nRUN echo kept > /w/file\nCMD [\"it\"]\n";
+        let output = Output::Archive {
+            form: ArchiveForm::Oci,
+            names: vec!["test.madang.dev/base:2.0".parse().unwrap()],
+            compression: Compression::Gzip,
+            to: Sink::Directory(layout.clone()),
+        };
+        let made = built(&place, place.request(base, &context), vec![output]).await;
+        let (digest, base) = (made.manifest.unwrap(), made.image.unwrap());
+        let tag = |tag: &str| Which::Tag(tag.to_owned());
+        let used = "FROM base\nRUN echo $FROM $(cat file) > /said\n";
+        let copied = "FROM test.madang.dev/busybox:1\nCOPY --from=Base /w/file /said\n";
+        let replaced = "FROM scratch AS base\nFROM base\nRUN echo $FROM $(cat file) > /said\n";
+        for (dockerfile, which, said) in [
+            (used, tag("2.0"), "layout kept"),
+            // The only image of a layout is meant whatever its tag is.
+            (used, tag("latest"), "layout kept"),
+            (used, Which::Digest(digest.clone()), "layout kept"),
+            (copied, tag("2.0"), "kept"),
+            (replaced, tag("2.0"), "layout kept"),
+        ] {
+            let request = || {
+                let mut request = place.request(dockerfile, &context);
+                request.named.insert("base".into(), Context::Layout(layout.clone(), which.clone()));
+                request
+            };
+            let found = place.files(request()).await.unwrap();
+            assert!(found.contains(&format!("said 644 0:0 {said}")), "{dockerfile}{which:?}: {found:?}");
+            let named = format!("test.madang.dev/of-layout:{}", said.len());
+            built(&place, request(), image(&named)).await;
+            let command = config(&place, &named)["config"]["Cmd"].clone();
+            assert_eq!(command == serde_json::json!(["it"]), dockerfile != copied, "{dockerfile}: {command}");
+            place.store.untag(&named.parse().unwrap()).await.unwrap();
+        }
+        // What came out of the layout is gone again.
+        assert!(place.store.get(base.as_str()).is_none());
+        let mut request = place.request(used, &context);
+        let missing = Which::Digest(oci::Digest::sha256(b"none"));
+        request.named.insert("base".into(), Context::Layout(layout.clone(), missing));
+        let (failed, _) = place.build(request).await;
+        assert!(failed.unwrap_err().show().contains("is not in it"));
+        // Blobs are what their names say.
+        let config = fs::read_dir(layout.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+        config.for_each(|blob| fs::write(blob, "{}").unwrap());
+        let mut request = place.request(used, &context);
+        request.named.insert("base".into(), Context::Layout(layout, tag("2.0")));
+        let (failed, _) = place.build(request).await;
+        assert!(failed.unwrap_err().show().contains("has another digest"));
     });
 }

@@ -13,6 +13,7 @@ mod repositories;
 mod run;
 mod shop;
 mod source;
+mod users;
 mod web;
 
 /// Not a test: what the unpacker runs when a test's store starts this executable again.

@@ -82,6 +82,7 @@ impl Place {
             client: &client,
             working_dir: "/work",
             task: &task,
+            users: None,
         };
         let mounts: Vec<Mount> =
             mounts.iter().map(|text| Mount::parse(text, &|text| Ok(text.to_owned())).unwrap()).collect();
@@ -90,7 +91,7 @@ impl Place {
 
     async fn one(&self, mount: &str) -> (Ready, PathBuf, String, bool) {
         let ready = self.prepare(&[mount]).await.unwrap();
-        let [Made::Bind { source, target, read_only }] = ready.mounts.as_slice() else {
+        let [Made::Bind { source, target, read_only, .. }] = ready.mounts.as_slice() else {
             panic!("{mount}: {:?}", ready.mounts)
         };
         let (source, target, read_only) = (source.clone(), target.clone(), *read_only);

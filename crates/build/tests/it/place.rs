@@ -108,15 +108,20 @@ impl Told {
 
 impl Place {
     pub async fn new() -> Self {
-        Self::with(Trust::Configured).await
+        Self::with(Trust::Configured, true).await
     }
 
     /// One whose steps believe what the machine believes.
     pub async fn trusting() -> Self {
-        Self::with(Trust::Host).await
+        Self::with(Trust::Host, true).await
     }
 
-    async fn with(trust: Trust) -> Self {
+    /// One whose steps are the machine's root.
+    pub async fn without_users() -> Self {
+        Self::with(Trust::Configured, false).await
+    }
+
+    async fn with(trust: Trust, own_users: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         leftovers::remove();
@@ -124,11 +129,11 @@ impl Place {
         let directory = tempfile::Builder::new().prefix(&format!("madang-build-{own}-")).tempdir().unwrap();
         let group = format!("{}{own}-{number}", leftovers::GROUP);
         let task = Task::root("test");
-        let (store, runtime, builder) = Self::open(directory.path(), &group, &task, trust).await;
+        let (store, runtime, builder) = Self::open(directory.path(), &group, &task, trust, own_users).await;
         Self { directory, task, store, runtime, builder, group }
     }
 
-    async fn open(at: &Path, group: &str, task: &Task, trust: Trust) -> (Store, Runtime, Builder) {
+    async fn open(at: &Path, group: &str, task: &Task, trust: Trust, own_users: bool) -> (Store, Runtime, Builder) {
         let arguments = ["--exact", "unpack_child", "--test-threads=1", "--nocapture", CHILD];
         let unpacker = Unpacker::Child {
             program: std::env::current_exe().unwrap(),
@@ -157,6 +162,7 @@ impl Place {
             trust,
             parallel: 4,
             nameservers: Vec::new(),
+            own_users,
             cache: 1 << 30,
         };
         let builder = Builder::open(task, settings, runtime.clone()).await.unwrap();
@@ -170,10 +176,11 @@ impl Place {
         let spare = tempfile::tempdir().unwrap();
         let task = Task::root("between");
         let (store, runtime, builder) =
-            Self::open(spare.path(), &format!("{}-between", self.group), &task, Trust::Configured).await;
+            Self::open(spare.path(), &format!("{}-between", self.group), &task, Trust::Configured, true).await;
         (self.store, self.runtime, self.builder) = (store, runtime, builder);
         let task = Task::root("test");
-        let (store, runtime, builder) = Self::open(self.directory.path(), &self.group, &task, Trust::Configured).await;
+        let (store, runtime, builder) =
+            Self::open(self.directory.path(), &self.group, &task, Trust::Configured, true).await;
         (self.task, self.store, self.runtime, self.builder) = (task, store, runtime, builder);
     }
 

@@ -151,7 +151,12 @@ fn what_a_killed_server_has_left_is_removed_at_the_next_start() {
             let listen = async { while events.recv().await.is_some() {} };
             let _ = tokio::join!(builder.build(request, &progress), listen);
         });
-        while !place.runtime.list_containers(None).iter().any(|record| record.config.command[2].contains("sleep")) {
+        while !place
+            .runtime
+            .list_containers(None)
+            .iter()
+            .any(|record| record.config.command.iter().any(|word| word.contains("sleep")))
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let before = place.store.drafts().len();

@@ -32,6 +32,13 @@ pub enum Place {
     Remote(String),
     /// An image, by its name.
     Image(String),
+    /// An image of a layout of the client.
+    Layout {
+        /// What the client calls its store of blobs.
+        store: String,
+        /// The manifest or index.
+        digest: oci::Digest,
+    },
     /// No files.
     Nothing,
 }
@@ -55,14 +62,7 @@ pub fn options(attributes: &Attributes, entitlements: &[String]) -> Result<Optio
         hosts: hosts(text("add-hosts").unwrap_or_default())?,
         ..Options::default()
     };
-    if let Some(platform) = text("platform") {
-        if platform.contains(',') {
-            return Err(Invalid(format!(
-                "several platforms in one build ({platform}) are not handed to clients: `madang build --platform {platform} --push` makes their index"
-            )));
-        }
-        options.platform = Some(platform.to_owned());
-    }
+    options.platform = text("platform").map(str::to_owned);
     match attributes.get("no-cache").map(String::as_str) {
         None => {}
         Some("") => options.no_cache = true,
@@ -203,9 +203,17 @@ pub fn named_contexts(
             "git" | "http" | "https" | "ssh" => elsewhere(value),
             kind if kind.starts_with("git@") => elsewhere(value),
             "oci-layout" => {
-                return Err(Invalid(format!(
-                    "context {name}: layouts of the client are not read: load the image first"
-                )));
+                // `//STORE[:TAG]@DIGEST`: the client has looked the tag up.
+                let (named, digest) = rest
+                    .trim_start_matches("//")
+                    .rsplit_once('@')
+                    .ok_or_else(|| Invalid(format!("oci-layout reference {rest:?} of context {name} has no digest")))?;
+                let digest = digest.parse().map_err(|_| invalid())?;
+                let store = named.split(':').next().unwrap_or_default().to_owned();
+                if store.is_empty() {
+                    return Err(Invalid(format!("oci-layout reference {rest:?} of context {name} has no name")));
+                }
+                Place::Layout { store, digest }
             }
             _ => return Err(Invalid(format!("unsupported context source {kind} for {name}"))),
         };

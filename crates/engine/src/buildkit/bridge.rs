@@ -17,14 +17,17 @@ use super::{
     jobs::{Job, Made},
     wire::{
         BridgeResult, BridgeSolveRequest, BridgeSolveResponse, Capability, Definition, Empty, InputsResponse,
-        PathRequest, PongResponse, ReadDirResponse, ReadFileRequest, ReadFileResponse, Ref, ResolveImageRequest,
-        ResolveImageResponse, ReturnRequest, StatFileResponse,
+        PathRequest, PongResponse, ReadDirResponse, ReadFileRequest, ReadFileResponse, Ref, RefMap,
+        ResolveImageRequest, ResolveImageResponse, ReturnRequest, StatFileResponse,
     },
 };
 use crate::Engine;
 
 /// Names of the build that a call is part of.
 const BUILD: &str = "buildkit-controlapi-buildid";
+/// Metadata of results: an image's configuration, and which platforms there are.
+const CONFIG: &str = "containerimage.config";
+const PLATFORMS: &str = "refs.platforms";
 /// Largest part of a file that is read at once.
 const FILE: u64 = 8 << 20;
 
@@ -176,10 +179,9 @@ fn ping() -> PongResponse {
 
 async fn solve(engine: &Engine, job: &Arc<Job>, asked: BridgeSolveRequest) -> Result<BridgeSolveResponse, Status> {
     let session = job.request.session.clone();
-    let mut metadata = HashMap::new();
-    let made = match (asked.frontend.as_str(), &asked.definition) {
-        ("", Some(definition)) => of_definition(engine, job, definition).await?,
-        ("", None) => return Ok(BridgeSolveResponse { result: Some(BridgeResult::default()) }),
+    let result = match (asked.frontend.as_str(), &asked.definition) {
+        ("", Some(definition)) => result_of(job, of_definition(engine, job, definition).await?, false),
+        ("", None) => BridgeResult::default(),
         _ => {
             let asked = Asked {
                 frontend: asked.frontend,
@@ -189,15 +191,54 @@ async fn solve(engine: &Engine, job: &Arc<Job>, asked: BridgeSolveRequest) -> Re
                 session,
                 cache_imports: asked.cache_imports,
             };
-            let made = frontend::build(engine, job, asked).await?;
-            metadata.insert("containerimage.config".to_owned(), made.config.clone());
-            made
+            result_of(job, frontend::build(engine, job, asked).await?, true)
         }
     };
-    let reference = keep(job, made);
-    Ok(BridgeSolveResponse {
-        result: Some(BridgeResult { reference: Some(reference), metadata, ..BridgeResult::default() }),
-    })
+    Ok(BridgeSolveResponse { result: Some(result) })
+}
+
+/// What clients get of results, which are kept for later calls: one, or one a platform, by the platforms' names; with the images'
+/// configurations where they are images. <https://github.com/moby/buildkit/blob/v0.34.0/exporter/containerimage/exptypes/types.go>
+pub fn result_of(job: &Arc<Job>, made: Vec<Made>, images: bool) -> BridgeResult {
+    let mut result = BridgeResult::default();
+    if let [one] = made.as_slice() {
+        if images {
+            result.metadata.insert(CONFIG.to_owned(), one.config.clone());
+        }
+        result.reference = made.into_iter().next().map(|one| keep(job, one));
+        return result;
+    }
+    let (mut platforms, mut refs) = (Vec::new(), HashMap::new());
+    for one in made {
+        let Some(platform) = one.platform.clone() else { continue };
+        let id = platform.to_string();
+        let mut shown = serde_json::json!({"architecture": platform.architecture, "os": platform.os});
+        if !platform.variant.is_empty() {
+            shown["variant"] = platform.variant.into();
+        }
+        platforms.push(serde_json::json!({"ID": id, "Platform": shown}));
+        if images {
+            result.metadata.insert(format!("{CONFIG}/{id}"), one.config.clone());
+        }
+        refs.insert(id, keep(job, one));
+    }
+    result.metadata.insert(PLATFORMS.to_owned(), serde_json::json!({"Platforms": platforms}).to_string().into_bytes());
+    result.references = Some(RefMap { refs });
+    result
+}
+
+/// The names of a result's parts, in the order of its platforms; of those that it does not name, by name.
+pub fn names_of(result: &BridgeResult) -> Vec<String> {
+    let Some(map) = &result.references else { return Vec::new() };
+    let document =
+        result.metadata.get(PLATFORMS).and_then(|text| serde_json::from_slice::<serde_json::Value>(text).ok());
+    let listed = document.iter().flat_map(|document| document["Platforms"].as_array()).flatten();
+    let mut names: Vec<String> = listed.filter_map(|platform| platform["ID"].as_str().map(str::to_owned)).collect();
+    names.retain(|name| map.refs.contains_key(name));
+    let mut others: Vec<String> = map.refs.keys().filter(|name| !names.contains(name)).cloned().collect();
+    others.sort();
+    names.extend(others);
+    names
 }
 
 /// Keeps a result for later calls, by a name of its own.
@@ -209,7 +250,7 @@ pub fn keep(job: &Arc<Job>, made: Made) -> Ref {
 }
 
 /// The files of a definition's one source, as an image: by a Dockerfile that holds nothing else.
-async fn of_definition(engine: &Engine, job: &Arc<Job>, definition: &Definition) -> Result<Made, Status> {
+async fn of_definition(engine: &Engine, job: &Arc<Job>, definition: &Definition) -> Result<Vec<Made>, Status> {
     let place = attributes::source(definition).map_err(|invalid| Status::invalid_argument(invalid.0))?;
     let text = match &place {
         Place::Nothing => "FROM scratch\n".to_owned(),
@@ -222,6 +263,7 @@ async fn of_definition(engine: &Engine, job: &Arc<Job>, definition: &Definition)
             }
         }
         Place::Local { .. } | Place::Upload(_) => "FROM scratch\nCOPY . /\n".to_owned(),
+        Place::Layout { .. } => return Err(Status::unimplemented("a layout is used as a named context alone")),
     };
     if text.lines().count() > 2 || text.contains(['\r', '\0']) {
         return Err(Status::invalid_argument("a source's name holds a line's end"));
@@ -302,4 +344,23 @@ async fn resolve_image(engine: &Engine, job: &Job, asked: ResolveImageRequest) -
         engine.images().blob(&image.id).ok_or_else(|| Status::not_found(format!("image {} is gone", image.id)))?;
     let config = tokio::fs::read(path).await.map_err(io(image.id.as_str()))?;
     Ok(ResolveImageResponse { digest: image.manifest.to_string(), config, reference: reference.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_result_come_in_the_order_of_its_platforms() {
+        let reference = |id: &str| (id.to_owned(), Ref::default());
+        let refs = HashMap::from(["linux/amd64", "linux/arm64", "other", "another"].map(reference));
+        let listed = br#"{"Platforms": [{"ID": "linux/arm64"}, {"ID": "linux/s390x"}, {"ID": "linux/amd64"}]}"#;
+        let mut result = BridgeResult { references: Some(RefMap { refs }), ..BridgeResult::default() };
+        assert_eq!(names_of(&result), ["another", "linux/amd64", "linux/arm64", "other"]);
+        result.metadata.insert(PLATFORMS.to_owned(), listed.to_vec());
+        assert_eq!(names_of(&result), ["linux/arm64", "linux/amd64", "another", "other"]);
+        result.metadata.insert(PLATFORMS.to_owned(), b"[".to_vec());
+        assert_eq!(names_of(&result).len(), 4);
+        assert!(names_of(&BridgeResult::default()).is_empty());
+    }
 }

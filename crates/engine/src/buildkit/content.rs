@@ -20,7 +20,10 @@ use oci::{
     Digest,
     archive::{OCI_LAYOUT, OCI_LAYOUT_CONTENT},
     digest::{Algorithm, Hasher},
+    index::{self, Machine},
+    media::Document,
 };
+use oci_spec::image::ImageIndex;
 use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -45,6 +48,8 @@ const COMMIT: i32 = 2;
 const PIECE: usize = 512 << 10;
 /// Largest manifest, in bytes.
 const MANIFEST: u64 = 4 << 20;
+/// How deep indexes may lie in indexes.
+const DEPTH: usize = 4;
 /// Most blobs of a manifest.
 const BLOBS: usize = 10_000;
 /// Largest blob, in bytes.
@@ -76,6 +81,11 @@ impl<'a> Store<'a> {
     /// The store for a cache in a directory of the client.
     pub fn cache(session: &'a Session, directory: &Path) -> Self {
         Self { session, id: format!("local:{}", directory.display()) }
+    }
+
+    /// The store of a layout, by the client's own name for it.
+    pub fn layout(session: &'a Session, name: &str) -> Self {
+        Self { session, id: format!("oci:{name}") }
     }
 
     /// The store for results.
@@ -169,19 +179,61 @@ impl<'a> Store<'a> {
 
     /// Fetches a manifest and all that it names into a new layout.
     pub async fn fetch(&self, manifest: &Digest, layout: &Path) -> Result<()> {
+        let blobs = self.begin(layout).await?;
+        let text = self.document(manifest, &blobs).await?;
+        self.fetch_named(&text, &blobs).await
+    }
+
+    /// The same of what may be an index: of that, what the images for `machines` have.
+    pub async fn fetch_image(&self, digest: &Digest, machines: &[Machine], layout: &Path) -> Result<()> {
+        let blobs = self.begin(layout).await?;
+        let mut left = vec![(digest.clone(), 0)];
+        while let Some((digest, depth)) = left.pop() {
+            let text = self.document(&digest, &blobs).await?;
+            let document: serde_json::Value =
+                serde_json::from_slice(&text).with_context(|| format!("read {digest}"))?;
+            if Document::of_content(&document) != Some(Document::Index) {
+                self.fetch_named(&text, &blobs).await?;
+                continue;
+            }
+            if depth >= DEPTH {
+                bail!("{digest}: indexes lie deeper than {DEPTH} in one another");
+            }
+            let index: ImageIndex = serde_json::from_slice(&text).with_context(|| format!("read index {digest}"))?;
+            for machine in machines {
+                let Some(entry) = index::choose(index.manifests(), machine) else { continue };
+                let next: Digest = entry.digest().try_into().with_context(|| format!("read index {digest}"))?;
+                if !left.iter().any(|(known, _)| *known == next) && !blobs.join(next.hex()).exists() {
+                    left.push((next, depth + 1));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a layout without blobs; returns where these go.
+    async fn begin(&self, layout: &Path) -> Result<PathBuf> {
         self.offers(READ)?;
         let blobs = layout.join("blobs/sha256");
         tokio::fs::create_dir_all(&blobs).await.with_context(|| format!("make {}", blobs.display()))?;
         tokio::fs::write(layout.join(OCI_LAYOUT), OCI_LAYOUT_CONTENT).await?;
-        let path = self.fetch_blob(manifest, None, MANIFEST, &blobs).await?;
-        let text = tokio::fs::read(&path).await?;
-        let Manifest { config, layers } = serde_json::from_slice(&text).context("understand the manifest")?;
+        Ok(blobs)
+    }
+
+    async fn document(&self, digest: &Digest, blobs: &Path) -> Result<Vec<u8>> {
+        let path = self.fetch_blob(digest, None, MANIFEST, blobs).await?;
+        Ok(tokio::fs::read(&path).await?)
+    }
+
+    /// Fetches the blobs that a manifest names.
+    async fn fetch_named(&self, manifest: &[u8], blobs: &Path) -> Result<()> {
+        let Manifest { config, layers } = serde_json::from_slice(manifest).context("understand the manifest")?;
         if layers.len() > BLOBS {
             bail!("the manifest has {} layers", layers.len());
         }
         for Descriptor { digest, size } in std::iter::once(config).chain(layers) {
             if !blobs.join(digest.hex()).exists() {
-                self.fetch_blob(&digest, Some(size), BLOB, &blobs).await?;
+                self.fetch_blob(&digest, Some(size), BLOB, blobs).await?;
             }
         }
         Ok(())

@@ -16,9 +16,9 @@ use super::{
     grpc::{Answers, duplex, refuse, streamed, unary},
     jobs, session,
     wire::{
-        BridgeResult, BuildkitVersion, DiskUsageRequest, DiskUsageResponse, Empty, HistoryEvent, HistoryRequest,
-        InfoResponse, ListWorkersResponse, Platform, PruneRequest, SolveRequest, SolveResponse, StatusRequest,
-        StatusResponse, UpdateHistoryRequest, UsageRecord, WorkerRecord,
+        BuildkitVersion, DiskUsageRequest, DiskUsageResponse, Empty, HistoryEvent, HistoryRequest, InfoResponse,
+        ListWorkersResponse, Platform, PruneRequest, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
+        UpdateHistoryRequest, UsageRecord, WorkerRecord,
     },
 };
 use crate::Engine;
@@ -172,26 +172,22 @@ async fn carry_out(engine: &Engine, job: &std::sync::Arc<jobs::Job>) -> Result<H
                 session: request.session.clone(),
                 cache_imports: Vec::new(),
             };
-            let made = frontend::build(engine, job, asked).await?;
-            BridgeResult { reference: Some(bridge::keep(job, made)), ..BridgeResult::default() }
+            bridge::result_of(job, frontend::build(engine, job, asked).await?, true)
         }
     };
     let made = match (&result.reference, &result.references) {
-        (Some(reference), _) if !reference.id.is_empty() => Some(job.made(&reference.id)?),
-        (_, Some(map)) if map.refs.len() == 1 => match map.refs.values().next() {
-            Some(reference) => Some(job.made(&reference.id)?),
-            None => None,
-        },
-        (_, Some(map)) if !map.refs.is_empty() => {
-            return Err(Status::unimplemented("several platforms in one result are not exported"));
+        (Some(reference), _) if !reference.id.is_empty() => vec![job.made(&reference.id)?],
+        (_, Some(map)) => {
+            let refs = bridge::names_of(&result).into_iter().filter_map(|name| map.refs.get(&name));
+            refs.map(|reference| job.made(&reference.id)).collect::<Result<_, _>>()?
         }
-        _ => None,
+        _ => Vec::new(),
     };
-    match made {
-        Some(made) => export::all(engine, job, &made).await,
-        None if request.exporters.is_empty() => Ok(HashMap::new()),
+    match made.as_slice() {
+        [] if request.exporters.is_empty() => Ok(HashMap::new()),
         // As upstream: an empty result has nothing to write.
-        None => Err(Status::invalid_argument("the result of the build is empty")),
+        [] => Err(Status::invalid_argument("the result of the build is empty")),
+        made => export::all(engine, job, made).await,
     }
 }
 

@@ -6,6 +6,8 @@
 //! | `docker`, `oci` | an archive, sent to the client, or with `tar=false` a layout |
 //! | `local`, `tar` | the files alone, sent to the client |
 //!
+//! What was built for several platforms is an index of their images, or a directory for each: see `several`.
+//!
 //! <https://docs.docker.com/build/exporters/>
 
 use std::{collections::HashMap, sync::Arc};
@@ -34,13 +36,16 @@ use super::{
 };
 use crate::Engine;
 
+mod several;
+
 /// Bytes of an archive that wait to be sent.
 const WAITING: usize = 1 << 20;
 /// Hints of progress that may wait.
 const HINTS: usize = 256;
 
 /// Carries out all exporters of a build; returns what clients read of them.
-pub async fn all(engine: &Engine, job: &Arc<Job>, made: &Made) -> Result<HashMap<String, String>, Status> {
+pub async fn all(engine: &Engine, job: &Arc<Job>, parts: &[Arc<Made>]) -> Result<HashMap<String, String>, Status> {
+    let Some(made) = several::here(parts) else { return Ok(HashMap::new()) };
     let exporters = exporters(job);
     let mut response = HashMap::new();
     if let Some(manifest) = job.cache_manifest() {
@@ -49,7 +54,7 @@ pub async fn all(engine: &Engine, job: &Arc<Job>, made: &Made) -> Result<HashMap
     let mut stays = made.was_here;
     for (number, exporter) in exporters.iter().enumerate() {
         let (progress, shown) = follow(engine, job);
-        let work = Export { engine, made, number, exporter, progress, session: &job.request.session };
+        let work = Export { engine, made, parts, number, exporter, progress, session: &job.request.session };
         let done = work.run(&mut response).await;
         drop(work);
         let _ = shown.await;
@@ -60,10 +65,13 @@ pub async fn all(engine: &Engine, job: &Arc<Job>, made: &Made) -> Result<HashMap
         stays |= matches!(exporter.kind.as_str(), "moby" | "image");
     }
     // Nobody asked for the image itself, and its steps are in the cache.
-    let unnamed = engine.images().get(made.id.as_str()).is_some_and(|image| image.names.is_empty());
-    if !stays && unnamed {
-        let removed = engine.images().remove(made.id.as_str()).await;
-        removed.map_err(|error| Status::unknown(format!("remove the image of a build: {error:#}")))?;
+    for part in parts {
+        let stays = if part.id == made.id { stays } else { part.was_here };
+        let unnamed = engine.images().get(part.id.as_str()).is_some_and(|image| image.names.is_empty());
+        if !stays && unnamed {
+            let removed = engine.images().remove(part.id.as_str()).await;
+            removed.map_err(|error| Status::unknown(format!("remove the image of a build: {error:#}")))?;
+        }
     }
     Ok(response)
 }
@@ -98,7 +106,10 @@ fn exporters(job: &Job) -> Vec<Exporter> {
 
 struct Export<'a> {
     engine: &'a Engine,
+    /// The image that is kept here, where one is.
     made: &'a Made,
+    /// It, and those for other platforms.
+    parts: &'a [Arc<Made>],
     /// By which the client knows where the result goes.
     number: usize,
     exporter: &'a Exporter,
@@ -142,6 +153,8 @@ impl Export<'_> {
         let vertex = self.progress.know(Vertex { name: name.to_owned(), ..Vertex::default() }).await?;
         self.progress.start(vertex).await?;
         let done = match self.exporter.kind.as_str() {
+            "moby" | "image" if self.parts.len() > 1 => self.index_store(vertex, response).await,
+            "docker" | "oci" if self.parts.len() > 1 => self.index_archive(vertex, response).await,
             "moby" | "image" => self.image_store(vertex, response).await,
             "docker" | "oci" => self.archive(vertex, response).await,
             "local" => self.files(vertex).await,
@@ -189,9 +202,14 @@ impl Export<'_> {
         self.describe(&image, &names, response)
     }
 
-    async fn push(&self, vertex: u32, session: &Session, name: &Reference) -> anyhow::Result<()> {
+    /// How the registry of a name is reached, with what the client has for it.
+    async fn access(&self, session: &Session, name: &Reference) -> anyhow::Result<image::pull::Pull> {
         let known = self.engine.asking(Arc::new(session.clone())).credentials(name.domain()).await?;
-        let access = self.engine.pull(known.into_iter().collect());
+        Ok(self.engine.pull(known.into_iter().collect()))
+    }
+
+    async fn push(&self, vertex: u32, session: &Session, name: &Reference) -> anyhow::Result<()> {
+        let access = self.access(session, name).await?;
         let started = Timestamp::now();
         let (sender, mut hints) = tokio::sync::mpsc::channel(HINTS);
         let told = move |told: push::Progress| {
@@ -237,9 +255,21 @@ impl Export<'_> {
 
     /// An archive of the image, sent to the client; or with `tar=false` a layout in a directory of the client.
     async fn archive(&self, vertex: u32, response: &mut HashMap<String, String>) -> anyhow::Result<()> {
-        let layout = matches!(self.attribute("tar"), "0" | "f" | "F" | "false" | "FALSE" | "False");
-        let (names, session, image) = (self.names()?, self.session().await?, self.image()?);
+        let (names, image) = (self.names()?, self.image()?);
         let form = if self.exporter.kind == "docker" { ArchiveForm::Docker } else { ArchiveForm::Oci };
+        let (digest, size, sent) = self.written(vertex, std::slice::from_ref(&image), form, names.clone()).await?;
+        told(&image.id, (&digest, size), oci::media::OCI_MANIFEST, &names, response);
+        self.send(vertex, sent, &digest, response).await
+    }
+
+    /// Writes images to a place of their own.
+    async fn written(
+        &self,
+        vertex: u32,
+        images: &[Image],
+        form: ArchiveForm,
+        names: Vec<Reference>,
+    ) -> anyhow::Result<(oci::Digest, usize, tempfile::TempDir)> {
         let compression = match self.attribute("compression") {
             "uncompressed" => Compression::Uncompressed,
             "" | "gzip" => Compression::Gzip,
@@ -252,14 +282,29 @@ impl Export<'_> {
         };
         let place = tempfile::tempdir_in(&self.engine.settings().dir)?;
         let path = place.path().join("image");
-        let to = if layout { Sink::Directory(path.clone()) } else { Sink::File(path.clone()) };
-        let builder = self.engine.builder();
-        let work = builder.write(&image, form, names.clone(), compression, to);
+        let to = if self.is_layout() { Sink::Directory(path.clone()) } else { Sink::File(path.clone()) };
+        let work = self.engine.builder().write(images, form, names, compression, to);
         let (digest, size) = self.part(vertex, "exporting layers", Box::pin(work)).await?;
-        told(&image.id, (&digest, size), oci::media::OCI_MANIFEST, &names, response);
-        if layout {
+        Ok((digest, size, place))
+    }
+
+    /// Whether the client wants a layout instead of an archive.
+    fn is_layout(&self) -> bool {
+        matches!(self.attribute("tar"), "0" | "f" | "F" | "false" | "FALSE" | "False")
+    }
+
+    /// Sends what was written to the client.
+    async fn send(
+        &self,
+        vertex: u32,
+        place: tempfile::TempDir,
+        digest: &oci::Digest,
+        response: &HashMap<String, String>,
+    ) -> anyhow::Result<()> {
+        let (session, path) = (self.session().await?, place.path().join("image"));
+        if self.is_layout() {
             let store = content::Store::export(&session);
-            return self.part(vertex, "sending layout", Box::pin(store.send(&path, &digest))).await;
+            return self.part(vertex, "sending layout", Box::pin(store.send(&path, digest))).await;
         }
         let about: Vec<(String, String)> = response.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let file = tokio::fs::File::open(&path).await.context("open the archive")?;
@@ -268,25 +313,29 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// The image's files as one tree. Without layers it is an empty directory, which is returned too, to be kept.
-    fn root(&self) -> anyhow::Result<(Root, Option<tempfile::TempDir>)> {
+    /// The image's files as one tree. What is returned beside it is to be kept meanwhile.
+    fn root(&self) -> anyhow::Result<(Root, several::Kept)> {
+        if self.parts.len() > 1 {
+            return self.roots();
+        }
         let image = self.image()?;
         if image.layers.is_empty() {
             let empty = tempfile::tempdir_in(&self.engine.settings().dir)?;
-            return Ok((Root::new(std::fs::File::open(empty.path())?.into()), Some(empty)));
+            let root = Root::new(std::fs::File::open(empty.path())?.into());
+            return Ok((root, several::Kept { place: Some(empty), ..several::Kept::default() }));
         }
-        Ok((Tree::layers(image.layers, image.id.to_string(), Vec::new()).open()?, None))
+        Ok((Tree::layers(image.layers, image.id.to_string(), Vec::new()).open()?, several::Kept::default()))
     }
 
     async fn files(&self, vertex: u32) -> anyhow::Result<()> {
-        let (session, (root, _empty)) = (self.session().await?, self.root()?);
+        let (session, (root, _kept)) = (self.session().await?, self.root()?);
         self.part(vertex, "copying files", Box::pin(filesync::send_tree(&session, self.number, root))).await?;
         Ok(())
     }
 
     async fn tarball(&self, vertex: u32) -> anyhow::Result<()> {
         use std::os::fd::AsFd as _;
-        let (session, (root, _empty)) = (self.session().await?, self.root()?);
+        let (session, (root, _kept)) = (self.session().await?, self.root()?);
         let directory = root.as_fd().try_clone_to_owned()?;
         let (writer, reader) = tokio::io::duplex(WAITING);
         let writing = tokio::task::spawn_blocking(move || {

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use build::{
     progress::{Event, Outcome, Progress, Status as PartStatus, Vertex},
-    request::{CachePlace, CacheTo, Compression, Context, Error, File, Options, Output, Request},
+    request::{CachePlace, CacheTo, Compression, Context, Error, File, Options, Output, Part, Request},
 };
 use jiff::Timestamp;
 use oci::Reference;
@@ -61,8 +61,8 @@ pub struct Asked {
     pub cache_imports: Vec<CacheOptionsEntry>,
 }
 
-/// Builds; tells the job what happens.
-pub async fn build(engine: &Engine, job: &Arc<Job>, asked: Asked) -> Result<Made, Status> {
+/// Builds; tells the job what happens. Of several platforms each has a result, in the order in which they were asked for.
+pub async fn build(engine: &Engine, job: &Arc<Job>, asked: Asked) -> Result<Vec<Made>, Status> {
     let frontend = match asked.frontend.as_str() {
         "dockerfile.v0" => Ok(()),
         "gateway.v0" => {
@@ -83,7 +83,7 @@ pub async fn build(engine: &Engine, job: &Arc<Job>, asked: Asked) -> Result<Made
 }
 
 /// Builds a Dockerfile that this engine has written, with the files of `place`.
-pub async fn build_text(engine: &Engine, job: &Arc<Job>, place: Place, text: String) -> Result<Made, Status> {
+pub async fn build_text(engine: &Engine, job: &Arc<Job>, place: Place, text: String) -> Result<Vec<Made>, Status> {
     let asked = Asked {
         frontend: String::new(),
         attributes: Attributes::new(),
@@ -100,7 +100,7 @@ async fn carry_out(
     job: &Arc<Job>,
     asked: &Asked,
     written: Option<(Place, String)>,
-) -> Result<Made, Status> {
+) -> Result<Vec<Made>, Status> {
     let session = engine.buildkit().sessions.wait(&asked.session).await?;
     let (progress, shown) = follow(engine, job);
     let mut work = Work { engine, session, asked, job, progress, places: Vec::new() };
@@ -220,7 +220,7 @@ struct Shape<'a> {
 }
 
 impl Work<'_> {
-    async fn run(&mut self) -> Result<Made, Failure> {
+    async fn run(&mut self) -> Result<Vec<Made>, Failure> {
         let asked = self.asked;
         let options = attributes::options(&asked.attributes, &asked.entitlements)?;
         let main = attributes::main_context(&asked.attributes, &asked.inputs)?;
@@ -250,6 +250,7 @@ impl Work<'_> {
                     let shape = Shape { step: &step, part: "transferring" };
                     Context::Directory(self.fetch(wanted, session.as_deref(), shape).await?)
                 }
+                Place::Layout { store, digest } => self.layout(&name, &store, digest, &options).await?,
                 other => self.elsewhere(other).await?,
             };
             contexts.insert(name, place);
@@ -262,7 +263,7 @@ impl Work<'_> {
     }
 
     /// The same for a Dockerfile of the engine's own.
-    async fn run_written(&mut self, place: Place, text: String) -> Result<Made, Failure> {
+    async fn run_written(&mut self, place: Place, text: String) -> Result<Vec<Made>, Failure> {
         let context = match place {
             Place::Local { name, session } => {
                 let shape = Shape { step: "[internal] load from client", part: "transferring" };
@@ -276,15 +277,18 @@ impl Work<'_> {
         self.image_of(Options::default(), context, dockerfile, BTreeMap::new()).await
     }
 
-    /// Has the builder make an image without a name.
+    /// Has the builder make an image without a name, or one for each platform.
     async fn image_of(
         &mut self,
         options: Options,
         context: Context,
         dockerfile: File,
         named: BTreeMap<String, Context>,
-    ) -> Result<Made, Failure> {
-        let outputs = vec![Output::Image { names: Vec::new(), push: false, compression: Compression::default() }];
+    ) -> Result<Vec<Made>, Failure> {
+        let outputs = match options.platforms().map_err(Status::invalid_argument)?.len() {
+            1 => vec![Output::Image { names: Vec::new(), push: false, compression: Compression::default() }],
+            _ => vec![Output::Parts],
+        };
         let mut options = options;
         let sent = self.caches(&mut options).await?;
         let options = self.engine.allowed(options).map_err(|error| Status::permission_denied(format!("{error:#}")))?;
@@ -296,8 +300,14 @@ impl Work<'_> {
         for (directory, layout) in sent {
             self.send_cache(&directory, &layout).await?;
         }
-        let id = built.image.ok_or_else(|| anyhow!("the build has made no image"))?;
-        Ok(Made { was_here: before.contains(&id), id, config: built.config })
+        let of_part = |part: Part| (part.image, part.config, Some(part.platform));
+        let one = built.image.map(|id| (id, built.config, built.platform));
+        let all: Vec<_> = one.into_iter().chain(built.parts.into_iter().map(of_part)).collect();
+        if all.is_empty() {
+            return Err(anyhow!("the build has made no image").into());
+        }
+        let made = |(id, config, platform)| Made { was_here: before.contains(&id), id, config, platform };
+        Ok(all.into_iter().map(made).collect())
     }
 
     /// Where results of steps come from and go, as the client says it. The client's own directories stand in as directories of this
@@ -398,6 +408,27 @@ impl Work<'_> {
         Ok(sent?)
     }
 
+    /// Fetches an image of a layout of the client's, told as a step.
+    async fn layout(
+        &mut self,
+        name: &str,
+        store: &str,
+        digest: oci::Digest,
+        options: &Options,
+    ) -> Result<Context, Failure> {
+        let own = self.place()?.join("layout");
+        let step = format!("[context {name}] OCI load from client");
+        let vertex = self.progress.know(Vertex { name: step, ..Vertex::default() }).await?;
+        self.progress.start(vertex).await?;
+        let machines = options.machines().map_err(Status::invalid_argument)?;
+        let store = content::Store::layout(&self.session, store);
+        let fetched = store.fetch_image(&digest, &machines, &own).await;
+        let outcome = fetched.as_ref().map_or_else(|error| Outcome::Failed(format!("{error:#}")), |()| Outcome::Done);
+        self.progress.finish(vertex, outcome).await?;
+        fetched.with_context(|| format!("context {name}"))?;
+        Ok(Context::Layout(own, image::Which::Digest(digest)))
+    }
+
     /// Fetches the Dockerfile, and the patterns beside it.
     async fn dockerfile(&mut self, name: &str, session: Option<&str>, filename: &str) -> Result<File, Failure> {
         let mut follow = vec![filename.to_owned(), format!("{filename}.dockerignore")];
@@ -445,7 +476,7 @@ impl Work<'_> {
             Place::Remote(url) => Context::Remote(url),
             Place::Image(image) => Context::Image(reference(&image)?),
             Place::Nothing => Context::Empty,
-            Place::Local { name, .. } => {
+            Place::Local { name, .. } | Place::Layout { store: name, .. } => {
                 return Err(Status::internal(format!("directory {name} has to be fetched")).into());
             }
         })

@@ -85,6 +85,8 @@ pub struct Made {
     pub config: Vec<u8>,
     /// Whether the image was in the store before.
     pub was_here: bool,
+    /// The platform it is for.
+    pub platform: Option<build::plan::Platform>,
 }
 
 impl Jobs {

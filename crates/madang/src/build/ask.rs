@@ -234,6 +234,9 @@ fn named_context(place: &str) -> Result<Context> {
     if let Some(image) = place.strip_prefix("docker-image://") {
         return Ok(Context::Image(image.to_owned()));
     }
+    if let Some((path, which)) = build::wire::layout(place) {
+        return Context::layout(&path, &which).with_context(|| format!("--build-context: layout {}", path.display()));
+    }
     if !Path::new(place).exists() && source::is_remote_context(place) {
         return Ok(Context::Remote(place.to_owned()));
     }

@@ -334,3 +334,85 @@ fn archives_and_layouts_are_packed_as_asked() {
         assert_eq!(layer["size"].as_u64(), Some(size));
     }
 }
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn several_platforms_become_an_index() {
+    let Some(docker) = Docker::new() else { return };
+    // Nothing of a foreign platform is run.
+    let dockerfile = "FROM scratch\nARG TARGETPLATFORM\nCOPY ${TARGETPLATFORM} /\nENV P=$TARGETPLATFORM\n";
+    let files = [("Dockerfile", dockerfile), ("linux/amd64/is", "amd64"), ("linux/arm64/is", "arm64")];
+    let context = docker.context("context", &files);
+    let platforms = ["buildx", "build", "--platform", "linux/amd64,linux/arm64"];
+    let build = |more: &[&str]| docker.good(&[&platforms, more, &[text(&context)]].concat());
+    let architectures = |index: &serde_json::Value| {
+        let all = index["manifests"].as_array().unwrap().iter();
+        all.map(|entry| entry["platform"]["architecture"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // An archive.
+    let archive = docker.path("index.tar");
+    build(&["-o", &format!("type=oci,dest={}", archive.display())]);
+    let read = |member: &str| -> serde_json::Value {
+        serde_json::from_str(&good(Command::new("tar").arg("-xOf").arg(&archive).arg(member))).unwrap()
+    };
+    let digest = read("index.json")["manifests"][0]["digest"].as_str().unwrap().replace("sha256:", "");
+    assert_eq!(architectures(&read(&format!("blobs/sha256/{digest}"))), ["amd64", "arm64"]);
+    // A registry.
+    good(cluster().unwrap().madang("login").args(["--file", text(&docker.path("config/config.json"))]));
+    let name = "127.0.0.1:5000/several/app:1";
+    let metadata = docker.path("metadata.json");
+    build(&["--push", "-t", name, "--metadata-file", text(&metadata)]);
+    let told: serde_json::Value = serde_json::from_str(&fs::read_to_string(&metadata).unwrap()).unwrap();
+    let raw = docker.good(&["buildx", "imagetools", "inspect", "--raw", name]);
+    assert_eq!(architectures(&serde_json::from_str(&raw).unwrap()), ["amd64", "arm64"]);
+    let digest = told["containerimage.digest"].as_str().unwrap();
+    let inspected = docker.good(&["buildx", "imagetools", "inspect", name]);
+    assert!(inspected.contains(digest), "{digest}: {inspected}");
+    // Files, a directory for each.
+    let files = docker.path("files");
+    build(&["-o", &format!("type=local,dest={}", files.display())]);
+    for architecture in ["amd64", "arm64"] {
+        let found = fs::read_to_string(files.join(format!("linux_{architecture}/is"))).unwrap();
+        assert_eq!(found, architecture);
+    }
+    // Here the name is the image that runs here.
+    build(&["-t", "several/here:1"]);
+    let shown = docker.good(&["image", "inspect", "-f", "{{.Architecture}} {{.Config.Env}}", "several/here:1"]);
+    assert!(shown.trim() == "amd64 [P=linux/amd64]" || shown.contains("P=linux/amd64"), "{shown}");
+    let refused = docker.bad(&[&platforms[..], &["-o", "type=docker", text(&context)]].concat());
+    assert!(refused.contains("manifest lists"), "{refused}");
+    // What is to run has to run here.
+    let foreign = docker.context("foreign", &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\nRUN [\"/x\"]\n")]);
+    let refused = docker.bad(&["buildx", "build", "--platform", "linux/amd64,linux/s390x", text(&foreign)]);
+    assert!((refused.contains("s390x") && refused.contains("emulator")) || refused.contains("/x"), "{refused}");
+}
+
+#[test]
+#[ignore = "needs docker and buildx"]
+fn a_layout_of_the_client_is_a_context() {
+    let Some(docker) = Docker::new() else { return };
+    let base =
+        docker.context("base", &[("Dockerfile", &format!("FROM {IMAGE}\nENV FROM=layout\nRUN echo kept > /kept\n"))]);
+    let layout = docker.path("layout");
+    let output = format!("type=oci,dest={},tar=false,name=laid/out:2", layout.display());
+    docker.good(&["buildx", "build", "-o", &output, text(&base)]);
+    let context = docker.context("context", &[("Dockerfile", "FROM base\nRUN echo $FROM $(cat /kept) > /said\n")]);
+    let index: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(layout.join("index.json")).unwrap()).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap();
+    for reference in [String::new(), ":2".to_owned(), format!("@{digest}")] {
+        let named = format!("base=oci-layout://{}{reference}", layout.display());
+        let files = docker.path(&format!("files-{}", reference.len()));
+        let output = format!("type=local,dest={}", files.display());
+        docker.good(&["buildx", "build", "--no-cache", "--build-context", &named, "-o", &output, text(&context)]);
+        assert_eq!(fs::read_to_string(files.join("said")).unwrap(), "layout kept\n", "{named}");
+        let built = docker.path(&format!("built-{}", reference.len()));
+        let output = format!("type=local,dest={}", built.display());
+        let mut build = cluster().unwrap().madang("build");
+        good(build.args(["--no-cache", "--build-context", &named, "-o", &output, text(&context)]));
+        assert_eq!(fs::read_to_string(built.join("said")).unwrap(), "layout kept\n", "{named}");
+    }
+    let missing = format!("base=oci-layout://{}@sha256:{}", layout.display(), "0".repeat(64));
+    let refused = docker.bad(&["buildx", "build", "--build-context", &missing, text(&context)]);
+    assert!(refused.contains("not found") || refused.contains("fetch blob"), "{refused}");
+}

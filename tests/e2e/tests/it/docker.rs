@@ -282,6 +282,85 @@ fn containers_of_a_network_find_one_another_by_name_and_others_do_not() {
 }
 
 #[test]
+fn a_network_with_ipv6_gives_addresses_names_and_published_ports_of_both_families() {
+    let Some(docker) = docker() else { return };
+    let (network, free, server) = (docker.name("six"), docker.name("free"), docker.name("server"));
+    docker.good(&["network", "create", "--ipv6", "--subnet", "fd00:66::/64", &network]);
+    let shown = docker.good(&["network", "inspect", "-f", "{{.EnableIPv6}} {{(index .IPAM.Config 1)}}", &network]);
+    assert!(shown.starts_with("true {fd00:66::/64") && shown.contains("fd00:66::1"), "{shown}");
+    let script = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 8000 -h /www";
+    docker.good(&[
+        "run",
+        "-d",
+        "--name",
+        &server,
+        "--network",
+        &network,
+        "--ip6",
+        "fd00:66::99",
+        "--network-alias",
+        "web",
+        "-p",
+        "8000",
+        IMAGE,
+        "sh",
+        "-c",
+        script,
+    ]);
+    let of =
+        "{{range .NetworkSettings.Networks}}{{.GlobalIPv6Address}} {{.GlobalIPv6PrefixLen}} {{.IPv6Gateway}}{{end}}";
+    assert_eq!(docker.good(&["inspect", "-f", of, &server]), "fd00:66::99 64 fd00:66::1");
+    let ask = |script: &str| docker.good(&["run", "--rm", "--network", &network, IMAGE, "sh", "-c", script]);
+    assert_eq!(ask("wget -qO- http://[fd00:66::99]:8000/"), "hello");
+    // Its name has both addresses, and an address of its own is what others see of it.
+    let found = ask("nslookup -type=aaaa web; ip -6 addr show eth0; ip -6 route");
+    for part in ["fd00:66::99", "fd00:66::2/64", "default via fd00:66::1"] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
+    let ports = docker.good(&["port", &server, "8000/tcp"]);
+    let mut lines: Vec<&str> = ports.lines().collect();
+    lines.sort_unstable();
+    let number = lines[0].rsplit(':').next().unwrap().to_owned();
+    assert_eq!(lines, [format!("0.0.0.0:{number}"), format!("[::]:{number}")]);
+    for host in ["127.0.0.1", "[fd00:66::1]"] {
+        let mut fetch = docker.cluster.place.command("curl");
+        let got = fetch.args(["-s", "--max-time", "10", &format!("http://{host}:{number}/")]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&got.stdout), "hello\n", "{host}");
+    }
+    // Without a subnet the machine has one of its own, apart from others.
+    docker.good(&["network", "create", "--ipv6", &free]);
+    let own = docker.good(&["network", "inspect", "-f", "{{(index .IPAM.Config 1).Subnet}}", &free]);
+    assert!(own.starts_with("fd") && own.ends_with("/64"), "{own}");
+    let line = ["run", "--rm", "--network", &free, IMAGE, "timeout", "3", "wget", "-qO-", "http://[fd00:66::99]:8000/"];
+    let (code, text) = docker.any(&line);
+    assert_ne!(code, 0, "networks are apart: {text}");
+    let (code, text) = docker.any(&["run", "--rm", "--network", &network, "--ip6", "fd00:66::99", IMAGE, "true"]);
+    assert!(code != 0 && text.contains("Address already in use"), "{text}");
+    let (code, text) = docker.any(&["network", "create", "--ipv6", "--subnet", "fd00:66::/48", &docker.name("twice")]);
+    assert!(code != 0 && text.contains("overlaps"), "{text}");
+    docker.good(&["rm", "-f", &server]);
+    docker.good(&["network", "rm", &network, &free]);
+}
+
+#[test]
+fn a_build_step_is_root_inside_and_its_layers_are_roots() {
+    let Some(docker) = docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let steps = "RUN cat /proc/self/uid_map > /map && id -u > /who && touch /mine && chown 70000:5 /mine\n\
+                 RUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t --mount=type=bind,target=/b \\\n\
+                 stat -c %u:%g /c /t /b/Dockerfile > /mounts\n";
+    std::fs::write(folder.path().join("Dockerfile"), format!("FROM {IMAGE}\n{steps}")).unwrap();
+    let name = docker.name("isolated");
+    let mut build = docker.cluster.madang("build");
+    let built = build.args(["-t", &name]).arg(folder.path()).output().unwrap();
+    assert!(built.status.success(), "{}", said(&built));
+    let said = docker.good(&["run", "--rm", &name, "sh", "-c", "cat /map /who /mounts; stat -c %u:%g /mine"]);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    assert_eq!(words, ["0", "2147483648", "2147483647", "0", "0:0", "0:0", "0:0", "70000:5"], "{said}");
+    docker.good(&["rmi", &name]);
+}
+
+#[test]
 fn health_is_looked_at_and_events_tell_of_it() {
     let Some(docker) = docker() else { return };
     let name = docker.name("health");

@@ -35,7 +35,6 @@ fn attributes_become_options() {
 #[test]
 fn what_cannot_be_done_is_named() {
     for (name, value, reason) in [
-        ("platform", "linux/amd64,linux/arm64", "several platforms"),
         ("ulimit", "nofile=2:1", "less than or equal to hard limit"),
         ("cpusetcpus", "0", "cannot be given this limit"),
         ("shm-size", "x", "invalid shm-size"),
@@ -86,9 +85,16 @@ fn named_contexts_are_images_directories_and_results_of_other_builds() {
     assert_eq!(named["files"], Place::Local { name: "files".into(), session: None });
     assert_eq!(named["repo"], Place::Remote("https://example.com/r.git".into()));
     assert_eq!(named["base"], Place::Image("madang.internal/build:1".into()));
+    let digest = oci::Digest::sha256(b"x");
+    for written in [format!("oci-layout://abc:1.0@{digest}"), format!("oci-layout://abc@{digest}")] {
+        let named = named_contexts(&attributes(&[("context:a", written.as_str())]), &inputs).unwrap();
+        assert_eq!(named["a"], Place::Layout { store: "abc".into(), digest: digest.clone() }, "{written}");
+    }
     for (value, reason) in [
         ("input:none", "invalid input none"),
-        ("oci-layout://x@sha256:0", "layouts"),
+        ("oci-layout://x@sha256:0", "invalid context specifier"),
+        ("oci-layout://x:1.0", "has no digest"),
+        (&format!("oci-layout://:1.0@{}", oci::Digest::sha256(b"x")), "has no name"),
         ("ftp://x", "unsupported"),
         ("x", "specifier"),
     ] {
@@ -127,4 +133,11 @@ fn bounds_and_caches_are_read_as_clients_write_them() {
     assert_eq!((found[0].kind.as_str(), found[0].attributes["ref"].as_str()), ("registry", "r.io/a:c"));
     assert!(cache_imports(&attributes(&[])).unwrap().is_empty());
     assert!(cache_imports(&attributes(&[("cache-imports", "x")])).is_err());
+}
+
+#[test]
+fn several_platforms_are_those_that_were_asked_for_each_once() {
+    let read = options(&attributes(&[("platform", "linux/arm64,linux/amd64,linux/arm64")]), &[]).unwrap();
+    let platforms = read.platforms().unwrap();
+    assert_eq!(platforms.iter().map(ToString::to_string).collect::<Vec<_>>(), ["linux/arm64", "linux/amd64"]);
 }
