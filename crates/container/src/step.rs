@@ -11,6 +11,7 @@
 //!                     │                  └─ when it ends ─► result
 //!                     └─ follows: log from an offset ─► standard output; at the end `exit CODE` ─► standard error
 //! exec             step stop KEY                 ends what the step has started
+//! exec             step end                      ends the container
 //! exec             step read | write | exists | make | delete | list | pack | unpack PATH
 //! ```
 //!
@@ -77,6 +78,7 @@ pub fn main(arguments: &[String]) -> i32 {
         ["run"] => run::run(),
         ["supervise", place] => run::supervise(Path::new(place)),
         ["stop", key] => run::stop(key),
+        ["end"] => run::end(),
         ["read", path] => files::read(path),
         ["write", path] => files::write(path),
         ["exists", path] => files::exists(path),

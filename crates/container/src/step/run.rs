@@ -311,6 +311,24 @@ pub(super) fn stop(key: &str) -> Result<(), Error> {
     }
 }
 
+/// Ends the container that this is run in: all that runs there is asked to end, its first process with it.
+pub(super) fn end() -> Result<(), Error> {
+    // In a process namespace that is the whole pod's, the first process is the pod's and not this container's.
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
+    let own = namespace("self").map_err(Error::io("find the container's own processes"))?;
+    if namespace("1").map_err(Error::io("look at the container's first process"))? != own {
+        return Err(Error::Wrong("the pod's containers share their processes: none of them is ended alone".into()));
+    }
+    for (process, signal) in [(1, libc::SIGTERM), (-1, libc::SIGTERM)] {
+        // Nobody else may be there.
+        let _ = sys::kill_pid(process, signal);
+    }
+    std::thread::sleep(GRACE);
+    // The first process cannot be killed from within; what keeps it waiting can.
+    let _ = sys::kill_pid(-1, libc::SIGKILL);
+    Ok(())
+}
+
 /// Processes of a step, but not its supervisor, which has to write how it ended.
 fn members(key: &str, directory: &Path) -> Vec<i32> {
     let mark = format!("{MARK}={key}");
