@@ -115,6 +115,8 @@ const CLASSES: &[(&str, &str, &str)] = &[
     ("FileNotFoundException", "java.io", "IOException"),
     ("NoSuchFileException", "java.nio.file", "IOException"),
     ("AbortException", "hudson", "IOException"),
+    ("AgentOfflineException", "org.jenkinsci.plugins.workflow.support.steps", "AbortException"),
+    ("StepNotResumedException", "org.jenkinsci.plugins.workflow.support.steps", "AbortException"),
     ("JsonException", "groovy.json", "RuntimeException"),
 ];
 

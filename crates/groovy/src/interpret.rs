@@ -33,6 +33,7 @@ use crate::{
 mod call;
 mod class;
 mod expression;
+mod load;
 mod member;
 mod name;
 mod statement;

@@ -153,6 +153,9 @@ impl Strand {
     fn this(&self) -> Value {
         match &self.this {
             Some(object) => Value::Object(object.clone()),
+            None if !Arc::ptr_eq(&self.program, &self.shared.program) => {
+                Value::Foreign(Arc::new(super::load::Loaded(self.program.clone())))
+            }
             None => Value::Class(Text::from("WorkflowScript")),
         }
     }
