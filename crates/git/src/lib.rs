@@ -25,6 +25,7 @@ pub mod remote;
 
 pub mod pack;
 
+pub mod changes;
 pub mod checkout;
 pub mod clone;
 pub mod keep;

@@ -55,6 +55,7 @@ pub struct Remote {
     /// What the server said first.
     pub format: Format,
     shallow: bool,
+    filter: bool,
 }
 
 /// What a fetch brought besides the pack.
@@ -86,7 +87,8 @@ impl Remote {
                 Some(value)
             }
         };
-        let mut remote = Self { exchange, url: plain, authorization, format: Format::Sha1, shallow: false };
+        let mut remote =
+            Self { exchange, url: plain, authorization, format: Format::Sha1, shallow: false, filter: false };
         let address = format!("{}/info/refs?service=git-upload-pack", remote.url);
         let (last, body) = remote.send(Method::GET, &address, Bytes::new()).await?;
         // Where a server moved, what follows goes to the new place.
@@ -130,6 +132,7 @@ impl Remote {
                 "fetch" => {
                     fetch = true;
                     self.shallow = value.split(' ').any(|feature| feature == "shallow");
+                    self.filter = value.split(' ').any(|feature| feature == "filter");
                 }
                 "object-format" => {
                     self.format = Format::parse(value)
@@ -184,11 +187,41 @@ impl Remote {
         pack: &mut (impl AsyncWrite + Unpin),
         limits: &Limits,
     ) -> Result<Fetched, Error> {
+        self.fetch_of(wants, depth, None, pack, limits).await
+    }
+
+    /// Whether the server leaves files out where it is asked to.
+    pub fn filters(&self) -> bool {
+        self.filter
+    }
+
+    /// The same without files: commits and directories, so many commits deep.
+    pub async fn fetch_history(
+        &self,
+        wants: &[Id],
+        depth: u32,
+        pack: &mut (impl AsyncWrite + Unpin),
+        limits: &Limits,
+    ) -> Result<Fetched, Error> {
+        self.fetch_of(wants, Some(depth), Some("blob:none"), pack, limits).await
+    }
+
+    async fn fetch_of(
+        &self,
+        wants: &[Id],
+        depth: Option<u32>,
+        filter: Option<&str>,
+        pack: &mut (impl AsyncWrite + Unpin),
+        limits: &Limits,
+    ) -> Result<Fetched, Error> {
         let mut request = self.command("fetch");
         packet::line(&mut request, "ofs-delta");
         packet::line(&mut request, "no-progress");
         if let Some(depth) = depth.filter(|_| self.shallow) {
             packet::line(&mut request, &format!("deepen {depth}"));
+        }
+        if let Some(filter) = filter {
+            packet::line(&mut request, &format!("filter {filter}"));
         }
         wants.iter().for_each(|id| packet::line(&mut request, &format!("want {id}")));
         packet::line(&mut request, "done");
