@@ -12,5 +12,6 @@
 
 pub mod metrics;
 pub mod mutate;
+pub mod pipelines;
 pub mod run;
 pub mod targets;

@@ -20,7 +20,7 @@ use groovy::{
     value::Value,
 };
 
-use crate::metrics;
+use crate::{metrics, pipelines};
 
 /// A reader under test.
 #[derive(Clone, Copy)]
@@ -60,6 +60,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "block-index", read: metrics::index, words: &["\0", "\x01", "\x7f"] },
     Target { name: "prometheus-chunk", read: metrics::prometheus_chunk, words: &["\0", "\x01", "\x7f"] },
     Target { name: "script", read: script, words: SCRIPT },
+    Target { name: "xml", read: pipelines::xml, words: pipelines::XML },
+    Target { name: "cron", read: pipelines::cron, words: pipelines::CRON },
+    Target { name: "docker", read: pipelines::docker, words: pipelines::DOCKER },
     Target { name: "packets", read: packets, words: &["0000", "0001", "0002", "0004", "0005", "ffff", "fff0", "ERR "] },
 ];
 

@@ -11,6 +11,7 @@ mod control;
 mod edge;
 mod gateways;
 mod node;
+mod shown;
 mod step;
 
 use std::time::Duration;

@@ -37,7 +37,7 @@ use tokio::{
 
 use crate::{
     book::Book,
-    far,
+    counted, far,
     interpreter::{FRAME, Said, Told, frame},
     kind::{AgentPhase, AgentPod, Last, Phase, PipelineRun, RUN, RunStatus, label, short},
     operate::{Inner, Order},
@@ -86,6 +86,8 @@ pub struct Begun {
     pub deadline: Option<u64>,
     /// When it began.
     pub began: Option<Timestamp>,
+    /// Who has committed what it is the first to have.
+    pub culprits: Vec<String>,
 }
 
 /// Why something ends early.
@@ -150,6 +152,7 @@ pub(crate) async fn drive(inner: &Arc<Inner>, run: Arc<PipelineRun>, mut orders:
                     let error = Some(format!("{error:#}"));
                     story.ended(&Ended { result: Outcome::Failure, error }, Timestamp::now());
                     write(inner, &run, story.shown(0, false, Timestamp::now())).await;
+                    counted::ended(&inner.counts, &run, Outcome::Failure, None, Timestamp::now());
                     Ok(())
                 }
             };
@@ -161,6 +164,7 @@ pub(crate) async fn drive(inner: &Arc<Inner>, run: Arc<PipelineRun>, mut orders:
         Err(error) => {
             story.ended(&Ended { result: Outcome::Failure, error: Some(format!("{error:#}")) }, Timestamp::now());
             write(inner, &run, story.shown(0, false, Timestamp::now())).await;
+            counted::ended(&inner.counts, &run, Outcome::Failure, None, Timestamp::now());
             orders.close();
         }
     }
@@ -198,6 +202,8 @@ fn open(
     story.status.branch.clone_from(&begun.branch);
     story.status.commit.clone_from(&begun.commit);
     story.status.url.clone_from(&begun.url);
+    story.status.culprits.clone_from(&begun.culprits);
+    story.status.changes = (!begun.start.commits.is_empty()).then_some(begun.start.commits.len() as u32);
     story.status.message = None;
     story.status.observed_generation = run.metadata.generation;
     let containers = known.values().filter_map(|(name, known)| match (name.as_str(), known) {
@@ -208,7 +214,8 @@ fn open(
         _ => None,
     });
     let containers = Mutex::new(containers.collect());
-    inner.locks.taken_up(&uid, &known);
+    let pipeline = Key::new(&Key::of(&**run).namespace, &run.spec.pipeline_ref.name).to_string();
+    inner.locks.taken_up(&uid, (&pipeline, begun.number), &known);
     let owner = OwnerReference {
         api_version: format!("{}/{}", client::own::GROUP, client::own::VERSION),
         kind: "PipelineRun".into(),
@@ -290,7 +297,7 @@ async fn go(drive: &Arc<Drive>, mut orders: mpsc::Receiver<Order>) -> Result<()>
         let late = drive.clone();
         drive.task.spawn_until_cancelled("deadline", async move {
             sleep_until(at).await;
-            late.end("the run has taken longer than its pipeline allows");
+            late.end("the run has taken longer than its pipeline allows", Outcome::Aborted);
         });
     }
     if drive.object.borrow().spec.abort {
@@ -312,7 +319,15 @@ async fn go(drive: &Arc<Drive>, mut orders: mpsc::Receiver<Order>) -> Result<()>
                         drive.changed.notify_one();
                         continue;
                     }
-                    Some(Order::Gone) | None => return Ok(()),
+                    Some(Order::Gone) => {
+                        far::builds::forget(drive).await;
+                        return Ok(());
+                    }
+                    Some(Order::Superseded(newer)) => {
+                        drive.end(&format!("Superseded by #{newer}"), Outcome::NotBuilt);
+                        continue;
+                    }
+                    None => return Ok(()),
                 }
             }
         };
@@ -430,16 +445,16 @@ impl Drive {
             Some(user) => format!("Aborted by {user}"),
             None => "Aborted".to_owned(),
         };
-        self.end(&message);
+        self.end(&message, Outcome::Aborted);
     }
 
     /// Ends what waits now, once in a run: what comes after it, `post` for one, is done.
-    fn end(self: &Arc<Self>, message: &str) {
+    fn end(self: &Arc<Self>, message: &str, result: Outcome) {
         const KEY: &str = "abort";
         if lock(&self.known).contains_key(KEY) {
             return;
         }
-        let why = Interruption { message: message.to_owned(), result: Outcome::Aborted };
+        let why = Interruption { message: message.to_owned(), result };
         let drive = self.clone();
         let message = message.to_owned();
         self.task.spawn_until_cancelled("abort", async move {
@@ -469,7 +484,8 @@ impl Drive {
 
     /// Whether an ask is shown as a step.
     fn is_step(name: &str) -> bool {
-        !matches!(name, "clock" | "timer" | "credentials" | "agent" | "pwd" | "fileExists") && !name.ends_with(".end")
+        !matches!(name, "clock" | "timer" | "credentials" | "agent" | "pwd" | "fileExists" | "docker.login")
+            && !name.ends_with(".end")
     }
 
     fn label_of(ask: &Ask) -> Option<String> {
@@ -542,7 +558,8 @@ impl Drive {
     /// Writes an answer down before it is acted upon.
     async fn keep(self: &Arc<Self>, ask: &Ask, answer: Answer) -> Answer {
         // Secrets stay where they are; what nothing was done for is asked again.
-        if matches!(&*ask.name, "credentials" | "agent.end" | "timer.end" | "pwd") || matches!(answer, Answer::Gone(_))
+        if matches!(&*ask.name, "credentials" | "agent.end" | "timer.end" | "pwd" | "docker.login")
+            || matches!(answer, Answer::Gone(_))
         {
             return answer;
         }
@@ -692,7 +709,9 @@ impl Drive {
             tracing::warn!(run = %self.key, error = format!("{error:#}"), "start what follows a run");
         }
         write(&self.inner, &run, &status).await;
+        counted::ended(&self.inner.counts, &run, ended.result, status.started, now);
         drive.release().await;
+        far::builds::forget(self).await;
         self.tell_pipeline(&status).await;
         if !self.begun.start.script.contains("preserveStashes") {
             crate::source::remove(&self.record.stashes()).await?;

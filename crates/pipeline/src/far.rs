@@ -8,7 +8,8 @@
 //!                ├─ people   input, build, lock, milestone, sleep, timeout
 //!                ├─ secrets  credentials
 //!                ├─ cluster  apply, rollout, release; httpRequest
-//!                └─ images   docker.build, image.push, image.inside
+//!                ├─ images   docker.build, image.push, image.inside
+//!                └─ builds   Build objects, which those are made of
 //! ```
 //!
 //! An ask that is interrupted ends at once, but for a process in a Pod, which is ended first. Names and arguments are those of
@@ -24,10 +25,11 @@ use crate::{
     drive::{Drive, Interruption},
     hand::{At, Error},
     pod::WORKSPACE,
-    run::world::{Answer, Ask},
+    run::world::{Answer, Ask, LOST},
 };
 
 mod agents;
+pub(crate) mod builds;
 mod cluster;
 mod files;
 mod images;
@@ -53,10 +55,16 @@ pub fn failed(message: impl Into<String>) -> Failure {
     Failure { class: "AbortException", message: message.into() }
 }
 
+/// A failure of an agent: its Pod, or a process in it, is gone.
+pub fn lost(message: impl Into<String>) -> Failure {
+    Failure { class: LOST, message: message.into() }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let class = match &error {
             Error::Missing(_) => "NoSuchFileException",
+            Error::Lost(_) => LOST,
             _ => "AbortException",
         };
         Self { class, message: error.to_string() }
@@ -150,7 +158,12 @@ pub(crate) async fn answer(
         Ok(Err(Failure { class, message })) => Answer::Failed { class: class.into(), message },
         Err(why) => {
             let Some(Interruption { message, result }) = why else { return Answer::Gone("interrupted".into()) };
-            process::stop(drive, ask).await;
+            match ask.name.as_str() {
+                "docker.container" => builds::stop(drive, ask, "staged").await,
+                "agent" => builds::stop(drive, ask, images::IMAGE).await,
+                name if name.starts_with("docker.") => builds::stop(drive, ask, "").await,
+                _ => process::stop(drive, ask).await,
+            }
             people::forget(drive, ask);
             Answer::Interrupted { message, result }
         }

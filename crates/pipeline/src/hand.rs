@@ -135,6 +135,11 @@ impl Hand {
         }
     }
 
+    /// The same, where there is one.
+    pub fn gone_of(&self, at: Option<&At>) -> Option<String> {
+        self.gone(at?)
+    }
+
     /// Runs a step, or follows the one that runs under its key; what it writes goes into the book.
     ///
     /// # Errors

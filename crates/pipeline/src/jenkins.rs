@@ -16,6 +16,7 @@
 //! - [`route`]: what an address names
 //! - [`shape`]: `tree` and `depth`
 //! - [`config`]: a pipeline as a document, and back
+//! - `document`: answers as XML
 
 use std::{
     collections::VecDeque,
@@ -31,6 +32,7 @@ use client::{
     own,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt as _;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::{Api, Client, Resource, ResourceExt};
 use ring::digest::{SHA256, digest};
@@ -48,6 +50,7 @@ use client::own::Kind;
 mod build;
 mod change;
 pub mod config;
+mod document;
 mod form;
 mod output;
 pub mod route;
@@ -177,6 +180,18 @@ fn json(value: &Json) -> Response<Body> {
     with("application/json;charset=utf-8", value.to_string())
 }
 
+/// An answer of JSON as a document, or what a path of the query leads to in it.
+async fn as_xml(answer: Response<Body>, query: &[(String, String)]) -> Answer {
+    let bytes = answer.into_body().collect().await.map_err(|error| No::broken(error.to_string()))?.to_bytes();
+    let value: Json = serde_json::from_slice(&bytes).map_err(|error| No::broken(error.to_string()))?;
+    let (path, wrapper) = (form::value(query, "xpath"), form::value(query, "wrapper"));
+    match document::answer(&document::of(&value), path, wrapper) {
+        Ok(document::Answer::Xml(text)) => Ok(with("application/xml;charset=utf-8", text)),
+        Ok(document::Answer::Text(text)) => Ok(plain(text)),
+        Err(why) => Err(No(StatusCode::BAD_REQUEST, why)),
+    }
+}
+
 fn plain(text: impl Into<String>) -> Response<Body> {
     with("text/plain;charset=utf-8", text.into())
 }
@@ -295,6 +310,13 @@ impl Inner {
             return Err(No(StatusCode::FORBIDDEN, "No valid crumb was included in the request".to_owned()));
         }
         match parts.method {
+            Method::GET | Method::HEAD if route.rest.ends_with(&["api".to_owned(), "xml".to_owned()]) => {
+                let mut route = route;
+                route.rest.pop();
+                route.rest.push("json".to_owned());
+                let answer = self.shown(&caller, &route, &query, parts).await?;
+                as_xml(answer, &query).await
+            }
             Method::GET | Method::HEAD => self.shown(&caller, &route, &query, parts).await,
             Method::POST => self.changed(&caller, &route, query, parts, body).await,
             _ => Err(No(StatusCode::METHOD_NOT_ALLOWED, "GET and POST are answered here".to_owned())),

@@ -8,6 +8,8 @@
 //! A run's status is bounded ([`Bounds`]): what has no room is counted in it, and whole on disk ([`crate::record`]). A run is given its
 //! number by the loop, not by whoever makes the object; [`PipelineRun::begun`] is how triggers make one.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
 use serde::{Deserialize, Serialize};
@@ -245,6 +247,8 @@ pub struct Status {
     pub concurrency: Option<Concurrency>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiet: Option<u32>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub milestones: BTreeMap<i64, u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -674,6 +678,10 @@ pub fn installed(user: &str) -> anyhow::Result<Vec<Value>> {
         rule(own::GROUP, &[Pipelines::PLURAL], &follow),
         rule(own::GROUP, &["pipelines/status", "pipelineruns/status"], &["get", "update", "patch"]),
         rule(own::GROUP, &[Runs::PLURAL, "builds"], &make),
+        rule(own::GROUP, &["builds/log", "builds/context"], &["get", "create"]),
+        // Images that runs have staged are removed again.
+        rule("registry.madang.dev", &["repositories"], &["get", "delete"]),
+        rule("", &["nodes"], &["get"]),
         rule("", &["pods"], &make),
         rule(
             "",

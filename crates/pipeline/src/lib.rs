@@ -33,11 +33,14 @@
 //! - [`story`]: what a run's status tells
 //! - [`book`]: a run's log while it is written
 //! - [`web`], [`source`]: repositories, here and elsewhere
+//! - [`docker`]: what scripts say to `docker`
 //! - [`pod`]: the Pod that an agent is
+//! - [`reach`]: nodes and the registry, over HTTP
 //! - [`hand`]: the step runner in it, reached through `exec`
 //! - [`far`]: the far ends of steps
 //! - [`drive`]: one run on its way
 //! - [`operate`]: the loop over all runs
+//! - [`counted`]: what is counted of runs
 //! - [`door`]: logs over HTTP
 
 pub mod repositories;
@@ -77,7 +80,11 @@ pub mod web;
 
 pub mod source;
 
+pub mod docker;
+
 pub mod pod;
+
+pub mod reach;
 
 pub mod hand;
 
@@ -86,5 +93,7 @@ pub mod far;
 pub mod drive;
 
 pub mod operate;
+
+pub mod counted;
 
 pub mod door;

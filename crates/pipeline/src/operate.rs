@@ -23,6 +23,7 @@ use client::{
     exec::Commands,
     queue::{Next, Queue},
 };
+use counts::counter::Counts;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
@@ -37,6 +38,7 @@ use crate::{
     hand::Hand,
     kind::{Concurrency, Phase, Pipeline, PipelineRun, RUN, RunStatus},
     left::sweep,
+    reach::Reach,
     record::Records,
     repositories::Repositories,
     trigger::start::Starter,
@@ -62,8 +64,12 @@ pub struct Settings {
     pub api: String,
     /// As above.
     pub authority: Vec<u8>,
-    /// Whether nodes give pods sockets to build through.
+    /// Whether nodes give pods sockets to build through, and carry out `Build` objects.
     pub builds: bool,
+    /// The cluster's own registry, as images name it.
+    pub registry: String,
+    /// Where it answers to this process, with TLS; none where it does not.
+    pub registry_address: Option<(String, u16)>,
 }
 
 /// The pipelines of a cluster. Cloning shares them.
@@ -77,9 +83,11 @@ pub(crate) struct Inner {
     pub pipelines: Cache<Pipeline>,
     pub runs: Cache<PipelineRun>,
     pub hand: Hand,
+    pub reach: Reach,
     pub records: Records,
     pub repositories: Repositories,
     pub locks: Locks,
+    pub counts: Counts,
     pub starter: Starter,
     /// Who waits for a change of an object.
     pub waiters: Waiters,
@@ -106,6 +114,8 @@ pub(crate) enum Order {
     Changed(Arc<PipelineRun>),
     /// It is gone.
     Gone,
+    /// A newer run, of this number, has gone past it.
+    Superseded(u64),
 }
 
 impl std::fmt::Debug for Pipelines {
@@ -143,13 +153,20 @@ impl Pipelines {
         task: &Task,
         settings: Settings,
         client: Client,
-        commands: Commands,
+        (commands, reach): (Commands, Reach),
         repositories: Repositories,
     ) -> Self {
         let queue = Queue::new(task);
         let (pipelines, runs, pods) = (Cache::idle(), Cache::idle(), Cache::idle());
         let exchange: git::remote::Exchange = Arc::new(|request| Box::pin(crate::web::exchange(request)));
-        let starter = Starter::start(task, client.clone(), pipelines.clone(), repositories.objects(), Some(exchange));
+        let starter = Starter::start(
+            task,
+            settings.dir.join(".webhooks"),
+            client.clone(),
+            pipelines.clone(),
+            repositories.objects(),
+            Some(exchange),
+        );
         let inner = Arc::new(Inner {
             records: Records::new(settings.dir.clone()),
             settings,
@@ -158,8 +175,10 @@ impl Pipelines {
             pipelines: pipelines.clone(),
             runs: runs.clone(),
             hand: Hand { commands, pods: pods.clone() },
+            reach,
             repositories,
             locks: Locks::default(),
+            counts: Counts::default(),
             starter,
             waiters: Waiters::default(),
             queue: queue.clone(),
@@ -281,6 +300,15 @@ fn decide(
 impl Inner {
     pub(crate) fn active(&self) -> MutexGuard<'_, HashMap<String, Active>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a run on its way that a newer one has gone past.
+    pub(crate) fn supersede(&self, uid: &str, newer: u64) {
+        let orders = self.active().get(uid).map(|active| active.orders.clone());
+        if let Some(orders) = orders {
+            self.task
+                .spawn_until_cancelled("supersede", async move { drop(orders.send(Order::Superseded(newer)).await) });
+        }
     }
 
     /// The next number of a pipeline's runs.

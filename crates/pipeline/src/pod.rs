@@ -15,14 +15,15 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference, Pod, PodSecurityContext, PodSpec, Volume,
-        VolumeMount,
+        Container, EmptyDirVolumeSource, EnvVar, HostAlias, LocalObjectReference, Pod, PodSecurityContext, PodSpec,
+        Volume, VolumeMount,
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use serde_json::Value as Json;
 
 use crate::{
+    docker::run,
     kind::{AgentPod, PIPELINE, RUN, label},
     record::log::number,
 };
@@ -210,49 +211,22 @@ fn of_docker(asked: &Json) -> Result<Pod, String> {
 
 /// What of `docker run`'s arguments a Pod can have.
 fn arguments(spec: &mut PodSpec, given: &str) -> Result<(), String> {
-    let words: Vec<&str> = given.split_whitespace().collect();
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
-            _ => (word, None),
-        };
-        let mut value = || match value.clone() {
-            Some(value) => Ok(value),
-            None => words.next().map(str::to_owned).ok_or_else(|| format!("docker args: {name} needs a value")),
-        };
-        let container = &mut spec.containers[0];
-        match name {
-            "-u" | "--user" => {
-                let value = value()?;
-                let (user, group) = value.split_once(':').map_or((&*value, None), |(user, group)| (user, Some(group)));
-                let parse = |text: &str| match text {
-                    "root" => Ok(0),
-                    _ => text.parse::<i64>().map_err(|_| format!("docker args: {text:?} is no number of a user")),
-                };
-                let security = spec.security_context.get_or_insert_with(PodSecurityContext::default);
-                security.run_as_user = Some(parse(user)?);
-                security.run_as_group = group.map(parse).transpose()?;
-            }
-            "-e" | "--env" => {
-                let value = value()?;
-                let (name, value) = value.split_once('=').unwrap_or((&value, ""));
-                let variable = EnvVar { name: name.into(), value: Some(value.into()), ..EnvVar::default() };
-                container.env.get_or_insert_default().push(variable);
-            }
-            "--entrypoint" => drop(value()?),
-            "--network" | "--net" | "-w" | "--workdir" | "--name" | "--add-host" => drop(value()?),
-            "--privileged" | "--init" | "--rm" | "-i" | "-t" | "-it" | "-d" => {
-                if name == "--privileged" {
-                    return Err(
-                        "docker args: describe a privileged agent as a Pod, where admission can judge it".into()
-                    );
-                }
-            }
-            // Caches between runs, mostly: they are not there, and nothing fails without them.
-            "-v" | "--volume" | "--mount" | "--tmpfs" => drop(value()?),
-            other => return Err(format!("docker args: {other} is not known here")),
-        }
+    let wanted = run::Wanted::parse(given, |_| None)?;
+    if wanted.user.is_some() || wanted.group.is_some() {
+        let security = spec.security_context.get_or_insert_with(PodSecurityContext::default);
+        (security.run_as_user, security.run_as_group) = (wanted.user, wanted.group);
+    }
+    if !wanted.environment.is_empty() {
+        let variables = spec.containers[0].env.get_or_insert_default();
+        variables.extend(wanted.environment.into_iter().map(|(name, value)| EnvVar {
+            name,
+            value: Some(value),
+            ..EnvVar::default()
+        }));
+    }
+    if !wanted.hosts.is_empty() {
+        let aliases = wanted.hosts.into_iter().map(|(name, ip)| HostAlias { ip, hostnames: Some(vec![name]) });
+        spec.host_aliases = Some(aliases.collect());
     }
     Ok(())
 }

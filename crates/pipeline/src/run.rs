@@ -28,10 +28,13 @@ use crate::{
 };
 
 mod agent;
+pub mod changes;
 mod condition;
 mod declarative;
+mod docker;
 mod globals;
 mod options;
+mod retry;
 mod spot;
 mod stage;
 mod step;
@@ -61,10 +64,8 @@ pub struct Start {
     pub scm: Json,
     /// What started it: `user`, `timer`, `scm`, `upstream`.
     pub cause: String,
-    /// Files that the commits since the run before changed.
-    pub changes: Vec<String>,
-    /// Messages of these commits.
-    pub messages: Vec<String>,
+    /// Commits since the run before, the newest first.
+    pub commits: Vec<changes::Commit>,
     /// Bounds of the script.
     #[serde(skip)]
     pub limits: Limits,
@@ -189,6 +190,8 @@ struct State {
     environment: Vec<(String, String)>,
     description: Option<String>,
     display_name: Option<String>,
+    /// What is behind names of images that the run has built.
+    images: std::collections::BTreeMap<String, String>,
     /// Options of the declarative pipeline.
     fail_fast: bool,
     skip_checkout: bool,

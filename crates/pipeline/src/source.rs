@@ -15,7 +15,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use client::cache::Key;
 use git::{
+    changes::{self, How},
     clone::{self, Options, Resolved},
+    id::Id,
     remote::{Exchange, Remote},
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -26,6 +28,7 @@ use crate::{
     kind::{CREDENTIALS, Spec},
     operate::Inner,
     repositories::{HOST, Repositories},
+    run::changes::Commit,
     web,
 };
 
@@ -141,6 +144,37 @@ impl Source {
         Ok(Found { commit: resolved.commit().to_string(), branch: resolved.reference.clone(), resolved })
     }
 
+    /// Commits that lead from one to another; none where the server does not tell histories without files.
+    ///
+    /// # Errors
+    /// The repository cannot be reached, or does not have the old commit any more.
+    pub async fn changes(&self, old: &str, new: &str, scratch: &Path) -> Result<Vec<Commit>> {
+        let (Some(old), Some(new)) = (Id::parse(old), Id::parse(new)) else { return Ok(Vec::new()) };
+        if old == new {
+            return Ok(Vec::new());
+        }
+        tokio::fs::create_dir_all(scratch).await.context("make a directory for the history")?;
+        let told = changes::between(&self.remote().await?, old, new, scratch).await;
+        remove(scratch).await?;
+        let kind = |how: How| match how {
+            How::Added => "add",
+            How::Modified => "edit",
+            How::Removed => "delete",
+        };
+        Ok(told?
+            .unwrap_or_default()
+            .into_iter()
+            .map(|change| Commit {
+                id: change.id.to_string(),
+                author: change.author,
+                email: change.email,
+                time: change.time,
+                message: change.message,
+                paths: change.paths.into_iter().map(|(how, path)| (kind(how).to_owned(), path)).collect(),
+            })
+            .collect())
+    }
+
     /// A text file of a commit. `scratch` is a directory that need not be there.
     ///
     /// # Errors
@@ -189,16 +223,51 @@ impl Source {
         scratch: &Path,
     ) -> Result<(mpsc::Receiver<Bytes>, tokio::task::JoinHandle<std::io::Result<()>>)> {
         let place = self.check_out(found, scratch, true).await?;
-        let (sender, pieces) = mpsc::channel(16);
-        let task = tokio::task::spawn_blocking(move || {
-            let mut archive = tar::Builder::new(Pieces::new(sender));
-            archive.follow_symlinks(false);
-            archive.append_dir_all("", &place)?;
-            let mut pieces = archive.into_inner()?;
-            std::io::Write::flush(&mut pieces)
-        });
-        Ok((pieces, task))
+        Ok(packed(place))
     }
+
+    /// Files of a commit below one of its directories, without `.git`; likewise.
+    ///
+    /// # Errors
+    /// The repository cannot be reached, or there is no such directory in it.
+    pub async fn archive_of(
+        &self,
+        found: &Found,
+        scratch: &Path,
+        below: &str,
+    ) -> Result<(mpsc::Receiver<Bytes>, tokio::task::JoinHandle<std::io::Result<()>>)> {
+        let place = self.check_out(found, scratch, false).await?;
+        let below = below.to_owned();
+        let place = tokio::task::spawn_blocking(move || inside(&place, &below)).await??;
+        Ok(packed(place))
+    }
+}
+
+/// What is in a directory, as pieces of a tar.
+fn packed(place: std::path::PathBuf) -> (mpsc::Receiver<Bytes>, tokio::task::JoinHandle<std::io::Result<()>>) {
+    let (sender, pieces) = mpsc::channel(16);
+    let task = tokio::task::spawn_blocking(move || {
+        let mut archive = tar::Builder::new(Pieces::new(sender));
+        archive.follow_symlinks(false);
+        archive.append_dir_all("", &place)?;
+        let mut pieces = archive.into_inner()?;
+        std::io::Write::flush(&mut pieces)
+    });
+    (pieces, task)
+}
+
+/// A directory of a checkout that a script names; links do not lead out of it.
+fn inside(place: &Path, below: &str) -> std::io::Result<std::path::PathBuf> {
+    let none =
+        || std::io::Error::new(std::io::ErrorKind::NotFound, format!("there is no directory {below:?} in the sources"));
+    let root = std::fs::canonicalize(place)?;
+    let found = if below.trim_matches(['.', '/']).is_empty() && !below.contains("..") {
+        root.clone()
+    } else {
+        let named = crate::record::Record::below(place, below).ok_or_else(none)?;
+        std::fs::canonicalize(named).map_err(|_| none())?
+    };
+    if found.starts_with(&root) && found.is_dir() { Ok(found) } else { Err(none()) }
 }
 
 /// Removes a directory, if it is there.
@@ -251,6 +320,28 @@ impl std::io::Write for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_of_the_sources_is_one_within_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("files/a/b")).unwrap();
+        std::fs::create_dir_all(dir.path().join("other")).unwrap();
+        std::os::unix::fs::symlink("../other", dir.path().join("files/out")).unwrap();
+        let place = dir.path().join("files");
+        let root = std::fs::canonicalize(&place).unwrap();
+        for (below, expected) in
+            [("", Some("")), (".", Some("")), ("./", Some("")), ("a/b", Some("a/b")), ("./a/", Some("a"))]
+        {
+            assert_eq!(
+                inside(&place, below).ok(),
+                expected.map(|rest| root.join(rest)).map(|path| path.components().collect()),
+                "{below}"
+            );
+        }
+        for below in ["out", "..", "../other", "/etc", "a/../..", "none"] {
+            assert!(inside(&place, below).is_err(), "{below}");
+        }
+    }
 
     #[test]
     fn addresses_of_the_cluster_are_known() {

@@ -57,11 +57,13 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         Some(repositories) => {
             let below = task.child("pipelines");
             let commands = client::exec::Commands::new(&below, &config.api_url(), &authority, &credentials)?;
-            let settings = pipeline_settings(config, &authority);
-            Some(Pipelines::start(&below, settings, client.clone(), commands, repositories.clone()))
+            let reach = pipeline::reach::Reach::new(&below, &authority, &credentials)?;
+            let settings = pipeline_settings(config, &authority, &sockets);
+            Some(Pipelines::start(&below, settings, client.clone(), (commands, reach), repositories.clone()))
         }
         None => None,
     };
+    let counted = pipelines.clone();
     if config.with("console") {
         let parts = repositories.zip(pipelines).map(|(repositories, pipelines)| {
             let jenkins = jenkins(config, gate.clone(), &authority, &pipelines);
@@ -74,6 +76,11 @@ pub async fn start(task: &Task, config: &Config, mut sockets: Sockets) -> Result
         let tls = server_tls(&files, &authority)?;
         let shown = super::gateways::start(task, config, &mut sockets, client.clone(), tls).await?;
         parts.push(part("gateway", shown.to_string(), true));
+    }
+    if let Some(pipelines) = counted {
+        let tls = server_tls(&files, &authority)?;
+        let shown = super::shown::show(task, tls, move |page| pipelines.write_counts(page)).await?;
+        parts.push(part("pipelines", shown.to_string(), true));
     }
     if config.with("metrics") {
         let caches = Caches::new(task, client.clone());
@@ -187,7 +194,8 @@ fn of_hook(path: &str) -> Option<(String, String)> {
     Some((namespace.to_owned(), name.to_owned()))
 }
 
-fn pipeline_settings(config: &Config, authority: &[u8]) -> pipeline::operate::Settings {
+fn pipeline_settings(config: &Config, authority: &[u8], sockets: &Sockets) -> pipeline::operate::Settings {
+    let registry = config.with("registry") && sockets.has("registry-tls");
     pipeline::operate::Settings {
         dir: config.data_dir.join("pipelines"),
         interpreter: vec!["/proc/self/exe".into(), "interpret".into()],
@@ -196,6 +204,8 @@ fn pipeline_settings(config: &Config, authority: &[u8]) -> pipeline::operate::Se
         api: config.api_url(),
         authority: authority.to_vec(),
         builds: config.with("engine"),
+        registry: REGISTRY.to_owned(),
+        registry_address: registry.then(|| (config.node_ip.to_string(), config.port("registry"))),
     }
 }
 

@@ -27,8 +27,36 @@ struct State {
     /// Who waits, in order.
     waiting: BTreeMap<u64, (String, Holder)>,
     last: u64,
-    /// The highest number of a run that has passed a milestone, by pipeline and milestone.
-    passed: HashMap<(String, i64), u64>,
+    /// What of milestones was passed, by pipeline.
+    passed: HashMap<String, Passed>,
+    /// How far runs on their way have come, by UID.
+    at: HashMap<String, At>,
+}
+
+/// Milestones with the highest number of a run that has passed them. One that says no more than a later one does is left out.
+pub type Passed = BTreeMap<i64, u64>;
+
+/// How far a run has come.
+#[derive(Debug)]
+struct At {
+    pipeline: String,
+    number: u64,
+    ordinal: i64,
+}
+
+/// Milestones that are kept of a pipeline.
+const MOST: usize = 100;
+
+/// What says something, the latest milestones first.
+fn reduced(all: Passed) -> Passed {
+    let (mut kept, mut highest) = (Passed::new(), 0);
+    for (ordinal, number) in all.into_iter().rev() {
+        if number > highest && kept.len() < MOST {
+            highest = number;
+            kept.insert(ordinal, number);
+        }
+    }
+    kept
 }
 
 /// A run's UID and an ask's key.
@@ -40,8 +68,20 @@ impl Locks {
     }
 
     /// Takes up what a run's journal says that it holds.
-    pub(crate) fn taken_up(&self, uid: &str, known: &HashMap<String, (String, Known)>) {
+    pub(crate) fn taken_up(
+        &self,
+        uid: &str,
+        (pipeline, number): (&str, u64),
+        known: &HashMap<String, (String, Known)>,
+    ) {
         let mut state = self.state();
+        let milestones = known.values().filter_map(|(name, known)| match (&**name, known) {
+            ("milestone", Known::Answered(Answer::Done(value))) => value.get("ordinal").and_then(Json::as_i64),
+            _ => None,
+        });
+        if let Some(ordinal) = milestones.max() {
+            state.at.insert(uid.to_owned(), At { pipeline: pipeline.to_owned(), number, ordinal });
+        }
         let over: Vec<&str> = known
             .values()
             .filter_map(|(name, known)| match (&**name, known) {
@@ -118,21 +158,42 @@ impl Locks {
 
     /// Gives back all that a run holds.
     pub fn released(&self, uid: &str) {
-        self.state().held.retain(|_, (run, _)| run != uid);
+        let mut state = self.state();
+        state.held.retain(|_, (run, _)| run != uid);
+        state.at.remove(uid);
+        drop(state);
         self.changed.notify_waiters();
     }
 
-    /// Passes a milestone: the run that passed it already and is newer, if there is one.
-    pub fn pass(&self, pipeline: &str, ordinal: i64, number: u64) -> Result<(), u64> {
+    /// Passes a milestone, where `stands` is what is known of the pipeline from before: what is to be kept from now on, and the UIDs of
+    /// older runs on their way that have not come so far, and never will.
+    ///
+    /// # Errors
+    /// The number of a newer run that has passed it already.
+    pub fn pass(
+        &self,
+        pipeline: &str,
+        ordinal: i64,
+        (number, uid): (u64, &str),
+        stands: &Passed,
+    ) -> Result<(Passed, Vec<String>), u64> {
         let mut state = self.state();
-        let later =
-            state.passed.iter().filter(|((of, at), _)| of == pipeline && *at >= ordinal).map(|(_, by)| *by).max();
-        if let Some(newer) = later.filter(|newer| *newer > number) {
+        let passed = state.passed.entry(pipeline.to_owned()).or_default();
+        for (ordinal, number) in stands {
+            let known = passed.entry(*ordinal).or_default();
+            *known = (*number).max(*known);
+        }
+        if let Some(newer) = passed.range(ordinal..).map(|(_, by)| *by).max().filter(|newer| *newer > number) {
             return Err(newer);
         }
-        let passed = state.passed.entry((pipeline.to_owned(), ordinal)).or_default();
-        *passed = number.max(*passed);
-        Ok(())
+        passed.insert(ordinal, number);
+        *passed = reduced(std::mem::take(passed));
+        let kept = passed.clone();
+        let older =
+            state.at.iter().filter(|(_, at)| at.pipeline == pipeline && at.number < number && at.ordinal < ordinal);
+        let older = older.map(|(uid, _)| uid.clone()).collect();
+        state.at.insert(uid.to_owned(), At { pipeline: pipeline.to_owned(), number, ordinal });
+        Ok((kept, older))
     }
 }
 
@@ -196,7 +257,7 @@ mod tests {
             |id: &str, full: &str| ("lock".to_owned(), Known::Answered(Answer::Done(json!({"id": id, "full": full}))));
         let over = ("lock.end".to_owned(), Known::Answered(Answer::Done(json!({"id": "0"}))));
         let known = [("0", lock("0", "n/a")), ("5", lock("5", "n/b")), ("1", over)];
-        locks.taken_up("run", &known.into_iter().map(|(key, known)| (key.to_owned(), known)).collect());
+        locks.taken_up("run", ("n/p", 1), &known.into_iter().map(|(key, known)| (key.to_owned(), known)).collect());
         assert!(locks.take_if_free("n/a", holder("x")));
         assert!(!locks.take_if_free("n/b", holder("x")));
     }
@@ -204,10 +265,38 @@ mod tests {
     #[test]
     fn an_older_run_does_not_pass_a_milestone_behind_a_newer_one() {
         let locks = Locks::default();
-        assert_eq!(locks.pass("p", 1, 5), Ok(()));
-        assert_eq!(locks.pass("p", 1, 7), Ok(()));
-        assert_eq!(locks.pass("p", 1, 6), Err(7));
-        assert_eq!(locks.pass("q", 1, 6), Ok(()));
-        assert_eq!(locks.pass("p", 2, 6), Ok(()));
+        let none = Passed::new();
+        let pass = |pipeline: &str, ordinal: i64, number: u64| {
+            locks.pass(pipeline, ordinal, (number, &number.to_string()), &none).map(|(_, older)| older)
+        };
+        assert_eq!(pass("p", 1, 5), Ok(vec![]));
+        assert_eq!(pass("p", 1, 7), Ok(vec![]));
+        assert_eq!(pass("p", 1, 6), Err(7));
+        assert_eq!(pass("q", 1, 6), Ok(vec![]));
+        // The fifth had passed the first, and is not let through to the second any more.
+        assert_eq!(pass("p", 2, 7), Ok(vec!["5".to_owned()]));
+        assert_eq!(pass("p", 2, 5), Err(7));
+        locks.released("5");
+        assert_eq!(pass("p", 3, 7), Ok(vec![]));
+    }
+
+    #[test]
+    fn milestones_are_known_after_a_restart() {
+        let locks = Locks::default();
+        let (kept, _) = locks.pass("p", 3, (7, "a"), &Passed::new()).unwrap();
+        let after = Locks::default();
+        assert_eq!(after.pass("p", 3, (6, "b"), &kept), Err(7));
+        let (kept, _) = after.pass("p", 1, (8, "c"), &kept).unwrap();
+        assert_eq!(kept, Passed::from([(1, 8), (3, 7)]));
+        // Where each run passes a milestone of its own number, one line is enough.
+        let mut kept = Passed::new();
+        for number in 1..500 {
+            kept = after.pass("q", number as i64, (number, "x"), &kept).unwrap().0;
+        }
+        assert_eq!(kept, Passed::from([(499, 499)]));
+        // A run that had come somewhere before the restart is ended by a newer one that goes further.
+        let done = ("milestone".to_owned(), Known::Answered(Answer::Done(json!({"ordinal": 1}))));
+        after.taken_up("old", ("r", 3), &HashMap::from([("4".to_owned(), done)]));
+        assert_eq!(after.pass("r", 2, (4, "new"), &Passed::new()).unwrap().1, ["old"]);
     }
 }

@@ -10,15 +10,17 @@ use serde_json::{Value as Json, json};
 
 use super::Begun;
 use crate::{
-    kind::{Pipeline, PipelineRun, RunStatus},
+    kind::{Phase, Pipeline, PipelineRun, RunStatus},
     operate::Inner,
     record::Record,
     result::Result as Outcome,
-    run::Start,
+    run::{Start, changes::Commit},
     source::{self, Source},
     story::Story,
 };
 
+/// Names of those who may have broken a run.
+const CULPRITS: usize = 100;
 /// Bytes of a script.
 const LONGEST: usize = 1 << 20;
 
@@ -110,7 +112,12 @@ async fn begin(inner: &Arc<Inner>, run: &PipelineRun, pipeline: &Pipeline, numbe
                 environment
                     .extend([("BRANCH_NAME".to_owned(), tag.to_owned()), ("TAG_NAME".to_owned(), tag.to_owned())]);
             }
-            None => environment.push(("BRANCH_NAME".into(), branch.clone())),
+            None => match change_request(branch) {
+                Some((id, name)) => {
+                    environment.extend([("BRANCH_NAME".to_owned(), name), ("CHANGE_ID".to_owned(), id)]);
+                }
+                None => environment.push(("BRANCH_NAME".into(), branch.clone())),
+            },
         }
     }
     let scm = match (&source, &commit) {
@@ -120,7 +127,23 @@ async fn begin(inner: &Arc<Inner>, run: &PipelineRun, pipeline: &Pipeline, numbe
         _ => Json::Null,
     };
     let before = before(inner, &Key::new(&namespace, &name), number, run);
+    let since = before.as_ref().and_then(|status| status.commit.as_deref());
+    let commits = match (&source, &commit, since) {
+        (Some(source), Some(commit), Some(since)) => {
+            let scratch = inner.records.of(run.metadata.uid.as_deref().unwrap_or_default()).context("no record")?;
+            match source.changes(since, commit, &scratch.dir().join("history")).await {
+                Ok(commits) => commits,
+                // Thrown away since, perhaps: the run is the first of what there is.
+                Err(error) => {
+                    tracing::info!(error = format!("{error:#}"), run = ?run.metadata.name, "what a run is the first to have");
+                    Vec::new()
+                }
+            }
+        }
+        _ => Vec::new(),
+    };
     let cause = run.spec.cause.clone().unwrap_or_default();
+    let culprits = culprits(&commits, before.as_ref());
     let start = Start {
         name: if run.spec.script.is_some() || spec.script.is_some() { "script".into() } else { path },
         script,
@@ -129,6 +152,7 @@ async fn begin(inner: &Arc<Inner>, run: &PipelineRun, pipeline: &Pipeline, numbe
         environment,
         before: before.as_ref().and_then(|status| Outcome::named(status.result.as_deref()?)),
         scm,
+        commits,
         cause: if cause.kind.is_empty() { "user".into() } else { cause.kind },
         ..Start::default()
     };
@@ -142,7 +166,35 @@ async fn begin(inner: &Arc<Inner>, run: &PipelineRun, pipeline: &Pipeline, numbe
         agents: spec.agents.clone(),
         deadline: spec.active_deadline_seconds,
         began: Some(Timestamp::now()),
+        culprits,
     })
+}
+
+/// Who may have broken what: who has committed since the last run that went well.
+fn culprits(commits: &[Commit], before: Option<&RunStatus>) -> Vec<String> {
+    let carried = before.filter(|status| status.phase != Phase::Succeeded).map(|status| status.culprits.clone());
+    let mut all: Vec<String> =
+        commits.iter().map(|commit| commit.author.clone()).chain(carried.into_iter().flatten()).collect();
+    all.retain(|name| !name.is_empty());
+    all.sort();
+    all.dedup();
+    all.truncate(CULPRITS);
+    all
+}
+
+/// Id and Jenkins' name of the change that a reference is of: `refs/pull/7/head` of GitHub and Gitea, `refs/merge-requests/7/head` of
+/// GitLab.
+fn change_request(reference: &str) -> Option<(String, String)> {
+    let rest = reference.strip_prefix("refs/").unwrap_or(reference);
+    let (kind, rest) = rest.split_once('/')?;
+    let (id, end) = rest.split_once('/')?;
+    let prefix = match (kind, end) {
+        ("pull", "head" | "merge") => "PR",
+        ("merge-requests", "head" | "merge") => "MR",
+        _ => return None,
+    };
+    let plain = !id.is_empty() && id.len() < 20 && id.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| (id.to_owned(), format!("{prefix}-{id}")))
 }
 
 /// How the run before of the same branch ended.
@@ -177,6 +229,31 @@ fn parameters(pipeline: &Pipeline, run: &PipelineRun) -> Vec<(String, Json)> {
 mod tests {
     use super::*;
     use crate::kind::{Given, Parameter};
+
+    #[test]
+    fn references_of_changes_are_known() {
+        for (reference, expected) in [
+            ("refs/pull/7/head", Some(("7", "PR-7"))),
+            ("refs/pull/7/merge", Some(("7", "PR-7"))),
+            ("refs/merge-requests/12/head", Some(("12", "MR-12"))),
+            ("refs/heads/pull/7/head", None),
+            ("pull/x/head", None),
+            ("main", None),
+        ] {
+            let expected = expected.map(|(id, name)| (id.to_owned(), name.to_owned()));
+            assert_eq!(change_request(reference), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn who_broke_it_is_named_until_it_is_mended() {
+        let commits =
+            [Commit { author: "b".into(), ..Commit::default() }, Commit { author: "b".into(), ..Commit::default() }];
+        let before = |phase: Phase| RunStatus { phase, culprits: vec!["a".into()], ..RunStatus::default() };
+        assert_eq!(culprits(&commits, Some(&before(Phase::Failed))), ["a", "b"]);
+        assert_eq!(culprits(&commits, Some(&before(Phase::Succeeded))), ["b"]);
+        assert_eq!(culprits(&[], None), Vec::<String>::new());
+    }
 
     #[test]
     fn parameters_are_what_is_given_and_else_their_defaults() {

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value as Json, json};
 
-use super::{Failure, Far, failed, text};
+use super::{Failure, Far, failed, lost, text};
 use crate::{
     drive::Drive,
     kind::AgentPhase,
@@ -20,6 +20,9 @@ use crate::{
 
 /// How long a Pod may take to be ready, in seconds: an image may have to come from far.
 const READY: u64 = 1800;
+/// Reasons of Pods that the cluster has ended, and not what runs in them.
+const TAKEN_AWAY: &[&str] =
+    &["Evicted", "Preempting", "NodeLost", "Shutdown", "Terminated", "NodeShutdown", "NodeAffinity"];
 /// Volumes' driver through which a Pod gets a socket to build through.
 const BUILDS: &str = "build.madang.dev";
 
@@ -27,11 +30,15 @@ const BUILDS: &str = "build.madang.dev";
 pub(super) async fn open(drive: &Arc<Drive>, ask: &Ask) -> Far {
     let template = ask.place.environment.iter().rev().find(|(name, _)| name == "POD_TEMPLATE");
     let template: Option<Json> = template.and_then(|(_, text)| serde_json::from_str(text).ok());
-    let mut asked = ask.arguments.clone();
+    let (mut asked, mut staged) = (ask.arguments.clone(), Json::Null);
     if asked.get("kind").and_then(Json::as_str) == Some("dockerfile") {
         let image = super::images::of_dockerfile(drive, ask).await?;
         asked["kind"] = "docker".into();
-        asked["image"] = image.into();
+        asked["image"] = image.as_str().into();
+        // Its name is whole, and the node may have it.
+        asked["registryUrl"] = Json::Null;
+        asked["registryCredentialsId"] = Json::Null;
+        staged = image.into();
     }
     if let Some(file) = asked.get("yamlFile").and_then(Json::as_str).filter(|file| !file.is_empty()) {
         let yaml = super::files::of_sources(drive, file).await?;
@@ -77,20 +84,31 @@ pub(super) async fn open(drive: &Arc<Drive>, ask: &Ask) -> Far {
     }
     let late = tokio::time::sleep(std::time::Duration::from_secs(READY));
     tokio::pin!(late);
+    let mut seen = false;
     loop {
         changes.mark_unchanged();
         if let Some(pod) = drive.inner.hand.pods.get(&key) {
             match readiness(&pod) {
                 Readiness::Ready(node) => {
                     drive.agent(stage, &name, AgentPhase::Ready, Some(&node));
-                    return Ok(json!({"id": name, "workspace": WORKSPACE, "name": node, "container": container}));
+                    return Ok(json!({
+                        "id": name, "workspace": WORKSPACE, "name": node, "container": container, "staged": staged,
+                    }));
                 }
                 Readiness::Never(why) => {
                     drive.agent(stage, &name, AgentPhase::Lost, None);
                     return Err(failed(format!("the agent {name} does not start: {why}")));
                 }
+                Readiness::Lost(why) => {
+                    drive.agent(stage, &name, AgentPhase::Lost, None);
+                    return Err(lost(format!("the agent {name} does not start: {why}")));
+                }
                 Readiness::NotYet => {}
             }
+            seen = true;
+        } else if seen {
+            drive.agent(stage, &name, AgentPhase::Lost, None);
+            return Err(lost(format!("the agent {name} does not start: it was deleted")));
         }
         tokio::select! {
             changed = changes.changed() => changed.map_err(|_| failed("the cluster is not watched any more"))?,
@@ -103,14 +121,20 @@ pub(super) async fn open(drive: &Arc<Drive>, ask: &Ask) -> Far {
 enum Readiness {
     Ready(String),
     NotYet,
+    /// It cannot start.
     Never(String),
+    /// It could have, and was taken away.
+    Lost(String),
 }
 
 /// Whether all containers of a Pod run.
 fn readiness(pod: &Pod) -> Readiness {
     let Some(status) = &pod.status else { return Readiness::NotYet };
     if pod.metadata.deletion_timestamp.is_some() {
-        return Readiness::Never("it was deleted".into());
+        return Readiness::Lost("it was deleted".into());
+    }
+    if status.reason.as_deref().is_some_and(|reason| TAKEN_AWAY.contains(&reason)) {
+        return Readiness::Lost(status.message.clone().or(status.reason.clone()).unwrap_or_default());
     }
     if let Some("Failed" | "Succeeded") = status.phase.as_deref() {
         let init = status.init_container_statuses.iter().flatten();
@@ -207,6 +231,8 @@ mod tests {
         let ended = json!({"terminated": {"exitCode": 3, "reason": "Error"}});
         let failed = json!({"phase": "Failed", "containerStatuses": [container("main", ended)]});
         assert_eq!(readiness(&pod(failed)), Readiness::Never("container main ended with 3: Error".into()));
+        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "no room"});
+        assert_eq!(readiness(&pod(evicted)), Readiness::Lost("no room".into()));
         let image = json!({"waiting": {"reason": "InvalidImageName", "message": "A"}});
         let pending = json!({"phase": "Pending", "containerStatuses": [container("main", image)]});
         assert_eq!(readiness(&pod(pending)), Readiness::Never("container main: InvalidImageName: A".into()));

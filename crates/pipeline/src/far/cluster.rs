@@ -21,11 +21,17 @@ use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
     discovery::{self, Scope},
+    runtime::WatchStreamExt as _,
 };
 use serde_json::{Value as Json, json};
 
 use super::{Failure, Far, failed, flag, text};
-use crate::{book, drive::Drive, run::world::Ask, web};
+use crate::{
+    book,
+    drive::Drive,
+    run::world::{Ask, NOT_RESUMED},
+    web,
+};
 
 /// Bytes of manifests.
 const LONGEST: usize = 4 << 20;
@@ -33,16 +39,19 @@ const LONGEST: usize = 4 << 20;
 const MOST: usize = 500;
 /// Bytes of an answer from the web.
 const ANSWER: usize = 8 << 20;
-/// Seconds that a token is for.
-const TOKEN: i64 = 3600;
+/// Seconds that a token is for: the shortest there are, and those of steps that wait.
+const SHORT: i64 = 600;
+const LONG: i64 = 3600;
+/// How long a token is used of a step that waits, before it takes another.
+const RENEWED: Duration = Duration::from_secs(3000);
 /// How long a rollout is waited for, in seconds.
 const ROLLOUT: f64 = 600.0;
 
-/// A client in the name of the run's account.
-async fn client_of(drive: &Drive) -> Result<Client, Failure> {
+/// A client in the name of the run's account, for so many seconds.
+async fn client_of(drive: &Drive, seconds: i64) -> Result<Client, Failure> {
     let api: Api<ServiceAccount> = Api::namespaced(drive.inner.client.clone(), &drive.key.namespace);
     let request = TokenRequest {
-        spec: Some(TokenRequestSpec { expiration_seconds: Some(TOKEN), ..TokenRequestSpec::default() }),
+        spec: Some(TokenRequestSpec { expiration_seconds: Some(seconds), ..TokenRequestSpec::default() }),
         ..TokenRequest::default()
     };
     let made = api.create_token_request(&drive.begun.account, &PostParams::default(), &request).await?;
@@ -83,7 +92,7 @@ pub(super) async fn apply(drive: &Arc<Drive>, ask: &Ask) -> Far {
     if objects.len() > MOST {
         return Err(failed(format!("apply: more than {MOST} objects")));
     }
-    let client = client_of(drive).await?;
+    let client = client_of(drive, SHORT).await?;
     let namespace = Some(text(ask, "namespace")).filter(|name| !name.is_empty()).unwrap_or(&drive.key.namespace);
     let mut applied = Vec::new();
     for (number, object) in objects.iter().enumerate() {
@@ -171,54 +180,73 @@ fn rolled_out(object: &Json) -> Result<Option<String>, String> {
     })
 }
 
-/// Follows one object until `look` says that it is as it should be.
+/// What is said of an object while it is followed: how many lines, and the last one.
+type Told = (u64, String);
+
+/// Follows one object until `look` says that it is as it should be. Whoever waits longer than a token lives takes another.
 async fn follow(
     drive: &Drive,
     ask: &Ask,
-    api: &Api<DynamicObject>,
+    api: impl Fn(Client) -> Api<DynamicObject>,
     name: &str,
     seconds: f64,
     look: impl Fn(&Json) -> Result<Option<String>, String>,
 ) -> Result<Json, Failure> {
     let limit = Duration::from_secs_f64(seconds.clamp(1.0, 86_400.0));
-    let (mut said, mut last) = (0, String::new());
-    let watched = async {
-        let config = kube::runtime::watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let stream = kube::runtime::watcher(api.clone(), config);
-        futures::pin_mut!(stream);
-        let mut initial = false;
-        while let Some(event) = stream.next().await {
-            use kube::runtime::watcher::Event;
-            let object = match event {
-                Ok(Event::Apply(object) | Event::InitApply(object)) => {
-                    initial = true;
-                    object
-                }
-                Ok(Event::Delete(_)) => return Err(failed(format!("{name} was deleted"))),
-                Ok(Event::InitDone) if !initial => return Err(failed(format!("{name} is not there"))),
-                Err(kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(status))) => {
-                    return Err(failed(status.message.clone()));
-                }
-                _ => continue,
-            };
-            let object = serde_json::to_value(object).map_err(|error| failed(error.to_string()))?;
-            match look(&object) {
-                Ok(None) => return Ok(object),
-                Ok(Some(how)) if how != last => {
-                    said += 1;
-                    last = how;
-                    say(drive, ask, said, &format!("{name}: {last}"))?;
-                }
-                Ok(Some(_)) => {}
-                Err(why) => return Err(failed(format!("{name}: {why}"))),
+    let mut told = Told::default();
+    let renewed = async {
+        loop {
+            let api = api(client_of(drive, LONG).await?);
+            if let Ok(done) = tokio::time::timeout(RENEWED, watched(drive, ask, api, name, &look, &mut told)).await {
+                return done;
             }
         }
-        Err(failed(format!("{name} is not watched any more")))
     };
-    match tokio::time::timeout(limit, watched).await {
+    match tokio::time::timeout(limit, renewed).await {
         Ok(done) => done,
         Err(_) => Err(failed(format!("{name} was not done in {seconds} seconds"))),
     }
+}
+
+async fn watched(
+    drive: &Drive,
+    ask: &Ask,
+    api: Api<DynamicObject>,
+    name: &str,
+    look: &impl Fn(&Json) -> Result<Option<String>, String>,
+    (said, last): &mut Told,
+) -> Result<Json, Failure> {
+    let config = kube::runtime::watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let stream = kube::runtime::watcher(api, config).default_backoff();
+    futures::pin_mut!(stream);
+    let mut initial = false;
+    while let Some(event) = stream.next().await {
+        use kube::runtime::watcher::Event;
+        let object = match event {
+            Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                initial = true;
+                object
+            }
+            Ok(Event::Delete(_)) => return Err(failed(format!("{name} was deleted"))),
+            Ok(Event::InitDone) if !initial => return Err(failed(format!("{name} is not there"))),
+            Err(kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(status))) => {
+                return Err(failed(status.message.clone()));
+            }
+            _ => continue,
+        };
+        let object = serde_json::to_value(object).map_err(|error| failed(error.to_string()))?;
+        match look(&object) {
+            Ok(None) => return Ok(object),
+            Ok(Some(how)) if how != *last => {
+                *said += 1;
+                *last = how;
+                say(drive, ask, *said, &format!("{name}: {last}"))?;
+            }
+            Ok(Some(_)) => {}
+            Err(why) => return Err(failed(format!("{name}: {why}"))),
+        }
+    }
+    Err(failed(format!("{name} is not watched any more")))
 }
 
 fn seconds(ask: &Ask, default: f64) -> f64 {
@@ -240,11 +268,10 @@ pub(super) async fn rollout(drive: &Arc<Drive>, ask: &Ask) -> Far {
         "daemonset" | "daemonsets" | "ds" => "DaemonSet",
         other => return Err(failed(format!("rollout: {other} has no rollout"))),
     };
-    let client = client_of(drive).await?;
     let namespace = Some(text(ask, "namespace")).filter(|name| !name.is_empty()).unwrap_or(&drive.key.namespace);
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
-    let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
-    follow(drive, ask, &api, name, seconds(ask, ROLLOUT), |object| {
+    let api = |client| Api::namespaced_with(client, namespace, &resource);
+    follow(drive, ask, api, name, seconds(ask, ROLLOUT), |object| {
         let mut object = object.clone();
         object["kind"] = kind.into();
         rolled_out(&object)
@@ -257,11 +284,10 @@ pub(super) async fn rollout(drive: &Arc<Drive>, ask: &Ask) -> Far {
 pub(super) async fn release(drive: &Arc<Drive>, ask: &Ask) -> Far {
     let name = ["name", "value"].iter().map(|name| text(ask, name)).find(|text| !text.is_empty());
     let name = name.ok_or_else(|| failed("release needs a name"))?;
-    let client = client_of(drive).await?;
     let resource =
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("madang.dev", "v1alpha1", "Release"), "releases");
-    let api: Api<DynamicObject> = Api::namespaced_with(client, &drive.key.namespace, &resource);
-    let done = follow(drive, ask, &api, name, seconds(ask, 86_400.0), |object| {
+    let api = |client| Api::namespaced_with(client, &drive.key.namespace, &resource);
+    let done = follow(drive, ask, api, name, seconds(ask, 86_400.0), |object| {
         let status = |name: &str| object.pointer(&format!("/status/{name}")).and_then(Json::as_str).unwrap_or_default();
         let number = |path: &str| object.pointer(path).and_then(Json::as_i64).unwrap_or_default();
         if number("/metadata/generation") > number("/status/observedGeneration") {
@@ -299,9 +325,9 @@ pub(super) async fn request(drive: &Arc<Drive>, ask: &Ask) -> Far {
     let url = url.ok_or_else(|| failed("httpRequest needs a url"))?;
     let mode = Some(text(ask, "httpMode")).filter(|mode| !mode.is_empty()).unwrap_or("GET").to_ascii_uppercase();
     if drive.noted(&ask.key).is_some() {
-        return Err(failed(
-            "the server was started again while the request was on its way: whether it was answered is not known",
-        ));
+        let message =
+            "the server was started again while the request was on its way: whether it was answered is not known";
+        return Err(Failure { class: NOT_RESUMED, message: message.into() });
     }
     if !matches!(&*mode, "GET" | "HEAD" | "OPTIONS") {
         drive.note(ask, Json::Null).await?;

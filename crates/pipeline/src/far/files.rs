@@ -172,7 +172,7 @@ pub(super) async fn sha256(drive: &Arc<Drive>, ask: &Ask) -> Far {
 }
 
 /// The run's own sources.
-async fn sources(drive: &Drive) -> Result<(Source, Found), Failure> {
+pub(super) async fn sources(drive: &Drive) -> Result<(Source, Found), Failure> {
     let name = &drive.object().borrow().spec.pipeline_ref.name.clone();
     let key = client::cache::Key::new(&drive.key.namespace, name);
     let pipeline = drive.inner.pipelines.get(&key).ok_or_else(|| failed(format!("there is no Pipeline {key}")))?;

@@ -5,13 +5,18 @@ use std::sync::Arc;
 use client::cache::Key;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Failure, Far, failed, flag, text};
 use crate::{
-    drive::{Drive, Interruption, sleep_until},
-    kind::{self, Cause, Given, Named, PIPELINE, Parameter, PipelineRun, Question, RunSpec, UpstreamRun, short},
+    drive::{Drive, Interruption, locks::Passed, sleep_until},
+    kind::{
+        self, Cause, Given, Named, PIPELINE, Parameter, Pipeline, PipelineRun, Question, RunSpec, UpstreamRun, short,
+    },
     record::log::number,
     result::Result as Outcome,
     run::world::Ask,
@@ -264,13 +269,39 @@ pub(super) async fn milestone(drive: &Arc<Drive>, ask: &Ask) -> Far {
     // Without an ordinal they count in the order of the script, which the key tells.
     let counted = ask.key.split('/').next().and_then(|first| first.parse().ok()).unwrap_or_default();
     let ordinal = ask.arguments.get("ordinal").and_then(Json::as_i64).unwrap_or(counted);
-    let pipeline = format!("{}/{}", drive.key.namespace, drive.object().borrow().spec.pipeline_ref.name);
-    match drive.inner.locks.pass(&pipeline, ordinal, drive.begun.number) {
-        Ok(()) => Ok(Json::Null),
+    let name = drive.object().borrow().spec.pipeline_ref.name.clone();
+    let key = Key::new(&drive.key.namespace, &name);
+    let stands = drive.inner.pipelines.get(&key).and_then(|one| Some(one.status.as_ref()?.milestones.clone()));
+    let stands = stands.unwrap_or_default();
+    match drive.inner.locks.pass(&key.to_string(), ordinal, (drive.begun.number, &drive.uid), &stands) {
+        Ok((kept, older)) => {
+            // Known to whoever comes after a restart before anything follows from it.
+            passed(drive, &key, &stands, &kept).await?;
+            for uid in older {
+                drive.inner.supersede(&uid, drive.begun.number);
+            }
+            Ok(json!({"ordinal": ordinal}))
+        }
         Err(newer) => {
             let why = Interruption { message: format!("Superseded by #{newer}"), result: Outcome::NotBuilt };
             drive.interrupt(|key, _| key == ask.key, &why);
             std::future::pending().await
         }
+    }
+}
+
+/// Writes into the pipeline's status what of its milestones was passed.
+async fn passed(drive: &Drive, key: &Key, before: &Passed, now: &Passed) -> Result<(), Failure> {
+    let gone =
+        before.keys().filter(|ordinal| !now.contains_key(*ordinal)).map(|ordinal| (ordinal.to_string(), Json::Null));
+    let kept = now.iter().map(|(ordinal, number)| (ordinal.to_string(), (*number).into()));
+    let milestones: Map<String, Json> = gone.chain(kept).collect();
+    let api: Api<Pipeline> = Api::namespaced(drive.inner.client.clone(), &key.namespace);
+    let patch = Patch::Merge(json!({"status": {"milestones": milestones}}));
+    match api.patch_status(&key.name, &PatchParams::default(), &patch).await {
+        Ok(_) => Ok(()),
+        // A pipeline that was deleted has no further runs.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use serde_json::Value as Json;
 
 use super::{Far, at, directory, failed, flag, text};
@@ -12,6 +14,8 @@ use crate::{
     run::world::Ask,
 };
 
+/// From here on exit codes tell of signals.
+const SIGNALS: i32 = 128;
 /// How long a process that was ended may take until its last words are heard.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
@@ -28,7 +32,23 @@ pub(super) async fn run(drive: &Arc<Drive>, ask: &Ask, script: String, capture: 
         follow: false,
     };
     let writer = book::of_step(&ask.key, ask.place.stage_id.as_deref());
-    Ok(drive.inner.hand.run(&at, &step, &drive.book, writer).await?)
+    let done = drive.inner.hand.run(&at, &step, &drive.book, writer).await?;
+    // A Pod that ends takes its processes with it: what such a one ends with is not the script's own word.
+    match drive.inner.hand.gone(&at).filter(|_| done.code != 0) {
+        Some(gone) => return Err(super::lost(gone)),
+        None if done.code < SIGNALS => return Ok(done),
+        None => {}
+    }
+    // Ended by a signal, perhaps before it is heard here that its Pod is to end.
+    let api: Api<Pod> = Api::namespaced(drive.inner.client.clone(), &at.pod.namespace);
+    match api.get_opt(&at.pod.name).await {
+        Ok(Some(pod)) if pod.metadata.deletion_timestamp.is_none() => Ok(done),
+        Ok(_) => Err(super::lost(format!("the Pod {} is being deleted", at.pod.name))),
+        Err(error) => {
+            tracing::debug!(%error, pod = %at.pod, "look whether a step was lost");
+            Ok(done)
+        }
+    }
 }
 
 /// `sh`
@@ -61,7 +81,7 @@ pub(super) async fn shell(drive: &Arc<Drive>, ask: &Ask) -> Far {
 
 /// Ends the process of an ask that is interrupted, and hears its last words.
 pub(super) async fn stop(drive: &Arc<Drive>, ask: &Ask) {
-    if !matches!(&*ask.name, "sh" | "docker.build" | "docker.push" | "docker.pull") {
+    if ask.name != "sh" {
         return;
     }
     let Ok(at) = at(drive, ask) else { return };

@@ -47,6 +47,15 @@ pub(super) async fn credentials(drive: &Arc<Drive>, ask: &Ask) -> Far {
     Ok(json!({"variables": bound.variables, "secrets": bound.secrets}))
 }
 
+/// The user's name and the password of credentials.
+pub(super) async fn password(drive: &Drive, id: &str) -> Result<(String, String), Failure> {
+    let (kind, data) = secret(drive, id).await?;
+    match (field(&data, "username"), field(&data, "password").or_else(|| field(&data, "text"))) {
+        (user, Some(password)) => Ok((user.unwrap_or_else(|| "token".to_owned()), password)),
+        _ => Err(failed(format!("credentials '{id}' are of type {kind}, and no user name with a password"))),
+    }
+}
+
 async fn secret(drive: &Drive, id: &str) -> Result<(String, BTreeMap<String, Vec<u8>>), Failure> {
     let missing = || failed(format!("Could not find credentials entry with ID '{id}'"));
     if id.is_empty() {

@@ -91,6 +91,7 @@ fn all_that_a_pipeline_says_is_in_its_definition() {
         retention: Some(retention),
         concurrency: Some(Concurrency::Replace),
         quiet: Some(1),
+        milestones: [(1, 7)].into(),
         branches: vec![Branch {
             name: "a".into(),
             commit: Some("b".into()),

@@ -118,14 +118,22 @@ impl Runner {
             "changeset" => {
                 let pattern = text("pattern").unwrap_or_default();
                 let mut any = false;
-                for path in &self.start.changes {
-                    any |= compared(comparator.as_deref().unwrap_or("GLOB"), &pattern, path)?;
+                let exact = value("caseSensitive").is_some_and(|value| groovy::operator::truth(&value));
+                for (_, path) in self.start.commits.iter().flat_map(|commit| &commit.paths) {
+                    any |= match exact || comparator.as_deref().is_some_and(|comparator| comparator != "GLOB") {
+                        true => compared(comparator.as_deref().unwrap_or("GLOB"), &pattern, path)?,
+                        // As upstream has it where nothing is said.
+                        false => compared("GLOB", &pattern.to_lowercase(), &path.to_lowercase())?,
+                    };
                 }
                 any
             }
             "changelog" => {
                 let pattern = expression(&text("pattern").unwrap_or_default())?;
-                self.start.messages.iter().any(|message| pattern.is_match(message))
+                self.start.commits.iter().any(|commit| {
+                    let message = commit.message.trim_end();
+                    pattern.is_match(message) || message.lines().any(|line| pattern.is_match(line))
+                })
             }
             "environment" => {
                 let actual = variable(&text("name").unwrap_or_default()).unwrap_or_default();

@@ -13,6 +13,7 @@ use groovy::{
 
 use super::{
     Runner,
+    retry::is_outside,
     spot::{Spot, at},
     step::message_of,
     values,
@@ -76,6 +77,9 @@ impl Runner {
     /// What a failure makes of the run, then `post`, then the failure again.
     fn after_failure(&self, strand: &mut Strand, stop: Stop, post: &[Post], closure: &Closure) -> Outcome {
         let Stop::Throw(exception, place) = stop else { return Err(stop) };
+        if Spot::of(strand).retried && is_outside(&exception) {
+            return Err(Stop::Throw(exception, place));
+        }
         self.worsen(values::result_of(&exception));
         let result = self.state().result;
         self.post(strand, post, result, closure)?;

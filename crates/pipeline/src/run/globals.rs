@@ -2,16 +2,14 @@
 
 use std::{any::Any, fmt, sync::Weak};
 
+use super::{Runner, spot::Spot, world::Event};
+use crate::result::Result;
 use groovy::{
     fault::{Outcome, throw},
     host::Foreign,
     interpret::Strand,
     value::{Value, map::Map, show},
 };
-use serde_json::json;
-
-use super::{Runner, spot::Spot, values, world::Event};
-use crate::result::Result;
 
 /// Which of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +19,8 @@ pub(super) enum Global {
     Docker,
     /// `docker.image(name)`, `docker.build(name)`
     Image(String),
+    /// `image.run()`
+    Container(String),
 }
 
 /// A global in a script's hands. It does not keep the run alive: the run keeps it.
@@ -43,13 +43,14 @@ impl Foreign for Handle {
             Global::CurrentBuild => "RunWrapper",
             Global::Docker => "Docker",
             Global::Image(_) => "Image",
+            Global::Container(_) => "Container",
         }
         .into()
     }
 
     fn show(&self) -> String {
         match &self.what {
-            Global::Image(name) => name.clone(),
+            Global::Image(name) | Global::Container(name) => name.clone(),
             _ => self.class_name(),
         }
     }
@@ -85,7 +86,7 @@ impl Foreign for Handle {
                     "description" => state.description.clone().map_or(Value::Null, Value::from),
                     "projectName" | "fullProjectName" => variable("JOB_NAME").map_or(Value::Null, Value::from),
                     "absoluteUrl" => variable("BUILD_URL").map_or(Value::Null, Value::from),
-                    "changeSets" => Value::from(Vec::new()),
+                    "changeSets" => super::changes::sets(&runner.start.commits),
                     "previousBuild" | "previousCompletedBuild" => match runner.start.before {
                         Some(result) => Value::Map(
                             ["result", "currentResult"]
@@ -98,7 +99,8 @@ impl Foreign for Handle {
                     _ => return Ok(None),
                 }
             }
-            Global::Image(image) if name == "id" || name == "imageName" => Value::from(image.as_str()),
+            Global::Image(image) if name == "id" => Value::from(image.as_str()),
+            Global::Container(id) if name == "id" => Value::from(id.as_str()),
             _ => return Ok(None),
         }))
     }
@@ -173,62 +175,14 @@ impl Foreign for Handle {
                     letters.next().map(|c| c.to_lowercase().chain(letters).collect()).unwrap_or_default();
                 self.get(strand, &name)
             }
-            (Global::Docker, "image") => Ok(Some(self.image(text(0)))),
-            (Global::Docker, "build") => {
-                let name = text(0);
-                let arguments =
-                    json!({ "tag": name, "arguments": if arguments.len() > 1 { text(1) } else { ".".into() } });
-                let answer = runner.ask(strand, "docker.build", arguments)?;
-                let id = answer.get("image").and_then(|image| image.as_str()).unwrap_or(&name).to_string();
-                Ok(Some(self.image(id)))
+            (Global::Docker | Global::Image(_) | Global::Container(_), name) => {
+                self.docker(&runner, strand, name, arguments)
             }
-            (Global::Docker, "withRegistry" | "withServer" | "withTool") => match arguments.last() {
-                Some(body @ Value::Closure(_)) => {
-                    let login = json!({ "url": text(0), "credentialsId": if arguments.len() > 2 { text(1) } else { String::new() } });
-                    let opened = runner.ask(strand, "docker.login", login)?;
-                    let result = strand.call_value(body, Vec::new());
-                    let ended = runner.ask(strand, "docker.login.end", opened);
-                    let value = result?;
-                    ended?;
-                    Ok(Some(value))
-                }
-                _ => Err(throw("IllegalArgumentException", format!("docker.{name} needs a block"))),
-            },
-            (Global::Image(image), "push" | "pull" | "tag") => {
-                let asked = json!({ "image": image, "tag": arguments.first().map(show::text) });
-                runner.ask(strand, &format!("docker.{name}"), asked)?;
-                Ok(Some(Value::Null))
-            }
-            (Global::Image(image), "inside" | "withRun") => {
-                let Some(body @ Value::Closure(_)) = arguments.last() else {
-                    return Err(throw("IllegalArgumentException", format!("image.{name} needs a block")));
-                };
-                let args = if arguments.len() > 1 { text(0) } else { String::new() };
-                let asked = json!({ "image": image, "args": args, "service": name == "withRun" });
-                let opened = runner.ask(strand, "docker.container", asked)?;
-                let mut spot = (*Spot::of(strand)).clone();
-                if name == "inside" {
-                    spot.container = opened.get("container").and_then(|name| name.as_str()).map(str::to_string);
-                }
-                let given = values::value(&opened);
-                let result = super::spot::at(strand, spot, |strand| strand.call_value(body, vec![given]));
-                let ended = runner.ask(strand, "docker.container.end", opened);
-                let value = result?;
-                ended?;
-                Ok(Some(value))
-            }
-            (Global::Image(image), "imageName" | "id") => Ok(Some(Value::from(image.as_str()))),
             _ => Ok(None),
         }
     }
 
     fn any(&self) -> &dyn Any {
         self
-    }
-}
-
-impl Handle {
-    fn image(&self, name: String) -> Value {
-        Value::Foreign(std::sync::Arc::new(Handle { what: Global::Image(name), runner: self.runner.clone() }))
     }
 }

@@ -33,8 +33,21 @@ pub(super) struct Spot {
     pub environment: Vec<(String, String)>,
     pub timers: Vec<String>,
     pub stage: Option<Arc<StageState>>,
+    /// The registry of `docker.withRegistry`.
+    pub registry: Option<Registry>,
+    /// Whether an agent around it is opened again when it is lost: what fails for that is no result yet.
+    pub retried: bool,
     /// Why the branch is to end, if it is.
     pub ended: Arc<Ending>,
+}
+
+/// A registry that a script has named.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Registry {
+    /// As names of images have it.
+    pub host: String,
+    /// The id of credentials for it; empty where there are none.
+    pub credentials: String,
 }
 
 /// A stage under way.
@@ -70,6 +83,8 @@ impl Spot {
             environment: Vec::new(),
             timers: Vec::new(),
             stage: None,
+            registry: None,
+            retried: false,
             ended: Arc::default(),
         }
     }

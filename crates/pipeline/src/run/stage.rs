@@ -16,6 +16,7 @@ use serde_json::{Map as Object, Value as Json};
 
 use super::{
     Runner,
+    retry::is_outside,
     spot::{Spot, StageState, at},
     step::message_of,
     values,
@@ -48,6 +49,10 @@ impl Runner {
             }
             match self.stage(strand, stage, closure, None) {
                 Ok(()) => {}
+                // All of it is done again, from the agent on.
+                Err(Stop::Throw(exception, place)) if Spot::of(strand).retried && is_outside(&exception) => {
+                    return Err(Stop::Throw(exception, place));
+                }
                 Err(Stop::Throw(exception, place)) => first = Some(Stop::Throw(exception, place)),
                 Err(stop) => return Err(stop),
             }
@@ -70,7 +75,17 @@ impl Runner {
         name: &str,
         work: impl FnOnce(&mut Strand) -> Outcome,
     ) -> Outcome {
-        self.staged(strand, name, |strand| work(strand).map(|value| (value, None)))
+        self.staged(strand, name, true, |strand| work(strand).map(|value| (value, None)))
+    }
+
+    /// A branch of a script's `parallel`.
+    pub(super) fn branch_stage(
+        &self,
+        strand: &mut Strand,
+        name: &str,
+        work: impl FnOnce(&mut Strand) -> Outcome,
+    ) -> Outcome {
+        self.staged(strand, name, false, |strand| work(strand).map(|value| (value, None)))
     }
 
     /// Begins a stage, does its work, and tells how it ended. The work says why it was skipped, if it was.
@@ -78,6 +93,7 @@ impl Runner {
         &self,
         strand: &mut Strand,
         name: &str,
+        named: bool,
         work: impl FnOnce(&mut Strand) -> Outcome<(Value, Option<String>)>,
     ) -> Outcome {
         let mut spot = (*Spot::of(strand)).clone();
@@ -85,7 +101,10 @@ impl Runner {
         self.world.tell(began(&spot, &id, &path, name));
         let state = Arc::new(StageState { id: id.clone(), path: path.clone(), result: Mutex::default() });
         let around = spot.stage.replace(state.clone());
-        spot.environment.push(("STAGE_NAME".into(), name.to_string()));
+        let retried = spot.retried;
+        if named {
+            spot.environment.push(("STAGE_NAME".into(), name.to_string()));
+        }
         let outcome = at(strand, spot, work);
         let own = *state.result.lock().unwrap_or_else(PoisonError::into_inner);
         let (result, reason) = match &outcome {
@@ -96,8 +115,9 @@ impl Runner {
             }
             Err(_) => (Some(Result::Aborted), None),
         };
+        let again = retried && matches!(&outcome, Err(Stop::Throw(exception, _)) if is_outside(exception));
         // A stage within another is a part of its result.
-        if let (Some(around), Some(result)) = (around, result) {
+        if let (Some(around), Some(result), false) = (around, result, again) {
             let mut outer = around.result.lock().unwrap_or_else(PoisonError::into_inner);
             *outer = outer.worse(result);
         }
@@ -114,7 +134,7 @@ impl Runner {
         cell: Option<(&str, &[(String, String)])>,
     ) -> Outcome<()> {
         let name = cell.map_or(stage.name.as_str(), |(name, _)| name);
-        self.staged(strand, name, |strand| {
+        self.staged(strand, name, true, |strand| {
             let mut spot = (*Spot::of(strand)).clone();
             spot.environment.extend(cell.map(|(_, variables)| variables.to_vec()).unwrap_or_default());
             at(strand, spot, |strand| {
@@ -195,6 +215,9 @@ impl Runner {
         };
         let failure = match outcome {
             Ok(()) => None,
+            Err(Stop::Throw(exception, place)) if spot.retried && is_outside(&exception) => {
+                return Err(Stop::Throw(exception, place));
+            }
             Err(Stop::Throw(exception, place)) => {
                 result = result.worse(values::result_of(&exception));
                 self.mark(&spot, values::result_of(&exception));

@@ -5,18 +5,23 @@ use std::sync::{Arc, Weak, atomic::Ordering::Relaxed};
 use groovy::{
     fault::{Outcome, Stop, throw},
     host::{Host, Step},
-    interpret::{Context, Strand, Work},
+    interpret::{Context, Program, Strand, Work},
     value::{Value, map::Map, show},
 };
 use serde_json::{Map as Object, Value as Json, json};
 
 use super::{
-    Runner,
+    Runner, docker,
     globals::{Global, Handle},
+    retry::Conditions,
     spot::{Ending, Spot, at},
     values,
+    world::{LOST, NOT_RESUMED},
 };
 use crate::{catalogue, result::Result};
+
+/// Bytes of a script that is loaded.
+const LOADED: usize = 1 << 20;
 
 /// Steps that are no part of the catalogue of those that declarative pipelines check.
 const OTHERS: &[&str] = &[
@@ -37,6 +42,8 @@ const OTHERS: &[&str] = &[
     "validateDeclarativePipeline",
     "ansiColor",
     "release",
+    "withDockerRegistry",
+    "withDockerContainer",
 ];
 
 /// Calls that describe something for a step around them, and do nothing: their name is the description's `$class`.
@@ -60,6 +67,9 @@ const DESCRIPTIONS: &[&str] = &[
     "cron",
     "pollSCM",
     "upstream",
+    "agent",
+    "kubernetesAgent",
+    "nonresumable",
 ];
 
 impl Host for Runner {
@@ -168,6 +178,16 @@ impl Runner {
             }
             "isUnix" => Ok(Value::Bool(true)),
             "parallel" => self.parallel(strand, &arguments),
+            "load" => self.load(strand, &text("path")),
+            "library" => {
+                let message = "library: there are no shared libraries here: load a file of the workspace, or keep the functions in the script";
+                Err(throw("AbortException", message))
+            }
+            "mail" => {
+                let message =
+                    "mail: there is no mail server here: ask one that sends mail with httpRequest, or send it in sh";
+                Err(throw("AbortException", message))
+            }
             "pipeline" | "stage" | "node" | "podTemplate" => {
                 Err(throw("IllegalArgumentException", format!("{} needs a block", step.name)))
             }
@@ -217,7 +237,7 @@ impl Runner {
     }
 
     /// Refuses a step that needs an agent where there is none.
-    fn needs_agent(&self, spot: &Spot, name: &str) -> Outcome<()> {
+    pub(super) fn needs_agent(&self, spot: &Spot, name: &str) -> Outcome<()> {
         let free = matches!(
             name,
             "input"
@@ -238,6 +258,24 @@ impl Runner {
         }
         let message = format!("the step {name} needs an agent: wrap it in node {{ }}, or give the stage an agent");
         Err(throw("AbortException", message))
+    }
+
+    /// `load`: a file of the workspace, run as a part of the script.
+    fn load(&self, strand: &mut Strand, path: &str) -> Outcome {
+        let text = show::text(&self.ask_value(strand, "readFile", json!({ "file": path }))?);
+        if text.len() > LOADED {
+            return Err(throw("IllegalArgumentException", format!("load: {path} has more than {LOADED} bytes")));
+        }
+        let name = path.to_string();
+        // Reading goes as deep as the text does: on a stack of its own.
+        let thread = std::thread::Builder::new().name("load".into()).stack_size(groovy::limit::STACK);
+        let read = thread.spawn(move || Program::read(&name, &text).map_err(|error| error.to_string()));
+        let program = match read.map(std::thread::JoinHandle::join) {
+            Ok(Ok(Ok(program))) => program,
+            Ok(Ok(Err(error))) => return Err(throw("IllegalArgumentException", format!("load: {error}"))),
+            _ => return Err(throw("IllegalStateException", format!("load: {path} could not be read"))),
+        };
+        strand.load(program)
     }
 
     /// Makes the stage's and the run's result worse.
@@ -318,7 +356,9 @@ impl Runner {
                 at(strand, spot, call)
             }
             "retry" => {
-                self.retry(strand, groovy::operator::to_long(&arguments.named("count").unwrap_or_default())?, call)
+                let count = groovy::operator::to_long(&arguments.named("count").unwrap_or_default())?;
+                let conditions = Conditions::of(arguments.named("conditions"))?;
+                self.retry(strand, count, conditions, |strand, _| call(strand))
             }
             "timeout" => {
                 let time = groovy::operator::to_double(&arguments.named("time").unwrap_or_default()).unwrap_or(0.0);
@@ -335,6 +375,14 @@ impl Runner {
                     self.ask(strand, "sleep", json!({ "seconds": pause }))?;
                     pause = f64::min(pause * 1.2, 15.0);
                 }
+            }
+            "withDockerRegistry" => {
+                let (url, credentials) = docker::registry_of(arguments);
+                self.with_registry(strand, &url, &credentials, call)
+            }
+            "withDockerContainer" => {
+                let image = Some(text("image")).filter(|image| !image.is_empty()).unwrap_or_else(|| text("value"));
+                self.inside(strand, &image, &text("args"), |strand, _| call(strand))
             }
             "lock" => {
                 let taken = self.ask(strand, "lock", values::json(&Value::Map(arguments.clone())))?;
@@ -382,28 +430,6 @@ impl Runner {
             spot.environment.push((name.clone(), value.as_str().unwrap_or_default().to_string()));
         }
         Ok(())
-    }
-
-    pub(super) fn retry(
-        &self,
-        strand: &mut Strand,
-        count: i64,
-        mut call: impl FnMut(&mut Strand) -> Outcome,
-    ) -> Outcome {
-        let mut left = count.max(1);
-        loop {
-            match call(strand) {
-                // What is ended is not begun again.
-                Err(Stop::Throw(exception, place)) if left > 1 && values::result_of(&exception) != Result::Aborted => {
-                    let spot = Spot::of(strand);
-                    self.log(&spot, &format!("ERROR: {}", strand.show(&exception)?));
-                    self.log(&spot, "Retrying");
-                    left -= 1;
-                    drop(place);
-                }
-                result => return result,
-            }
-        }
     }
 
     pub(super) fn timeout(
@@ -472,12 +498,17 @@ impl Runner {
     /// `parallel a: { }, b: { }, failFast: true`
     fn parallel(&self, strand: &mut Strand, arguments: &Map) -> Outcome {
         let fail_fast = arguments.named("failFast").is_some_and(|value| groovy::operator::truth(&value));
-        let mut branches: Vec<(String, Box<dyn FnOnce(&mut Strand) -> Outcome + Send>)> = Vec::new();
+        let mut branches: Vec<(String, Box<dyn FnOnce(&mut Strand) -> Outcome + Send + '_>)> = Vec::new();
         for (name, value) in arguments.entries() {
             let name = show::text(&name);
             match value {
                 Value::Closure(_) => {
-                    branches.push((name, Box::new(move |strand: &mut Strand| strand.call_value(&value, Vec::new()))));
+                    let own = name.clone();
+                    // A branch is a stage of its own, as people see it.
+                    let work = move |strand: &mut Strand| {
+                        self.branch_stage(strand, &own, |strand| strand.call_value(&value, Vec::new()))
+                    };
+                    branches.push((name, Box::new(work)));
                 }
                 _ if name == "failFast" => {}
                 _ => return Err(throw("IllegalArgumentException", format!("branch {name:?} of parallel is no block"))),
@@ -551,7 +582,9 @@ fn strand_items(strand: &mut Strand, value: Option<Value>) -> Outcome<Vec<String
 /// An exception's message, without its class where it is a step's own failure.
 pub(super) fn message_of(strand: &mut Strand, exception: &Value) -> Outcome<String> {
     match exception {
-        Value::Exception(exception) if matches!(&*exception.class, "AbortException" | "FlowInterruptedException") => {
+        Value::Exception(exception)
+            if matches!(&*exception.class, "AbortException" | "FlowInterruptedException" | LOST | NOT_RESUMED) =>
+        {
             Ok(exception.message.as_ref().map(ToString::to_string).unwrap_or_default())
         }
         value => strand.show(value),

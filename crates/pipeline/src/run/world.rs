@@ -5,6 +5,11 @@ use serde_json::Value as Json;
 
 use crate::{result::Result, trigger::declared::Declared};
 
+/// The class of a failure of an agent: its Pod, or a process in it, is gone.
+pub const LOST: &str = "AgentOfflineException";
+/// The class of a failure of what was under way when the server ended, and cannot be gone on with.
+pub const NOT_RESUMED: &str = "StepNotResumedException";
+
 /// What is around a run.
 ///
 /// An ask may wait as long as it takes. Its key is the same whenever the same script goes the same way again: a world that keeps answers

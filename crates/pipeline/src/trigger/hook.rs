@@ -6,7 +6,12 @@
 //! Forms: [GitHub](https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries),
 //! [Gitea](https://docs.gitea.com/usage/webhooks), [GitLab](https://docs.gitlab.com/user/project/integrations/webhooks/).
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+};
 
 use http::HeaderMap;
 use ring::{
@@ -183,9 +188,59 @@ pub(crate) fn unescape(text: &[u8]) -> Vec<u8> {
 pub struct Seen {
     order: VecDeque<[u8; 32]>,
     all: HashSet<[u8; 32]>,
+    /// Where they are kept, one after the other; those of a memory alone are not.
+    file: Option<File>,
+    lines: usize,
 }
 
 impl Seen {
+    /// Requests that a file knows of, which may be new. What a crash has left half of is no request.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let (all, _) = bytes.as_chunks::<32>();
+        let last = &all[all.len().saturating_sub(REMEMBERED)..];
+        let mut seen =
+            Self { order: last.iter().copied().collect(), all: last.iter().copied().collect(), ..Self::default() };
+        seen.rewrite(path)?;
+        Ok(seen)
+    }
+
+    /// Writes what is remembered anew, and nothing else.
+    fn rewrite(&mut self, path: &Path) -> io::Result<()> {
+        let beside = path.with_extension("new");
+        let mut file = File::create(&beside)?;
+        file.write_all(&self.order.iter().flatten().copied().collect::<Vec<u8>>())?;
+        file.sync_data()?;
+        fs::rename(&beside, path)?;
+        (self.file, self.lines) = (Some(file), self.order.len());
+        Ok(())
+    }
+
+    /// Keeps what was taken last, before it is acted upon.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&mut self, path: &Path) -> io::Result<()> {
+        if self.lines >= 2 * REMEMBERED {
+            return self.rewrite(path);
+        }
+        let (Some(file), Some(last)) = (&mut self.file, self.order.back()) else { return Ok(()) };
+        file.write_all(last)?;
+        file.sync_data()?;
+        self.lines += 1;
+        Ok(())
+    }
+
     /// Notes a request.
     ///
     /// # Errors

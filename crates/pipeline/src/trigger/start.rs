@@ -10,8 +10,9 @@
 //! runs there already: each starts once, also over a kill.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -67,6 +68,8 @@ struct Inner {
     asked: Mutex<HashSet<Key>>,
     /// Webhooks that were taken, by the pipeline's UID.
     seen: Mutex<HashMap<String, hook::Seen>>,
+    /// Where they are kept.
+    dir: PathBuf,
     readers: tokio::sync::Semaphore,
 }
 
@@ -77,9 +80,10 @@ impl fmt::Debug for Starter {
 }
 
 impl Starter {
-    /// Follows pipelines and repositories. Repositories elsewhere are asked through `exchange`.
+    /// Follows pipelines and repositories. Repositories elsewhere are asked through `exchange`; webhooks that were taken are kept in `dir`.
     pub fn start(
         task: &Task,
+        dir: PathBuf,
         client: Client,
         pipelines: Cache<Pipeline>,
         repositories: Cache<Repository>,
@@ -98,7 +102,7 @@ impl Starter {
         });
         let (asked, seen) = (Mutex::default(), Mutex::default());
         let readers = tokio::sync::Semaphore::new(READERS);
-        let inner = Inner { client, pipelines, repositories, queue, exchange, asked, seen, readers };
+        let inner = Inner { client, pipelines, repositories, queue, exchange, asked, seen, dir, readers };
         let starter = Self(Arc::new(inner));
         let working = starter.clone();
         starter.0.queue.run("triggers", 2, move |key| {
@@ -322,12 +326,16 @@ impl Inner {
         })?;
         let secret = secret.data.unwrap_or_default().remove("secret").map(|bytes| bytes.0).unwrap_or_default();
         let checked = hook::check(&parts.headers, &bytes, &secret).map_err(refused)?;
+        self.take(&pipeline.uid().unwrap_or_default(), &checked, refused)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.entry(pipeline.uid().unwrap_or_default()).or_default().take(&checked).map_err(refused)?;
         // Pipelines that are gone take their memory along.
         if seen.len() > 2 * self.pipelines.list().len() + 16 {
             let there: HashSet<String> = self.pipelines.list().iter().filter_map(|pipeline| pipeline.uid()).collect();
-            seen.retain(|uid, _| there.contains(uid));
+            for (uid, _) in seen.extract_if(|uid, _| !there.contains(uid)) {
+                if let Err(error) = std::fs::remove_file(self.dir.join(&uid)) {
+                    tracing::debug!(%error, uid, "forget the webhooks of a pipeline");
+                }
+            }
         }
         drop(seen);
         match checked.event {
@@ -339,6 +347,36 @@ impl Inner {
                 Ok(format!("{} is looked at", push.reference))
             }
         }
+    }
+}
+
+impl Inner {
+    /// Takes a webhook once, also where the server was started again in between.
+    fn take(
+        &self,
+        uid: &str,
+        checked: &hook::Checked,
+        refused: impl Fn(hook::Refusal) -> (StatusCode, String),
+    ) -> Result<(), (StatusCode, String)> {
+        let plain = !uid.is_empty() && uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let kept = |error: std::io::Error| {
+            tracing::warn!(%error, "keep what webhooks were taken");
+            (StatusCode::SERVICE_UNAVAILABLE, "what was taken cannot be kept: send it again later".to_string())
+        };
+        if !plain {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, "the pipeline has no UID yet".to_string()));
+        }
+        let path = self.dir.join(uid);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = match seen.entry(uid.to_owned()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(hook::Seen::open(&path).map_err(kept)?),
+        };
+        own.take(checked).map_err(refused)?;
+        own.keep(&path).map_err(|error| {
+            own.forget(checked);
+            kept(error)
+        })
     }
 }
 

@@ -9,7 +9,8 @@ use pipeline::{
     result::Result,
     run::{
         self, Ended, Start,
-        world::{Answer, Ask, Event, World},
+        changes::Commit,
+        world::{Answer, Ask, Event, LOST, World},
     },
 };
 use serde_json::{Value as Json, json};
@@ -20,6 +21,8 @@ struct Notes {
     lines: Mutex<Vec<String>>,
     /// Answers by key, as a world keeps them over a restart.
     kept: Mutex<BTreeMap<String, Answer>>,
+    /// What files hold.
+    file: Mutex<Option<String>>,
     /// What was asked and not found among what was kept.
     new: Mutex<Vec<Ask>>,
 }
@@ -46,6 +49,14 @@ impl Notes {
                         message: format!("script returned exit code {code}"),
                     },
                     Some(("print", name)) => Answer::Done(Json::from(given(name))),
+                    // The first time its agent goes with it.
+                    _ if script == "lose" => {
+                        let new = self.new.lock().unwrap();
+                        match new.iter().filter(|known| known.arguments["script"] == "lose").count() {
+                            1 => Answer::Failed { class: LOST.into(), message: "the Pod is gone".into() },
+                            _ => Answer::Done(Json::Null),
+                        }
+                    }
                     _ if script == "interrupt" => {
                         Answer::Interrupted { message: "ended by a person".into(), result: Result::Aborted }
                     }
@@ -56,10 +67,20 @@ impl Notes {
                 "variables": { text("variable"): "hunter2" }, "secrets": ["hunter2"],
             })),
             "timer" => Answer::Done(json!({ "id": format!("timer-{}", ask.key) })),
-            "readFile" => Answer::Done(Json::from("{\"a\": 1}")),
+            "readFile" => {
+                let file = self.file.lock().unwrap().clone();
+                Answer::Done(Json::from(file.unwrap_or_else(|| "{\"a\": 1}".into())))
+            }
             "junit" => Answer::Done(json!({ "totalCount": 3, "failCount": 1, "result": "UNSTABLE" })),
             "input" => Answer::Done(json!({ "WHO": "me" })),
             "checkout" => Answer::Done(json!({ "GIT_COMMIT": "abc" })),
+            "docker.build" => Answer::Done(json!({ "image": format!("staged/{}", text("image")), "tags": ["more:1"] })),
+            "docker.container" => {
+                Answer::Done(json!({ "container": "c", "id": "c", "service": ask.arguments["service"] }))
+            }
+            "docker.login" => Answer::Done(
+                json!({ "variables": { "DOCKER_CONFIG": "/d" }, "secrets": ["hunter2"], "directory": "/d" }),
+            ),
             _ => Answer::Done(Json::Null),
         }
     }
@@ -187,12 +208,43 @@ fn a_failing_post_condition_fails_the_run_and_the_others_still_run() {
     );
 }
 
+fn commits() -> Vec<Commit> {
+    vec![Commit {
+        id: "0a1b".into(),
+        author: "Kim Lee".into(),
+        email: "kim@example.org".into(),
+        time: 7,
+        message: "Mend it\n\nAll of it.\n".into(),
+        paths: vec![("edit".into(), "src/a.rs".into()), ("add".into(), "Docs/B.md".into())],
+    }]
+}
+
+#[test]
+fn scripts_see_what_was_committed() {
+    let script = "for (set in currentBuild.changeSets) { for (entry in set.items) {
+        echo \"${entry.commitId} by ${entry.author} (${entry.author.fullName}, ${entry.authorEmail}) at ${entry.timestamp}: ${entry.msg}\"
+        for (file in entry.getAffectedFiles()) { echo \"${file.editType.name} ${file.path}\" }
+        echo entry.affectedPaths.join(',')
+    } }
+    echo \"${currentBuild.changeSets.size()}\"";
+    let (ended, lines) = run_with(Start { commits: commits(), ..start(script) });
+    assert_eq!(ended.error, None);
+    let expected = [
+        "0a1b by Kim Lee (Kim Lee, kim@example.org) at 7000: Mend it",
+        "edit src/a.rs",
+        "add Docs/B.md",
+        "src/a.rs,Docs/B.md",
+        "1",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(run_with(start(script)).1, ["0"]);
+}
+
 #[test]
 fn conditions_decide_whether_a_stage_runs() {
     let holds = |when: &str| {
         let (ended, lines) = run_with(Start {
-            changes: vec!["src/a.rs".into()],
-            messages: vec!["Mend it".into()],
+            commits: commits(),
             cause: "timer".into(),
             parameters: vec![("DEPLOY".into(), json!(true))],
             ..start(&stages(&format!("stage('a') {{ when {{ {when} }} steps {{ echo 'ran' }} }}")))
@@ -215,6 +267,11 @@ fn conditions_decide_whether_a_stage_runs() {
         ("changeset '**/*.rs'", true),
         ("changeset '*.rs'", false),
         ("changelog 'Mend.*'", true),
+        ("changelog 'All of it[.]'", true),
+        ("changelog 'Break.*'", false),
+        ("changeset 'docs/*.md'", true),
+        ("changeset pattern: 'docs/*.md', caseSensitive: true", false),
+        ("changeset pattern: '.*[.]rs', comparator: 'REGEXP'", true),
         ("buildingTag()", false),
         ("changeRequest()", false),
         ("beforeAgent true; branch 'x'", false),
@@ -329,6 +386,193 @@ fn steps_around_steps_do_what_they_say() {
 }
 
 #[test]
+fn an_agent_that_is_lost_fails_its_stage_unless_it_may_be_opened_again() {
+    let post = "post { always { echo 'after' } }";
+    check(
+        &format!("pipeline {{ agent any\n stages {{ stage('a') {{ steps {{ sh 'lose' }} {post} }} }} }}"),
+        Result::Failure,
+        &["> a", "sh lose", "after", "< a FAILURE"],
+    );
+    // The stage's own: nothing that failed with the first counts.
+    check(
+        &format!(
+            "pipeline {{ agent none\n stages {{ stage('a') {{ agent {{ kubernetes {{ yaml ''; retries 2 }} }} steps {{ sh 'one'; sh 'lose' }} {post} }} }} }}"
+        ),
+        Result::Success,
+        &[
+            "> a",
+            "sh one",
+            "sh lose",
+            "ERROR: org.jenkinsci.plugins.workflow.support.steps.AgentOfflineException: the Pod is gone",
+            "Retrying",
+            "sh one",
+            "sh lose",
+            "after",
+            "< a SUCCESS",
+        ],
+    );
+    // The pipeline's: all of it is done again.
+    check(
+        &format!(
+            "pipeline {{ agent {{ node {{ label 'x'; retries 3 }} }} stages {{ stage('a') {{ steps {{ sh 'one' }} }} stage('b') {{ steps {{ sh 'lose' }} {post} }} stage('c') {{ steps {{ sh 'two' }} }} }} {post} }}"
+        ),
+        Result::Success,
+        &[
+            "> a",
+            "sh one",
+            "< a SUCCESS",
+            "> b",
+            "sh lose",
+            "< b FAILURE",
+            "ERROR: org.jenkinsci.plugins.workflow.support.steps.AgentOfflineException: the Pod is gone",
+            "Retrying",
+            "> a",
+            "sh one",
+            "< a SUCCESS",
+            "> b",
+            "sh lose",
+            "after",
+            "< b SUCCESS",
+            "> c",
+            "sh two",
+            "< c SUCCESS",
+            "after",
+        ],
+    );
+    // What the script itself does wrong is not done again.
+    check(
+        "pipeline { agent { node { label 'x'; retries 3 } } stages { stage('a') { steps { sh 'exit 1' } } } }",
+        Result::Failure,
+        &["> a", "sh exit 1", "< a FAILURE"],
+    );
+}
+
+#[test]
+fn retry_has_conditions() {
+    let steps = |conditions: &str, script: &str| {
+        let (ended, lines) =
+            run_with(start(&format!("node {{ retry(count: 2, conditions: [{conditions}]) {{ sh '{script}' }} }}")));
+        (ended.result, lines.iter().filter(|line| line.starts_with("sh ")).count())
+    };
+    for (conditions, script, expected) in [
+        ("agent()", "lose", (Result::Success, 2)),
+        ("kubernetesAgent(), nonresumable()", "lose", (Result::Success, 2)),
+        ("kubernetesAgent(handleNonKubernetes: true)", "lose", (Result::Success, 2)),
+        ("nonresumable()", "lose", (Result::Failure, 1)),
+        ("agent(), nonresumable()", "exit 1", (Result::Failure, 1)),
+        ("agent()", "interrupt", (Result::Aborted, 1)),
+        ("string(name: 'x')", "lose", (Result::Failure, 0)),
+    ] {
+        assert_eq!(steps(conditions, script), expected, "{conditions} {script}");
+    }
+    // Declarative, as a step and as an option.
+    let step = "retry(count: 2, conditions: [agent()]) { sh 'lose' }";
+    let ended = run_with(start(&stages(&format!("stage('a') {{ steps {{ {step} }} }}")))).0;
+    assert_eq!(ended.result, Result::Success, "{:?}", ended.error);
+    let option = "stage('a') { options { retry(count: 2, conditions: [kubernetesAgent(), nonresumable()]) } steps { sh 'lose' } }";
+    let ended = run_with(start(&stages(option))).0;
+    assert_eq!(ended.error, None);
+}
+
+/// What a script asks of images: names of asks with the arguments that are said.
+fn asked(script: &str) -> Vec<(String, Json)> {
+    let world = Arc::new(Notes::default());
+    let ended = run::run(start(script), world.clone());
+    assert_eq!(ended.result, Result::Success, "{script}: {:?}", ended.error);
+    let new = world.new.lock().unwrap();
+    let of_images = new.iter().filter(|ask| ask.name.starts_with("docker.") || ask.name == "sh");
+    of_images
+        .map(|ask| {
+            let mut said = ask.arguments.as_object().cloned().unwrap_or_default();
+            said.retain(|_, value| !matches!(value, Json::Null | Json::Bool(false)) && *value != "");
+            if let Some(container) = &ask.place.container {
+                said.insert("in".into(), container.as_str().into());
+            }
+            (ask.name.clone(), Json::Object(said))
+        })
+        .collect()
+}
+
+fn is(name: &str, said: Json) -> (String, Json) {
+    (name.to_owned(), said)
+}
+
+#[test]
+fn images_are_built_used_and_pushed() {
+    let found = asked(
+        "node {
+            def app = docker.build('me/app:1', '--build-arg A=b .')
+            app.inside('-u 0') { sh 'one' }
+            docker.withRegistry('https://r.example/v2/', 'creds') { app.push(); app.push('latest'); echo app.imageName() }
+            app.tag('other')
+            docker.image('me/app:other').withRun('-e A=b', 'serve') { c -> echo \"${c.id} ${c.port(80)}\" }
+            docker.image('more:1').push('2')
+            docker.image('node:22').pull()
+        }",
+    );
+    let registry = json!({"host": "r.example", "credentialsId": "creds"});
+    let container = json!({"container": "c", "id": "c"});
+    let service = json!({"container": "c", "id": "c", "service": true});
+    assert_eq!(
+        found,
+        [
+            is("docker.build", json!({"image": "me/app:1", "arguments": "--build-arg A=b ."})),
+            is("docker.container", json!({"image": "staged/me/app:1", "args": "-u 0"})),
+            is("sh", json!({"script": "one", "in": "c"})),
+            is("docker.container.end", container),
+            is("docker.login", json!({"registry": registry})),
+            is("docker.push", json!({"image": "staged/me/app:1", "to": "r.example/me/app:1", "registry": registry})),
+            is(
+                "docker.push",
+                json!({"image": "staged/me/app:1", "to": "r.example/me/app:latest", "registry": registry})
+            ),
+            is("docker.login.end", json!({"directory": "/d"})),
+            is(
+                "docker.container",
+                json!({"image": "staged/me/app:1", "args": "-e A=b", "command": "serve", "service": true})
+            ),
+            is("docker.container.end", service),
+            is("docker.push", json!({"image": "staged/me/app:1", "to": "more:2"})),
+            is("docker.pull", json!({"image": "node:22"})),
+        ]
+    );
+}
+
+#[test]
+fn a_stage_may_have_a_container_of_its_own_on_the_agent_that_there_is() {
+    let found = asked(
+        "pipeline { agent any\n stages {
+            stage('a') { agent { docker { image 'node:22'; args '-u 0'; reuseNode true } } steps { sh 'one' } }
+            stage('b') { agent { dockerfile { filename 'b/Dockerfile'; dir 'ci'; additionalBuildArgs '--build-arg A=b'; reuseNode true } } steps { sh 'two' } }
+        } }",
+    );
+    let container = json!({"container": "c", "id": "c"});
+    let (build, name) = (&found[3], found[3].1["image"].as_str().unwrap());
+    assert_eq!(build.0, "docker.build");
+    assert_eq!(build.1["arguments"], "--build-arg A=b -f 'ci/b/Dockerfile' 'ci'");
+    assert_eq!(found[0], is("docker.container", json!({"image": "node:22", "args": "-u 0"})));
+    assert_eq!(found[1], is("sh", json!({"script": "one", "in": "c"})));
+    assert_eq!(found[2], is("docker.container.end", container));
+    assert_eq!(found[4], is("docker.container", json!({"image": format!("staged/{name}")})));
+    assert_eq!(found[5], is("sh", json!({"script": "two", "in": "c"})));
+}
+
+#[test]
+fn what_docker_cannot_do_here_is_said() {
+    for (script, said) in [
+        ("node { docker.withServer('tcp://x:2375') { } }", "there is no Docker host"),
+        ("docker.build('app')", "needs an agent"),
+        ("node { docker.build('App') }", "is no name of an image"),
+        ("node { docker.image('a b') }", "is no name of an image"),
+        ("node { docker.withRegistry('https://r.example') }", "needs a block"),
+    ] {
+        let (ended, _) = run_with(start(script));
+        assert_eq!(ended.result, Result::Failure, "{script}");
+        assert!(ended.error.as_deref().unwrap_or_default().contains(said), "{script}: {:?}", ended.error);
+    }
+}
+
+#[test]
 fn what_is_interrupted_is_aborted_and_not_begun_again() {
     let (ended, lines) = run_with(start(&stages(
         "stage('a') { steps { retry(3) { sh 'interrupt' } } post { aborted { echo 'aborted' } } }",
@@ -358,10 +602,36 @@ fn scripted_pipelines_run_too() {
             "sh exit 1",
             "caught script returned exit code 1",
             "finally",
+            "> build/one",
             "in one",
+            "< build/one SUCCESS",
             "< build SUCCESS",
         ],
     );
+}
+
+#[test]
+fn a_file_is_loaded_as_a_part_of_the_script() {
+    let world = Arc::new(Notes::default());
+    let file = "shared = 'set there'\ndef twice(x) { helper(x) * 2 }\ndef helper(x) { echo \"helped in ${STAGE_NAME}\"; x + 1 }\nreturn this\n";
+    *world.file.lock().unwrap() = Some(file.into());
+    let script = "node { stage('a') { def tools = load 'ci/tools.groovy'; echo \"${tools.twice(3)} ${shared}\" } }";
+    let ended = run::run(start(script), world.clone());
+    assert_eq!(ended.error, None);
+    let lines = world.lines.lock().unwrap().clone();
+    assert!(lines.contains(&"helped in a".to_string()) && lines.contains(&"8 set there".to_string()), "{lines:?}");
+    for (file, said) in [("def x( {", "load: "), ("while (true) { }", "limit"), ("throw new Exception('no')", "no")] {
+        let world = Arc::new(Notes::default());
+        *world.file.lock().unwrap() = Some(file.into());
+        let error = run::run(start("node { load 'x' }"), world).error.unwrap();
+        assert!(error.contains(said), "{file}: {error}");
+    }
+    for (script, said) in
+        [("library 'x@1'", "no shared libraries"), ("mail to: 'a', subject: 'b', body: 'c'", "no mail server")]
+    {
+        let error = run_with(start(script)).0.error.unwrap();
+        assert!(error.contains(said), "{script}: {error}");
+    }
 }
 
 #[test]

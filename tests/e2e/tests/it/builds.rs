@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::shared::{IMAGE, Space, cluster, fresh, lacks, space};
 
 /// The registry of every cluster.
-const REGISTRY: &str = "registry.madang.internal";
+pub const REGISTRY: &str = "registry.madang.internal";
 
 /// Lets the namespace's default account push to its repositories.
-fn allow_push(space: &Space) {
+pub fn allow_push(space: &Space) {
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "push"},
         "rules": [{"apiGroups": ["registry.madang.dev"], "resources": ["repositories"], "verbs": ["get", "update"]}],
@@ -58,7 +58,7 @@ fn context(dir: &Path, dockerfile: &str) -> PathBuf {
 }
 
 /// What a step of nothing but busybox is run by.
-const SHELL: &str = "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/\nSHELL [\"/bin/sh\", \"-c\"]\n";
+pub const SHELL: &str = "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/\nSHELL [\"/bin/sh\", \"-c\"]\n";
 
 #[test]
 fn a_build_object_makes_and_pushes_an_image_that_a_pod_runs() {

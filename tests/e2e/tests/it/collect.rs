@@ -25,7 +25,7 @@ fn query(expression: &str) -> String {
 
 /// Asks until the answer holds a text.
 #[track_caller]
-fn until(expression: &str, wanted: &str) {
+pub fn until(expression: &str, wanted: &str) {
     let mut last = String::new();
     for _ in 0..90 {
         last = query(expression);

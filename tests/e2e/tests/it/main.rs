@@ -19,6 +19,7 @@ mod kubectl;
 mod machine;
 mod network;
 mod other_engines;
+mod pipeline_images;
 mod pipelines;
 mod pods;
 mod registry;

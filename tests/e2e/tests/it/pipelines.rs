@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::shared::{IMAGE, cluster, fresh, lacks, space};
 
 /// A pipeline of one script, whose agents are Pods of busybox.
-fn pipeline(name: &str, script: &str) -> String {
+pub fn pipeline(name: &str, script: &str) -> String {
     json!({
         "apiVersion": "madang.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": name},
         "spec": {"script": script, "agents": [{"labels": "linux", "image": IMAGE}]},
@@ -16,7 +16,7 @@ fn pipeline(name: &str, script: &str) -> String {
     .to_string()
 }
 
-fn run(name: &str, of: &str, parameters: Value) -> String {
+pub fn run(name: &str, of: &str, parameters: Value) -> String {
     json!({
         "apiVersion": "madang.dev/v1alpha1", "kind": "PipelineRun", "metadata": {"name": name},
         "spec": {"pipelineRef": {"name": of}, "parameters": parameters},
@@ -25,14 +25,14 @@ fn run(name: &str, of: &str, parameters: Value) -> String {
 }
 
 /// Waits for a run's end; its phase.
-fn phase(kubectl: &Kubectl<'_>, name: &str) -> String {
+pub fn phase(kubectl: &Kubectl<'_>, name: &str) -> String {
     kubectl.until(&["get", "pipelinerun", name, "--output=jsonpath={.status.phase}"], |phase| {
         matches!(phase, "Succeeded" | "Unstable" | "Failed" | "NotBuilt" | "Aborted")
     })
 }
 
 /// The log of a run, as the console's port gives it to whoever has a token.
-fn log(cluster: &Cluster, namespace: &str, run: &str, query: &str) -> String {
+pub fn log(cluster: &Cluster, namespace: &str, run: &str, query: &str) -> String {
     let ports: Value = serde_json::from_slice(&std::fs::read(cluster.run_dir().join("ports.json")).unwrap()).unwrap();
     let token = cluster.madang("token").output().unwrap();
     let token = String::from_utf8_lossy(&token.stdout).trim().to_owned();
@@ -45,7 +45,7 @@ fn log(cluster: &Cluster, namespace: &str, run: &str, query: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn no_curl() -> bool {
+pub fn no_curl() -> bool {
     lacks(Command::new("curl").arg("--version").output().is_err().then_some("no curl"))
 }
 
@@ -239,6 +239,79 @@ fn killing_the_server_at_any_moment_runs_nothing_twice() {
         );
         whole(&text);
     }
+}
+
+/// Whether it is the first attempt is known by a variable of the run, which a lost agent does not take with it.
+const ATTEMPTS: &str = "script { env.ATTEMPT = (env.ATTEMPT ?: '0').toInteger() + 1 }\n sh 'echo attempt $ATTEMPT; test $ATTEMPT -gt 1 || sleep 600'";
+
+#[test]
+fn a_pod_that_is_lost_fails_the_run_or_is_made_again_as_the_pipeline_says() {
+    let Some(cluster) = cluster() else { return };
+    let Some(space) = space("pipelines-lost") else { return };
+    if no_curl() {
+        return;
+    }
+    let stage = format!("stages {{ stage('s') {{ steps {{ {ATTEMPTS} }} }} }}");
+    space.apply(&pipeline(
+        "fails",
+        &format!("pipeline {{ agent any\n {stage} post {{ failure {{ echo 'so it went' }} }} }}"),
+    ));
+    space.apply(&pipeline(
+        "again",
+        &format!("pipeline {{ agent {{ node {{ label 'linux'; retries 2 }} }}\n {stage} post {{ always {{ echo 'after all' }} }} }}"),
+    ));
+    space.apply(&pipeline(
+        "scripted",
+        &format!(
+            "retry(count: 2, conditions: [kubernetesAgent(), nonresumable()]) {{ node('linux') {{ {} }} }}",
+            ATTEMPTS.replace("script {", "if (true) {")
+        ),
+    ));
+    for name in ["fails", "again", "scripted"] {
+        space.apply(&run(name, name, json!([])));
+    }
+    for name in ["fails", "again", "scripted"] {
+        let begun = (0..300).any(|_| {
+            std::thread::sleep(Duration::from_millis(200));
+            space.field(&format!("pipelinerun/{name}"), "{.status.phase}") == "Running"
+                && log(cluster, space.name(), name, "").contains("attempt 1")
+        });
+        assert!(begun, "{name}: {}", space.field(&format!("pipelinerun/{name}"), "{.status}"));
+        let select = format!("--selector=madang.dev/pipeline-run={name}");
+        space.run(&["delete", "pod", &select, "--wait=false"]).good();
+    }
+    assert_eq!(phase(&space, "fails"), "Failed");
+    let text = log(cluster, space.name(), "fails", "");
+    assert!(text.contains("so it went") && !text.contains("attempt 2"), "{text}");
+    let message = space.field("pipelinerun/fails", "{.status.message}");
+    assert!(message.contains("the Pod fails-"), "{message}");
+    for name in ["again", "scripted"] {
+        assert_eq!(phase(&space, name), "Succeeded", "{}", log(cluster, space.name(), name, ""));
+        let text = log(cluster, space.name(), name, "");
+        assert!(text.contains("attempt 2") && text.contains("Retrying"), "{text}");
+    }
+    assert_eq!(log(cluster, space.name(), "again", "").matches("after all").count(), 1);
+}
+
+#[test]
+fn runs_are_counted() {
+    let Some(space) = space("pipelines-counted") else { return };
+    if no_curl() {
+        return;
+    }
+    space.apply(&pipeline("good", "echo 'x'"));
+    space.apply(&pipeline("bad", "error 'x'"));
+    space.apply(&pipeline("asks", "input 'go?'"));
+    for name in ["good", "bad", "asks"] {
+        space.apply(&run(name, name, json!([])));
+    }
+    assert_eq!((phase(&space, "good"), phase(&space, "bad")), ("Succeeded".into(), "Failed".into()));
+    let of = |name: &str| format!("namespace=\"{}\",pipeline=\"{name}\"", space.name());
+    crate::collect::until(&format!("pipeline_runs_total{{{},result=\"SUCCESS\"}}", of("good")), "\"1\"");
+    crate::collect::until(&format!("pipeline_runs_total{{{},result=\"FAILURE\"}}", of("bad")), "\"1\"");
+    crate::collect::until(&format!("pipeline_run_duration_seconds_count{{{}}}", of("good")), "\"1\"");
+    crate::collect::until(&format!("pipeline_runs_running{{{}}}", of("asks")), "\"1\"");
+    crate::collect::until(&format!("pipeline_runs_waiting{{{}}}", of("asks")), "\"0\"");
 }
 
 #[test]

@@ -14,17 +14,17 @@ use crate::shared::{cluster, fresh, lacks, space};
 const SCRIPT: &str =
     "pipeline { agent none\n stages { stage('say') { steps { echo \"built ${env.BRANCH_NAME}\" } } } }";
 
-fn console(cluster: &Cluster) -> String {
+pub fn console(cluster: &Cluster) -> String {
     let ports: Value = serde_json::from_slice(&std::fs::read(cluster.run_dir().join("ports.json")).unwrap()).unwrap();
     format!("http://127.0.0.1:{}", ports["console"])
 }
 
-fn token(cluster: &Cluster) -> String {
+pub fn token(cluster: &Cluster) -> String {
     String::from_utf8_lossy(&cluster.madang("token").output().unwrap().stdout).trim().to_owned()
 }
 
 #[track_caller]
-fn git(cluster: &Cluster, within: &Path, arguments: &[&str]) -> String {
+pub fn git(cluster: &Cluster, within: &Path, arguments: &[&str]) -> String {
     let mut command = cluster.place.command("git");
     command.current_dir(within).env("HOME", within).env("GIT_TERMINAL_PROMPT", "0");
     command.args(["-c", "user.name=Kim", "-c", "user.email=kim@example.org", "-c", "init.defaultBranch=main"]);
@@ -34,14 +34,14 @@ fn git(cluster: &Cluster, within: &Path, arguments: &[&str]) -> String {
 }
 
 /// A commit of a change, and its id.
-fn commit(cluster: &Cluster, folder: &Path, text: &str) -> String {
+pub fn commit(cluster: &Cluster, folder: &Path, text: &str) -> String {
     std::fs::write(folder.join("a"), text).unwrap();
     git(cluster, folder, &["add", "."]);
     git(cluster, folder, &["commit", "--quiet", "--message", text]);
     git(cluster, folder, &["rev-parse", "HEAD"])
 }
 
-fn no_tools() -> bool {
+pub fn no_tools() -> bool {
     let lacking = ["git", "curl"].into_iter().find(|tool| Command::new(tool).arg("--version").output().is_err());
     lacks(lacking.map(|_| "no git or no curl"))
 }

@@ -98,6 +98,32 @@ fn what_is_not_signed_by_the_secret_is_refused() {
 }
 
 #[test]
+fn a_request_that_was_taken_before_a_restart_is_known_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("webhooks/uid");
+    let checked = |number: u64| {
+        let mut identity = [0; 32];
+        identity[..8].copy_from_slice(&number.to_le_bytes());
+        Checked { event: Event::Ping, identity }
+    };
+    let mut seen = Seen::open(&path).unwrap();
+    for number in 0..3 * REMEMBERED as u64 {
+        seen.take(&checked(number)).unwrap();
+        seen.keep(&path).unwrap();
+    }
+    drop(seen);
+    assert!(std::fs::metadata(&path).unwrap().len() <= 2 * REMEMBERED as u64 * 32);
+    // Killed in the middle of a write.
+    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"half").unwrap();
+    let mut seen = Seen::open(&path).unwrap();
+    assert_eq!(seen.take(&checked(3 * REMEMBERED as u64 - 1)), Err(Refusal::Replayed));
+    assert_eq!(seen.take(&checked(2 * REMEMBERED as u64)), Err(Refusal::Replayed));
+    assert_eq!(seen.take(&checked(0)), Ok(()));
+    seen.keep(&path).unwrap();
+    assert_eq!(Seen::open(&path).unwrap().take(&checked(0)), Err(Refusal::Replayed));
+}
+
+#[test]
 fn a_request_is_taken_once_whatever_it_calls_itself() {
     let mut seen = Seen::default();
     let checked = |delivery: &str| {
