@@ -9,7 +9,10 @@ fn within(value: &Value, schema: &Value, path: &str) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let known = &schema["properties"][name];
+                let known = match &schema["additionalProperties"] {
+                    any if any.is_object() => any,
+                    _ => &schema["properties"][name],
+                };
                 assert!(!known.is_null(), "{path}.{name} is not in the definition");
                 within(value, known, &format!("{path}.{name}"));
             }
