@@ -9,7 +9,7 @@
 //!
 //! - [`door`]: who may come in
 //! - `form`, `parameter`: what was asked
-//! - `json`, `reply`: how it is answered
+//! - `json`, `columns`, `reply`: how it is answered
 //! - `query`, `series`, `targets`, `rules`, `status`, `admin`: the API
 //! - `federate`, [`exposed`]: what others scrape here
 //! - [`notices`]: what is wrong now
@@ -32,6 +32,8 @@ mod form;
 mod parameter;
 
 mod json;
+
+mod columns;
 
 mod reply;
 
@@ -61,6 +63,8 @@ use reply::{Answer, Failure};
 struct Asked<'a> {
     metrics: &'a Metrics,
     parts: Arc<Parts>,
+    /// Whether an answer may be columns.
+    columns: bool,
 }
 
 /// Answers a request that came in by `door`.
@@ -118,7 +122,7 @@ async fn route(metrics: &Metrics, head: Head, body: Body) -> (&'static str, Resp
         "/metrics" if read => ("/metrics", exposition(metrics, &head)),
         "/version" if read => ("/version", said(format!("{}\n", status::version()))),
         "/federate" if read => {
-            let asked = Asked { metrics, parts: metrics.parts() };
+            let asked = Asked { metrics, parts: metrics.parts(), columns: false };
             let response = match Form::read(&head, body).await {
                 Ok(form) => federate::federate(&asked, &form, &head.headers).await,
                 Err(error) => plain(StatusCode::BAD_REQUEST, format!("error parsing form values: {error}\n")),
@@ -208,7 +212,7 @@ async fn api_route(metrics: &Metrics, api: &str, head: Head, body: Body) -> (&'s
     if !fits {
         return (handler, wrong_method(methods));
     }
-    let asked = Asked { metrics, parts: metrics.parts() };
+    let asked = Asked { metrics, parts: metrics.parts(), columns: columns::takes(&head.headers) };
     let answer = match Form::read(&head, body).await {
         Err(error) => Err(Failure::bad(format!("error parsing form values: {error}"))),
         Ok(form) => match values {

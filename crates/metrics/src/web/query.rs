@@ -11,7 +11,7 @@ use promql::{
 use tsdb::labels::quote;
 
 use super::{
-    Asked,
+    Asked, columns,
     form::Form,
     json,
     parameter::{self, MAX_TIME, MIN_TIME},
@@ -91,6 +91,14 @@ async fn run(asked: &Asked<'_>, form: &Form, when: When, limit: usize) -> Answer
         warnings.push(TRUNCATED.to_owned());
     }
     let stats = form.first("stats");
+    let answer = match (answer, when) {
+        (Value::Matrix(streams), When::Range { step, .. })
+            if asked.columns && stats.is_empty() && columns::fits(&streams) =>
+        {
+            return Ok(Reply { data: Data::Columns { streams, step }, warnings, infos });
+        }
+        (other, _) => other,
+    };
     if !matches!(stats, "" | "true" | "all") {
         warnings.push(format!(
             "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\"",

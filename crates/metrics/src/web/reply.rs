@@ -8,10 +8,10 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use promql::limit::EvalError;
+use promql::{limit::EvalError, value::Stream};
 use serve::{Body, body};
 
-use super::json;
+use super::{columns, json};
 
 /// Answers smaller than this are not compressed.
 const SMALL: usize = 1024;
@@ -29,6 +29,13 @@ pub enum Data {
     Whole(Vec<u8>),
     /// JSON piece by piece.
     Pieces(Pieces),
+    /// Series as columns, their points `step` milliseconds apart.
+    Columns {
+        /// The series.
+        streams: Vec<Stream>,
+        /// Milliseconds.
+        step: i64,
+    },
 }
 
 /// An answer that is no error.
@@ -199,6 +206,11 @@ fn success(reply: Reply, headers: &HeaderMap) -> Response<Body> {
         Data::Pieces(pieces) => {
             let pieces = std::iter::once(first).chain(pieces).chain(std::iter::once(last));
             streamed(Box::new(pieces), "application/json", headers)
+        }
+        // Numbers of 53 bits hardly get smaller.
+        Data::Columns { streams, step } => {
+            let pieces = Box::new(columns::pieces(streams, step, &reply.warnings, &reply.infos));
+            typed(StatusCode::OK, columns::KIND, flowing(Gathered { pieces, over: false }))
         }
     }
 }

@@ -50,6 +50,25 @@ async fn queries_are_answered_as_prometheus_answers_them() {
 }
 
 #[tokio::test]
+async fn ranges_come_as_columns_to_who_asks_for_them() {
+    let place = Place::filled();
+    let ask = async |query: &str| {
+        let uri = format!("/api/v1/query_range?query={query}&start={}&end={NOW}&step=15", NOW - 30);
+        let accept = "application/vnd.madang.columns, application/json;q=0.9";
+        place.request(Request::get(uri).header("accept", accept).header("accept-encoding", "gzip"), "").await
+    };
+    let answer = ask("sum(requests_total)").await;
+    assert_eq!(answer.headers["content-type"], "application/vnd.madang.columns");
+    let values = &answer.bytes[8 + 24 + 8..][..24];
+    let values: Vec<f64> = values.chunks(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect();
+    assert_eq!(values, [810.0, 855.0, 900.0]);
+    // Errors, and what is no number, are JSON to everybody.
+    assert_eq!(ask("(").await.headers["content-type"], "application/json");
+    let instant = Request::get("/api/v1/query?query=1").header("accept", "application/vnd.madang.columns");
+    assert_eq!(place.request(instant, "").await.headers["content-type"], "application/json");
+}
+
+#[tokio::test]
 async fn posted_forms_go_before_the_address() {
     let place = Place::filled();
     let answer = place.post("/api/v1/query?query=2", "query=1&time=7").await;
