@@ -1,12 +1,14 @@
 /// A person's walk through every page of a running console: `node e2e/pages.mjs LINK DIRECTORY`.
 ///
 /// LINK is what `madang console` prints. In the cluster, the namespace `walk` has a Deployment `web` that logs and a pod
-/// `broken` that fails; the routes `shop` and `back` of the gateway at MADANG_GATEWAY each have a release, `shop-v2` and `back-v2`, that waits
+/// `broken` that fails; a pipeline `shop` as `pipelines.mjs` says; the routes `shop` and `back` of the gateway at MADANG_GATEWAY each have a release, `shop-v2` and `back-v2`, that waits
 /// for approval at 20% once requests were counted. Each page must show what its row in docs/console.md says, without an error, a violation or a request to
-/// another host; screenshots of all sizes, looks and languages go to DIRECTORY.
+/// another host, and keys alone must reach all of it; screenshots of all sizes, looks and languages go to DIRECTORY.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { open, SIZES, violations } from "./browser.mjs";
+import { unreachable } from "./keyboard.mjs";
+import { pipelines } from "./pipelines.mjs";
 
 const [, , link, directory] = process.argv;
 if (!link || !directory) throw new Error("usage: node e2e/pages.mjs LINK DIRECTORY");
@@ -73,10 +75,12 @@ await step("pods are listed live, and filtered", async () => {
   await page.locator("tbody a", { hasText: "broken" }).waitFor();
   if (await page.locator("tbody a", { hasText: "web-" }).count()) throw new Error("the filter shows what does not fit");
 });
-const pod = await (async () => {
+/// A pod of the Deployment that runs: which ones there are changes when it is scaled.
+const running = async () => {
   await page.goto("/workloads/pods?ns=walk&q=web-");
-  return page.locator("tbody a", { hasText: /^web-/ }).first().innerText({ timeout: 30_000 }).catch(() => "none");
-})();
+  return page.locator("tbody tr", { hasText: "Running" }).locator("a", { hasText: /^web-/ }).first().innerText({ timeout: 30_000 }).catch(() => "none");
+};
+let pod = await running();
 await step("a pod tells its state and facts", async () => {
   await page.goto(`/workloads/pods/walk/${pod}`);
   await seen("Service account");
@@ -133,6 +137,7 @@ await step("images are listed with the pods that use them", async () => {
   await seen("MiB");
   await seen(/\d+ pods?/);
 });
+const piped = await pipelines({ page, step });
 await step("releases are listed with how far they are", async () => {
   await page.goto("/releases?ns=walk");
   const row = page.locator("tbody tr", { hasText: "back-v2" });
@@ -244,6 +249,34 @@ await step("anything is found by name, and keys lead to pages", async () => {
   await page.keyboard.press("i");
   await page.waitForURL(/images/);
 });
+pod = await running();
+await step("a terminal is left by a key", async () => {
+  await page.goto(`/workloads/pods/walk/${pod}/terminal`);
+  await page.locator(".xterm-rows", { hasText: /[#$]/ }).waitFor({ timeout: 20_000 });
+  await page.locator(".xterm").click();
+  await page.keyboard.press("Tab");
+  if (!(await page.evaluate(() => document.activeElement.matches(".xterm-helper-textarea")))) throw new Error("the shell does not get Tab");
+  await seen("F6");
+  await page.keyboard.press("F6");
+  if (await page.evaluate(() => document.activeElement.closest(".shell") !== null)) throw new Error("the terminal keeps the focus");
+});
+await step("a row keeps the focus when its object changes", async () => {
+  await page.goto("/workloads/deployments?ns=walk");
+  const row = page.locator("a[data-row]", { hasText: /^web$/ });
+  await row.focus();
+  const before = await row.elementHandle();
+  const changed = await page.evaluate(async () => (await fetch("/k8s/apis/apps/v1/namespaces/walk/deployments/web", { method: "PATCH", headers: { "content-type": "application/merge-patch+json" }, body: JSON.stringify({ metadata: { labels: { walked: String(Date.now()) } } }) })).status);
+  if (changed !== 200) throw new Error(`not changed: ${changed}`);
+  await page.waitForFunction((old) => !old.isConnected, before, { timeout: 20_000 });
+  await page.waitForFunction(() => document.activeElement.matches("a[data-row]") && document.activeElement.textContent === "web", undefined, { timeout: 5_000 });
+});
+await step("the first key leads past the rail to the content", async () => {
+  await page.goto("/images");
+  await seen("MiB");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  if (!(await page.evaluate(() => document.activeElement.matches("main")))) throw new Error("the content has no focus");
+});
 await step("the overview's first load is 120 KB or less", async () => {
   const fresh = await context.newPage();
   const session = await context.newCDPSession(fresh);
@@ -261,8 +294,11 @@ await step("the overview's first load is 120 KB or less", async () => {
 });
 
 /// Every page in every size, look and language: whole, and as a picture.
-const pages = { yard: "/", pods: "/workloads/pods", deployment: "/workloads/deployments/walk/web", logs: `/workloads/pods/walk/${pod}/logs`, images: "/images", traffic: "/?traffic=on", releases: "/releases", release: "/releases/walk/shop-v2", gateway: "/d/madang-gateway?from=now-15m&to=now", alerts: "/alerts", rules: "/alerts/rules", dashboards: "/dashboards", dashboard: "/d/madang-cluster", explore: "/explore?expr=up" };
-for (const size of SIZES) for (const [theme, language] of [["light", "en"], ["dark", "ko"]]) {
+const pages = { yard: "/", pods: "/workloads/pods", deployment: "/workloads/deployments/walk/web", logs: `/workloads/pods/walk/${pod}/logs`, yaml: `/workloads/pods/walk/${pod}/yaml`, images: "/images", traffic: "/?traffic=on", ...piped, releases: "/releases", release: "/releases/walk/shop-v2", gateway: "/d/madang-gateway?from=now-15m&to=now", alerts: "/alerts", rules: "/alerts/rules", silences: "/alerts/silences", dashboards: "/dashboards", dashboard: "/d/madang-cluster", explore: "/explore?expr=up" };
+/// Ends long before a page that is open all the time says so: what is asked first has come by then.
+const settled = () => Promise.race([page.waitForLoadState("networkidle").catch(() => undefined), page.waitForTimeout(1500)]);
+const LOOKS = [[SIZES[0], "light", "en"], [SIZES[0], "dark", "ko"], [SIZES[1], "light", "ko"], [SIZES[1], "dark", "en"], [SIZES[2], "light", "en"], [SIZES[2], "dark", "ko"]];
+for (const [size, theme, language] of LOOKS) {
   await step(`every page at ${size.join("x")}, ${theme}, ${language}`, async () => {
     await page.setViewportSize({ width: size[0], height: size[1] });
     await page.emulateMedia({ colorScheme: theme });
@@ -270,11 +306,14 @@ for (const size of SIZES) for (const [theme, language] of [["light", "en"], ["da
     const found = [];
     for (const [name, path] of Object.entries(pages)) {
       await page.goto(path);
-      await page.waitForTimeout(1500);
+      await settled();
+      await page.waitForTimeout(300);
       await page.screenshot({ path: join(directory, `${name}-${size[0]}-${theme}-${language}.png`) });
       for (const one of await violations(page)) found.push(`${name}: axe: ${one}`);
       const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
       if (wide > room) found.push(`${name}: ${wide} pixels wide in ${room}`);
+      // Keys lead to the same in either look; where things lie is another matter.
+      if (theme === "light") for (const one of await unreachable(page)) found.push(`${name}: ${one}`);
     }
     if (found.length) throw new Error(found.join("\n  "));
   });

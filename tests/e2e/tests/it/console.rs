@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use e2e::Cluster;
+use e2e::{Cluster, Kubectl};
 
 use crate::shared::{self, IMAGE, cluster};
 
@@ -14,6 +14,21 @@ fn link(cluster: &Cluster) -> String {
     let output = cluster.madang("console").output().expect("run madang console");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// Whether there is no browser, or no `git` to push with.
+fn lacks_browser() -> bool {
+    let git = Command::new("git").arg("version").output().is_err().then_some("no git");
+    let missing = (!Path::new(BROWSER).exists()).then_some("no /usr/bin/chromium: install chromium");
+    shared::lacks(missing.or(git))
+}
+
+/// A script of the pages' own, where the server is.
+fn node(cluster: &Cluster) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the project's root");
+    let mut node = cluster.place.command("node");
+    node.current_dir(root.join("ui"));
+    node
 }
 
 /// What the console answers: status and body.
@@ -127,11 +142,81 @@ spec:
     all
 }
 
+/// What `ui/e2e/pipelines.mjs` expects of the pipeline `shop`.
+const JENKINSFILE: &str = r#"
+pipeline {
+    agent any
+    parameters {
+        string(name: 'WHO', defaultValue: 'everybody', description: 'Whom the page greets')
+        choice(name: 'TARGET', choices: ['test', 'live'], description: 'Where it goes')
+        booleanParam(name: 'ASK', defaultValue: false, description: 'Ask before it is deployed')
+    }
+    stages {
+        stage('Build') {
+            steps {
+                sh 'mkdir -p out; echo "hello $WHO" | tee out/greeting.txt; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo "compiled $i"; sleep 0.1; done'
+                archiveArtifacts 'out/*'
+            }
+        }
+        stage('Check') {
+            parallel {
+                stage('Unit') { steps { junit 'report.xml' } }
+                stage('Lint') { steps { sh 'for i in 1 2 3 4 5; do echo "lint $i"; sleep 0.2; done' } }
+            }
+        }
+        stage('Deploy') {
+            when { beforeInput true; expression { params.ASK } }
+            input { message 'Deploy it?'; ok 'Deploy'; parameters { string(name: 'NOTE', defaultValue: '', description: 'Why now') } }
+            steps { sh 'echo "deployed to $TARGET: $NOTE"' }
+        }
+    }
+}
+"#;
+
+/// A report of three tests, of which one fails and one was skipped.
+const REPORT: &str = r#"<testsuite name="shop" tests="3" failures="1" skipped="1" time="0.5">
+<testcase classname="shop.Sum" name="adds" time="0.1"/>
+<testcase classname="shop.Sum" name="rounds" time="0.3"><failure message="expected 2 but was 3">shop.py:7: in rounds</failure></testcase>
+<testcase classname="shop.Sum" name="divides" time="0.1"><skipped message="not yet"/></testcase>
+</testsuite>
+"#;
+
+/// The pipeline `shop` of the repository `shop`, and a push that starts its first run.
+fn pushed(cluster: &Cluster, kubectl: &Kubectl<'_>, base: &str) {
+    kubectl.apply(
+        &serde_json::json!({
+            "apiVersion": "madang.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": "shop"},
+            "spec": {"repository": {"name": "shop"}, "agents": [{"labels": "linux", "image": IMAGE}]},
+        })
+        .to_string(),
+    );
+    let folder = tempfile::tempdir().expect("make a directory");
+    std::fs::write(folder.path().join("Jenkinsfile"), JENKINSFILE).expect("write the Jenkinsfile");
+    std::fs::write(folder.path().join("report.xml"), REPORT).expect("write the report");
+    let git = |arguments: &[&str]| {
+        let mut git = cluster.place.command("git");
+        git.current_dir(folder.path()).env("HOME", folder.path()).env("GIT_TERMINAL_PROMPT", "0");
+        git.args(["-c", "user.name=Kim", "-c", "user.email=kim@example.org", "-c", "init.defaultBranch=main"]);
+        let output = git.args(arguments).output().expect("run git");
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message=The shop"]);
+    let token = cluster.madang("token").output().expect("run madang token");
+    let token = String::from_utf8_lossy(&token.stdout).trim().to_owned();
+    git(&[
+        "push",
+        "--quiet",
+        &format!("{}/git/walk/shop.git", base.replace("http://", &format!("http://kim:{token}@"))),
+        "main",
+    ]);
+}
+
 #[test]
 #[ignore = "needs Chromium, and walks through every page for minutes"]
 fn every_page_does_in_a_browser_what_its_row_says() {
-    let missing = (!Path::new(BROWSER).exists()).then_some("no /usr/bin/chromium: install chromium");
-    if shared::lacks(missing) {
+    if lacks_browser() {
         return;
     }
     let Some(cluster) = cluster() else { return };
@@ -165,19 +250,41 @@ spec:
 "#
     ));
     kubectl.apply(&released());
+    let link = link(cluster);
+    pushed(cluster, &kubectl, link.split_once("/sign-in#").expect("a link with a code").0);
     kubectl.run(&["rollout", "status", "deployment/web", "--timeout=120s"]).good();
     kubectl.until(&["get", "pod", "broken", "--output=jsonpath={.status.containerStatuses[0].restartCount}"], |out| {
         out.parse::<u32>().is_ok_and(|restarts| restarts > 1)
     });
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the project's root");
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
-    let mut node: Command = cluster.place.command("node");
-    node.current_dir(root.join("ui")).arg("e2e/pages.mjs").arg(link(cluster)).arg(&pictures);
+    let mut node = node(cluster);
+    node.arg("e2e/pages.mjs").arg(&link).arg(&pictures);
     let ports = std::fs::read_to_string(cluster.run_dir().join("ports.json")).expect("read ports.json");
     let ports: serde_json::Value = serde_json::from_str(&ports).expect("ports.json");
     node.env("MADANG_GATEWAY", format!("http://127.0.0.1:{}", ports["gateway-http"]));
     let output = node.output().expect("run node");
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "needs Chromium, and looks at 652 panels for minutes"]
+fn public_dashboards_draw_what_their_queries_answer() {
+    if lacks_browser() {
+        return;
+    }
+    let suites = std::env::var_os("MADANG_SUITES").map(|suites| Path::new(&suites).join("dashboards"));
+    let Some(dashboards) = suites else {
+        eprintln!("not run: MADANG_SUITES names no folder");
+        return;
+    };
+    let Some(cluster) = cluster() else { return };
+    let table = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboards.md");
+    let mut node = node(cluster);
+    let output = node.arg("e2e/dashboards.mjs").arg(link(cluster)).arg(dashboards).arg(&table).output();
+    let output = output.expect("run node");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}\n{}", table.display());
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
