@@ -92,6 +92,7 @@ export async function pipelines({ page, step }) {
   });
   await step("a run asks, is answered, and goes on", async () => {
     await state("Waits for an answer");
+    await stage("Deploy", "warn");
     const asks = page.getByRole("group", { name: "The run asks" });
     await asks.getByRole("heading", { name: "Deploy it?" }).waitFor();
     await asks.getByLabel("NOTE").fill("well tested");

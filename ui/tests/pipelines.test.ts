@@ -29,7 +29,7 @@ test("who asks is told shortly, and a run that goes again says so in everybody's
   expect(causeWords(run(undefined, { cause: { kind: "user", user: "ann", text: againText("#3") } }))).toBe("Again, after #3");
   expect(causeWords(run(undefined, { cause: { kind: "scm", user: "system:serviceaccount:a:b" } }))).toBe("Started by a push of a/b");
   const asks = new Set(["a"]);
-  expect([stageState(stage("a", { phase: "Running" }), asks).word, stageState(stage("a"), asks).word, stageState(stage("b", { phase: "Running" }), asks).word]).toEqual(["Waits for an answer", "Succeeded", "Running"]);
+  expect([stageState(stage("a", { phase: "Running" }), asks).word, stageState(stage("a"), asks).word, stageState(stage("b", { phase: "Running" }), asks).word]).toEqual(["Asks", "Succeeded", "Running"]);
 });
 
 test("stages and steps have states of their own", () => {

@@ -75,7 +75,7 @@ export function runState(it: Run): State {
 
 /// What to say of a stage; `asks` are those in which somebody is asked.
 export function stageState(stage: Stage, asks?: ReadonlySet<string>): State {
-  if (asks?.has(stage.id) && stage.phase !== "Finished") return { kind: "warn", word: t("run.paused") };
+  if (asks?.has(stage.id) && stage.phase !== "Finished") return { kind: "warn", word: t("stage.asks") };
   const reason = stage.reason ? { detail: stage.reason } : {};
   if (stage.phase === "Skipped") return { kind: "idle", word: t("stage.skipped"), ...reason };
   if (stage.phase === "Running") return { kind: "new", word: t("state.running") };

@@ -153,7 +153,7 @@ function Flow(props: { nodes: readonly Node[]; chosen: string | undefined; choos
 }
 
 function Box(props: { node: Node; chosen: string | undefined; choose: (stage: Stage) => void; now: number; longest: number; asks: ReadonlySet<string> }) {
-  const stage = () => props.node.stage, state = () => stageState(stage());
+  const stage = () => props.node.stage, state = () => stageState(stage(), props.asks);
   const rest = { get chosen() { return props.chosen; }, choose: props.choose, get now() { return props.now; }, get longest() { return props.longest; }, get asks() { return props.asks; } };
   return (
     <Show when={props.node.children.length} fallback={

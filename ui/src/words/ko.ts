@@ -102,7 +102,7 @@ export const ko: Record<Key, string> = {
   "run.cause.user": "{user} 시작", "run.cause.timer": "예약 실행", "run.cause.push": "푸시로 시작", "run.cause.pushBy": "{user} 푸시로 시작", "run.cause.upstream": "{name} 다음에 시작", "run.cause.unknown": "직접 시작", "run.cause.again": "{number} 다시 실행",
   "run.asks": "확인이 필요합니다", "run.proceed": "진행", "run.submitter": "답변할 수 있는 사람: {who}", "run.answered": "답변했습니다. 실행이 계속됩니다.", "run.sideBySide": "병렬", "run.noStages": "스테이지가 없습니다.", "run.stagesCome": "스크립트를 읽으면 스테이지가 표시됩니다.", "run.chooseStage": "스테이지를 선택하면 스텝과 로그가 표시됩니다.", "run.noSteps": "스텝이 없습니다.",
   "run.noTests": "테스트 결과가 없습니다. 다음 스텝으로 보관하세요.", "run.noArtifacts": "아티팩트가 없습니다. 다음 스텝으로 보관하세요.", "run.testsSum": "테스트 {all}개, 실패 {failed}개, 건너뜀 {skipped}개", "run.test": "테스트", "run.suite": "스위트", "run.details": "자세히", "test.failed": "실패", "test.skipped": "건너뜀", "test.passed": "통과",
-  "stage.skipped": "건너뜀", "stage.waiting": "대기", "repo.title": "저장소", "repo.single": "저장소", "repo.address": "클론 주소", "repo.branches": "브랜치", "repo.head": "최신", "repo.pushed": "푸시", "repo.empty": "푸시된 것 없음", "repo.none": "Git 저장소가 없습니다. 다음 명령으로 만들고 푸시하세요.",
+  "stage.skipped": "건너뜀", "stage.asks": "답변 대기", "stage.waiting": "대기", "repo.title": "저장소", "repo.single": "저장소", "repo.address": "클론 주소", "repo.branches": "브랜치", "repo.head": "최신", "repo.pushed": "푸시", "repo.empty": "푸시된 것 없음", "repo.none": "Git 저장소가 없습니다. 다음 명령으로 만들고 푸시하세요.",
   "mark.fires": "알림 {name} 발생", "mark.clears": "알림 {name} 해제",
   "error.load": "불러올 수 없음: {error}", "error.page": "없는 페이지입니다.", "error.part": "이 페이지에 오류가 발생했습니다: {error}", "error.network": "서버가 응답하지 않습니다.",
   "search.title": "무엇이든 찾기", "search.hint": "페이지, 워크로드, 파드, 대시보드", "search.none": "그런 이름이 없습니다.",
