@@ -142,6 +142,9 @@ fn containers_reach_one_another_and_the_world_by_ipv6_and_are_reached_by_publish
         bridges.make(Bridge { internal: true, ..bridge(3) }).await.unwrap();
         let inner = join(&bridges, 3, 2).await;
         assert_eq!(ask(&inner, "[fd99::2]:80"), None);
+        for place in ["place-1-2", "place-1-3", "place-2-2", "place-3-2"] {
+            bridges.leave(place).await.unwrap();
+        }
         for number in [1, 2, 3] {
             bridges.remove(&format!("net-{number}")).await.unwrap();
         }
