@@ -271,7 +271,7 @@ impl Work<'_> {
                 Context::Directory(self.fetch(wanted, session.as_deref(), shape).await?)
             }
             Place::Upload(_) => self.elsewhere(place).await?,
-            Place::Remote(_) | Place::Image(_) | Place::Nothing => Context::Empty,
+            Place::Remote(_) | Place::Image(_) | Place::Layout { .. } | Place::Nothing => Context::Empty,
         };
         let dockerfile = File::Text { name: "source".to_owned(), text, ignore: None };
         self.image_of(Options::default(), context, dockerfile, BTreeMap::new()).await
