@@ -148,6 +148,7 @@ pub fn describe(
         pid,
         ipc: if spec.host_ipc == Some(true) { Sharing::Node } else { Sharing::Pod },
         own_users: spec.host_users == Some(false) && !host_network,
+        step_users: false,
         host_ports: if host_network { Vec::new() } else { host_ports(spec) },
         hosts: Hosts {
             fqdn,
