@@ -24,8 +24,9 @@ pub const LOGIN: &str = "registry-login";
 pub const CONSOLE: &str = "console-login";
 /// Between two attempts at an object that could not be installed.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Namespaces, who may do what, and the rest.
-const RANKS: usize = 3;
+/// Namespaces, who may do what, kinds, and the rest, of which some are of those kinds.
+const RANKS: usize = 4;
+const KINDS: usize = 2;
 /// Objects that are installed at the same time.
 const AT_ONCE: usize = 16;
 /// How long a kind may take to be served, and how often that is looked at.
@@ -53,8 +54,10 @@ pub fn install(task: &Task, client: Client, config: &Config) -> Ready {
             let tried = of_rank.into_iter().map(|object| tried(client.clone(), object));
             let tried: Vec<Option<Value>> = futures::stream::iter(tried).buffer_unordered(AT_ONCE).collect().await;
             failed.extend(tried.into_iter().flatten());
+            if rank == KINDS {
+                futures::future::join_all(kinds.iter().map(|kind| served(&client, kind))).await;
+            }
         }
-        futures::future::join_all(kinds.iter().map(|kind| served(&client, kind))).await;
         let _ = ready.send(());
         while !failed.is_empty() {
             tokio::time::sleep(PAUSE).await;
@@ -73,7 +76,8 @@ fn rank(object: &Value) -> usize {
     match object["apiVersion"].as_str() {
         Some("v1") if object["kind"] == "Namespace" => 0,
         Some("rbac.authorization.k8s.io/v1") => 1,
-        _ => RANKS - 1,
+        _ if is_kind(object) => KINDS,
+        _ => KINDS + 1,
     }
 }
 
