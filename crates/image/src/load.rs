@@ -29,7 +29,7 @@ use tokio::io::AsyncRead;
 
 use crate::{
     image::Image,
-    manifest::{Address, CONFIG_LIMIT, MANIFEST_LIMIT, Manifest},
+    manifest::{Address, CONFIG_LIMIT, INDEX_DEPTH, MANIFEST_LIMIT, Manifest},
     store::{Lease, Source, Store, TemporaryFile, blocking},
     tar::{Archive, Kind},
 };
@@ -40,8 +40,6 @@ pub use layout::Which;
 
 /// Most files in an archive.
 const FILES: usize = 20_000;
-/// How deep indexes may lie in indexes.
-const DEPTH: usize = 4;
 
 impl Store {
     /// Reads an archive (`docker save`, OCI layout, or both in one; plain, gzip or zstd) and returns its images.
@@ -165,7 +163,10 @@ impl Content {
                 Some(staged) => File::open(&staged.file.0),
                 None => return Ok(None),
             },
-            Self::Directory(directory) => File::open(directory.join(path)),
+            Self::Directory(directory) => match normal(path, "") {
+                Some(path) => File::open(directory.join(path)),
+                None => return Ok(None),
+            },
         };
         let file = match opened {
             Ok(file) => file,
@@ -229,12 +230,14 @@ impl Content {
     fn layout_image(&self, entry: &Descriptor, machine: &Machine, depth: usize) -> anyhow::Result<Option<Found>> {
         let address = Address::of(entry)?;
         let Some(bytes) = self.blob(&address, MANIFEST_LIMIT)? else { return Ok(None) };
-        let document: serde_json::Value =
-            serde_json::from_slice(&bytes).with_context(|| format!("read manifest {}", address.digest))?;
-        match Document::of_content(&document) {
-            Some(Document::Index) if depth < DEPTH => {
+        let document = Document::of_bytes(&bytes).with_context(|| format!("read manifest {}", address.digest))?;
+        match document {
+            Some(Document::Index) if depth == INDEX_DEPTH => {
+                bail!("index {}: indexes are nested deeper than {INDEX_DEPTH}", address.digest)
+            }
+            Some(Document::Index) => {
                 let index: ImageIndex =
-                    serde_json::from_value(document).with_context(|| format!("read index {}", address.digest))?;
+                    serde_json::from_slice(&bytes).with_context(|| format!("read index {}", address.digest))?;
                 match index::choose(index.manifests(), machine) {
                     Some(entry) => self.layout_image(entry, machine, depth + 1),
                     None => Ok(None),
@@ -274,6 +277,7 @@ impl Content {
         if !address.digest.matches(&bytes) {
             bail!("blob {}: content has another digest, {}", address.digest, Digest::sha256(&bytes));
         }
+        address.check_size(&bytes).context("read a layout: blob")?;
         Ok(Some(bytes))
     }
 

@@ -10,6 +10,8 @@ use crate::store::{ImageRecord, LayerPlan};
 pub(crate) const MANIFEST_LIMIT: u64 = 4 << 20;
 /// Largest configuration.
 pub(crate) const CONFIG_LIMIT: u64 = 8 << 20;
+/// How deep indexes may lie in indexes.
+pub(crate) const INDEX_DEPTH: usize = 4;
 /// Most layers: overlayfs mounts up to 500.
 const LAYER_LIMIT: usize = 500;
 
@@ -24,6 +26,14 @@ impl Address {
     pub fn of(descriptor: &Descriptor) -> anyhow::Result<Self> {
         let digest = descriptor.digest();
         Ok(Self { digest: digest.try_into().with_context(|| format!("digest {digest}"))?, size: descriptor.size() })
+    }
+
+    /// Whether a document is as long as was said; its digest was checked.
+    pub fn check_size(&self, document: &[u8]) -> anyhow::Result<()> {
+        match document.len() as u64 {
+            length if length == self.size => Ok(()),
+            length => bail!("{} has {length} bytes, not {} as what refers to it says", self.digest, self.size),
+        }
     }
 }
 
@@ -80,6 +90,20 @@ impl Manifest {
         let bytes = serde_json::to_vec(&document)?;
         let layers = layers.into_iter().map(|(layer, _)| layer).collect();
         Ok((Self { digest: Digest::sha256(&bytes), config, layers }, bytes))
+    }
+
+    /// A configuration with these layers as its `rootfs`, lowest first, and the manifest of both: bytes of the one, the other, its bytes.
+    pub fn of_config(
+        mut config: serde_json::Value,
+        diff_ids: &[String],
+        layers: Vec<(Address, media::Compression)>,
+    ) -> anyhow::Result<(Vec<u8>, Self, Vec<u8>)> {
+        let Some(fields) = config.as_object_mut() else { bail!("the configuration is no object") };
+        fields.insert("rootfs".into(), serde_json::json!({ "type": "layers", "diff_ids": diff_ids }));
+        let config = serde_json::to_vec(&config)?;
+        let address = Address { digest: Digest::sha256(&config), size: config.len() as u64 };
+        let (manifest, document) = Self::build(address, layers)?;
+        Ok((config, manifest, document))
     }
 
     /// What to fetch and unpack, given the configuration's bytes.

@@ -27,7 +27,7 @@ use oci_spec::image::ImageIndex;
 
 use crate::{
     image::Image,
-    manifest::{Address, MANIFEST_LIMIT, Manifest},
+    manifest::{Address, INDEX_DEPTH, MANIFEST_LIMIT, Manifest},
     names::Names,
     store::{Source, Store, blocking},
 };
@@ -221,37 +221,42 @@ impl Store {
         Ok(Pulled { image: self.commit_image(record, &names).await?, digest, is_new })
     }
 
-    /// Follows an index to the manifest for a machine.
+    /// Follows indexes to the manifest for a machine.
     async fn choose_manifest(
         &self,
         fetcher: &Fetcher<'_>,
         reference: &Reference,
-        digest: Digest,
-        bytes: Vec<u8>,
+        mut digest: Digest,
+        mut bytes: Vec<u8>,
         machine: &Machine,
     ) -> Result<(Manifest, Vec<u8>), Error> {
-        let document: serde_json::Value =
-            serde_json::from_slice(&bytes).with_context(|| format!("read manifest {digest}"))?;
-        match Document::of_content(&document) {
-            Some(Document::Manifest) => Ok((Manifest::parse(&digest, &bytes)?, bytes)),
-            Some(Document::Index) => {
-                let index: ImageIndex =
-                    serde_json::from_value(document).with_context(|| format!("read index {digest}"))?;
-                let Some(entry) = index::choose(index.manifests(), machine) else {
-                    return Err(Error::NotFound(format!("{reference}: image for {machine}")));
-                };
-                let address = Address::of(entry)?;
-                if address.size > MANIFEST_LIMIT {
-                    return Err(anyhow!("manifest {} has {} bytes", address.digest, address.size).into());
+        // Digests make a circle impossible; how deep it goes is up to the registry.
+        for _ in 0..=INDEX_DEPTH {
+            let document = Document::of_bytes(&bytes).with_context(|| format!("read manifest {digest}"))?;
+            match document {
+                Some(Document::Manifest) => return Ok((Manifest::parse(&digest, &bytes)?, bytes)),
+                Some(Document::Index) => {
+                    let index: ImageIndex =
+                        serde_json::from_slice(&bytes).with_context(|| format!("read index {digest}"))?;
+                    let Some(entry) = index::choose(index.manifests(), machine) else {
+                        return Err(Error::NotFound(format!("{reference}: image for {machine}")));
+                    };
+                    let address = Address::of(entry)?;
+                    if address.size > MANIFEST_LIMIT {
+                        return Err(anyhow!("manifest {} has {} bytes", address.digest, address.size).into());
+                    }
+                    (digest, bytes) = fetcher.manifest(address.digest.as_str()).await?;
+                    address.check_size(&bytes).with_context(|| format!("{reference}: manifest"))?;
                 }
-                let (digest, bytes) = fetcher.manifest(address.digest.as_str()).await?;
-                Ok((Manifest::parse(&digest, &bytes)?, bytes))
+                Some(Document::Schema1) => {
+                    return Err(anyhow!(
+                        "{reference} has a manifest of schema 1, which is no longer supported: push it anew"
+                    )
+                    .into());
+                }
+                None => return Err(anyhow!("{reference}: {digest} is neither a manifest nor an index").into()),
             }
-            Some(Document::Schema1) => {
-                Err(anyhow!("{reference} has a manifest of schema 1, which is no longer supported: push it anew")
-                    .into())
-            }
-            None => Err(anyhow!("{reference}: {digest} is neither a manifest nor an index").into()),
         }
+        Err(anyhow!("{reference}: its indexes are nested deeper than {INDEX_DEPTH}").into())
     }
 }

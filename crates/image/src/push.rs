@@ -36,7 +36,7 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use crate::{
     commit::Hashing,
     image::Image,
-    manifest::{Address, MANIFEST_LIMIT, Manifest},
+    manifest::{Address, INDEX_DEPTH, MANIFEST_LIMIT, Manifest},
     pull::{
         Error, Pull,
         connect::Connector,
@@ -50,8 +50,6 @@ use crate::{
 const PARALLEL: usize = 5;
 /// Repositories of which a blob is asked to be mounted.
 const MOUNTS: usize = 3;
-/// Deepest nesting of indexes.
-const DEPTH: usize = 4;
 
 /// How to push.
 #[derive(Clone, Default)]
@@ -276,8 +274,8 @@ fn collect<'a>(
     known: &mut HashSet<&'a Digest>,
     blobs: &mut Vec<&'a Blob>,
 ) -> anyhow::Result<()> {
-    if depth > DEPTH {
-        bail!("indexes are nested deeper than {DEPTH}");
+    if depth > INDEX_DEPTH {
+        bail!("indexes are nested deeper than {INDEX_DEPTH}");
     }
     if content.document.len() as u64 > MANIFEST_LIMIT {
         bail!("a manifest has {} bytes, more than {MANIFEST_LIMIT}", content.document.len());
@@ -301,8 +299,10 @@ struct Upload {
 
 impl<'a> Pusher<'a> {
     async fn open(content: &Content, reference: &'a Reference, push: &'a Push) -> Result<Self, Error> {
-        let access = &push.access;
-        let connector = Connector::new(access)?;
+        // The node may pull. Whoever pushes is known by what they show.
+        let registries = Arc::new(push.access.registries.without_node());
+        let access = Pull { registries, ..push.access.clone() };
+        let connector = Connector::new(&access)?;
         let endpoint = access.registries.home(reference);
         let mut credentials = access.credentials.clone();
         credentials.extend(endpoint.credentials.clone());

@@ -3,6 +3,8 @@
 //! <https://github.com/opencontainers/image-spec/blob/main/media-types.md> and
 //! <https://distribution.github.io/distribution/spec/manifest-v2-2/>.
 
+use serde::{Deserialize, de::IgnoredAny};
+
 /// OCI image manifest.
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// OCI image index.
@@ -60,9 +62,32 @@ impl Document {
 
     /// By content, where no media type was given. A document that claims to be both is none (CVE-2021-41190).
     pub fn of_content(document: &serde_json::Value) -> Option<Self> {
-        let has = |field| document.get(field).is_some();
+        let has = |field| document.get(field).is_some_and(|value| !value.is_null());
         let stated = document.get("mediaType").and_then(|media_type| media_type.as_str());
-        let shape = match (has("manifests"), has("layers") || has("config"), has("fsLayers")) {
+        Self::of_shape(stated, has("manifests"), has("layers") || has("config"), has("fsLayers"))
+    }
+
+    /// The same of a document that was not read yet, without keeping anything of it.
+    ///
+    /// # Errors
+    /// It is no JSON object, or says something twice.
+    pub fn of_bytes(document: &[u8]) -> serde_json::Result<Option<Self>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Shape {
+            media_type: Option<String>,
+            manifests: Option<IgnoredAny>,
+            layers: Option<IgnoredAny>,
+            config: Option<IgnoredAny>,
+            fs_layers: Option<IgnoredAny>,
+        }
+        let Shape { media_type, manifests, layers, config, fs_layers } = serde_json::from_slice(document)?;
+        let image = layers.is_some() || config.is_some();
+        Ok(Self::of_shape(media_type.as_deref(), manifests.is_some(), image, fs_layers.is_some()))
+    }
+
+    fn of_shape(stated: Option<&str>, index: bool, image: bool, schema1: bool) -> Option<Self> {
+        let shape = match (index, image, schema1) {
             (true, false, false) => Self::Index,
             (false, true, false) => Self::Manifest,
             (false, false, true) => return Some(Self::Schema1),
@@ -137,9 +162,14 @@ mod tests {
             (serde_json::json!({"config": {}, "manifests": []}), None),
             (serde_json::json!({"mediaType": OCI_INDEX, "layers": []}), None),
             (serde_json::json!({}), None),
+            (serde_json::json!({"manifests": [], "layers": null, "more": [[1]]}), Some(Document::Index)),
         ];
         for (document, expected) in cases {
             assert_eq!(Document::of_content(&document), expected, "{document}");
+            assert_eq!(Document::of_bytes(document.to_string().as_bytes()).unwrap(), expected, "{document}");
+        }
+        for wrong in ["[]", "1", "", r#"{"layers":[],"layers":[]}"#, r#"{"mediaType":1}"#, r#"{"layers":[}"#] {
+            assert!(Document::of_bytes(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 

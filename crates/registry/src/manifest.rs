@@ -92,12 +92,11 @@ impl Descriptor {
 impl Parsed {
     /// Reads `bytes`, which a client calls `content_type`; the error says what is wrong.
     pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Self, String> {
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| format!("no JSON: {error}"))?;
-        let document = Document::of_content(&value).ok_or("neither a manifest nor an index")?;
+        let document = Document::of_bytes(bytes).map_err(|error| format!("no JSON object of its form: {error}"))?;
+        let document = document.ok_or("neither a manifest nor an index")?;
         if document == Document::Schema1 {
             return Err("schema 1 is no longer supported: push it anew with a current client".to_owned());
         }
-        drop(value);
         let written: Written = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if written.schema_version != Some(2) {
             return Err("schemaVersion is not 2".to_owned());

@@ -1,10 +1,15 @@
 //! Contexts and Dockerfiles that mean harm.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink};
 
 use build::request::{Context, File, Options};
+use oci::{Digest, media::OCI_INDEX};
+use serde_json::{Value, json};
 
-use crate::place::{Place, as_root};
+use crate::{
+    place::{Place, as_root},
+    web::{Web, answer},
+};
 
 #[test]
 fn nothing_outside_of_a_context_is_read() {
@@ -111,6 +116,60 @@ fn archives_that_lead_out_stay_within() {
             request.context = Context::Archive(Box::new(std::io::Cursor::new(fs::read(context.join(name)).unwrap())));
             let _ = place.files(request).await;
             assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{name}");
+        }
+    });
+}
+
+#[test]
+fn images_that_lie_end_the_build_at_the_line_that_wants_them() {
+    as_root(async {
+        let place = Place::new().await;
+        let context = place.context("context", &[("a", "1")]);
+        let describe = |document: &str| json!({"mediaType": OCI_INDEX, "digest": Digest::sha256(document.as_bytes()), "size": document.len()});
+        let index =
+            |entry: Value| json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).to_string();
+        let mut deep = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).to_string();
+        let mut served = BTreeMap::from([(Digest::sha256(deep.as_bytes()).to_string(), deep.clone())]);
+        for _ in 0..50 {
+            deep = index(describe(&deep));
+            served.insert(Digest::sha256(deep.as_bytes()).to_string(), deep.clone());
+        }
+        let itself = Digest::sha256(b"itself").to_string();
+        let circle = index(json!({"mediaType": OCI_INDEX, "digest": itself, "size": 300}));
+        served.insert(itself, circle.clone());
+        let other = index(json!({"mediaType": OCI_INDEX, "digest": Digest::sha256(deep.as_bytes()), "size": 1}));
+        served.extend([
+            ("deep".to_owned(), deep),
+            ("circle".to_owned(), circle),
+            ("size".to_owned(), other),
+            ("large".to_owned(), " ".repeat(100 << 20)),
+            ("nothing".to_owned(), "{}".to_owned()),
+        ]);
+        let web = Web::start(move |asked| match asked.path.rsplit_once("/manifests/") {
+            Some((_, target)) => match served.get(target) {
+                Some(document) => answer(&format!("200 OK\r\nContent-Type: {OCI_INDEX}"), document),
+                None => answer("404 Not Found", ""),
+            },
+            None => answer("404 Not Found", ""),
+        });
+        let authority = web.url.trim_start_matches("http://");
+        for (tag, reason) in [
+            ("deep", "nested deeper than"),
+            ("circle", "another digest"),
+            ("size", "what refers to it says"),
+            ("large", "longer than"),
+            ("nothing", "neither a manifest nor an index"),
+        ] {
+            let name = format!("{authority}/team/app:{tag}");
+            for dockerfile in [format!("FROM {name}\n"), format!("FROM scratch\nCOPY --from={name} /a /\n")] {
+                let error = place.files(place.request(&dockerfile, &context)).await.unwrap_err();
+                assert!(error.contains(reason) && error.contains(&name), "{tag}: {error}");
+            }
+        }
+        for name in ["../../etc/passwd", "..", "a/../b", "a:../b", "/etc/passwd", "a@sha256:../../x"] {
+            let dockerfile = format!("FROM {name}\n");
+            let error = place.files(place.request(&dockerfile, &context)).await.unwrap_err();
+            assert!(error.contains("invalid reference format"), "{name}: {error}");
         }
     });
 }

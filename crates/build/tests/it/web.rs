@@ -66,7 +66,14 @@ impl Drop for Web {
     }
 }
 
+/// What a client begins with that tries TLS.
+const HANDSHAKE: u8 = 0x16;
+
 fn serve(stream: &TcpStream, answers: &dyn Fn(&Asked) -> Answer, noted: &Mutex<Vec<String>>) {
+    let mut first = [0];
+    if stream.peek(&mut first).unwrap_or(0) == 0 || first[0] == HANDSHAKE {
+        return;
+    }
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     if reader.read_line(&mut line).unwrap_or(0) == 0 {

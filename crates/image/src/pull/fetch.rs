@@ -17,6 +17,9 @@ use super::{
 };
 use crate::manifest::{Address, MANIFEST_LIMIT};
 
+/// How much longer than for a piece of it a whole document is waited for.
+const PIECES: u32 = 15;
+
 /// All endpoints of one image.
 pub(crate) struct Fetcher<'a> {
     reference: &'a Reference,
@@ -266,15 +269,22 @@ pub(crate) fn stated_digest(answer: &Response<Incoming>) -> Option<Digest> {
 async fn read(session: &Session, answer: Response<Incoming>, limit: u64) -> Result<Vec<u8>, Error> {
     let mut body = answer.into_body();
     let mut bytes = Vec::new();
-    loop {
-        match session.piece(&mut body).await {
-            Ok(Some(piece)) => bytes.extend_from_slice(&piece),
-            Ok(None) => return Ok(bytes),
-            Err(reason) => return Err(Error::Unavailable(format!("manifest: {reason}"))),
+    let reading = async {
+        loop {
+            match session.piece(&mut body).await {
+                Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+                Ok(None) => return Ok(()),
+                Err(reason) => return Err(Error::Unavailable(format!("manifest: {reason}"))),
+            }
+            if bytes.len() as u64 > limit {
+                return Err(anyhow!("manifest is longer than {limit} bytes").into());
+            }
         }
-        if bytes.len() as u64 > limit {
-            return Err(anyhow!("manifest is longer than {limit} bytes").into());
-        }
+    };
+    // A piece now and then is not enough.
+    match tokio::time::timeout(session.patience().answer * PIECES, reading).await {
+        Ok(read) => read.map(|()| bytes),
+        Err(_) => Err(Error::Unavailable("manifest: it comes too slowly".into())),
     }
 }
 

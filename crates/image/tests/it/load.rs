@@ -9,7 +9,7 @@ use crate::{
     place::{Place, Sample, is_root, plain},
 };
 
-fn sample() -> Sample {
+pub fn sample() -> Sample {
     let base = Tar::new()
         .directory("./")
         .header(Header { path: "tmp/", kind: b'5', mode: 0o1777, ..Default::default() })
@@ -24,7 +24,7 @@ fn sample() -> Sample {
     Sample::new(&[(base.finish(), gzip), (top.finish(), zstd)])
 }
 
-async fn load(store: &image::Store, archive: Vec<u8>) -> anyhow::Result<Vec<image::Image>> {
+pub async fn load(store: &image::Store, archive: Vec<u8>) -> anyhow::Result<Vec<image::Image>> {
     store.load(std::io::Cursor::new(archive)).await
 }
 

@@ -4,6 +4,7 @@ mod archive;
 mod commit;
 mod confined;
 mod crash;
+mod documents;
 mod hostile;
 mod layers;
 mod load;

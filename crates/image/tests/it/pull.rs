@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::{
     Image, Store,
-    pull::{Credentials, Error, Patience, Pull, Registries, Trust},
+    pull::{Credentials, Error, Patience, Pull, Registries, Trust, upstream},
 };
 use oci::{Digest, Reference, media};
 
@@ -34,7 +34,7 @@ fn sample(text: &str) -> Sample {
 }
 
 /// Not waiting long, and not looking at this machine's environment.
-fn pull() -> Pull {
+pub fn pull() -> Pull {
     Pull {
         trust: Trust::Configured,
         patience: Patience {
@@ -53,7 +53,7 @@ fn with(yaml: &str) -> Pull {
 }
 
 /// A store and a registry that has `app:1`.
-async fn setting(
+pub async fn setting(
     rule: impl Fn(&crate::registry::Seen, usize) -> Option<Reply> + Send + Sync + 'static,
 ) -> (Place, Store, Registry, Sample) {
     let place = Place::new();
@@ -72,7 +72,7 @@ fn is_whole(image: &Image, sample: &Sample) {
 }
 
 /// Nothing half-made is left, nor visible. The threads that wrote when a pull failed notice it by themselves.
-async fn is_clean(place: &Place, store: &Store) {
+pub async fn is_clean(place: &Place, store: &Store) {
     assert!(store.list().is_empty());
     for _ in 0..100 {
         if std::fs::read_dir(place.path("store/tmp")).unwrap().count() == 0 {
@@ -366,6 +366,16 @@ async fn tokens_are_fetched_with_the_first_credentials_that_do() {
         let error = pulled(refused, false).await.unwrap_err();
         assert!(matches!(&error, Error::Denied(text) if text.contains("team/app")), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_login_is_no_better_for_what_nobody_may() {
+    let registry = Registry::start(token_rule(true, 300)).await;
+    registry.put("", "application/json", b"{}");
+    let reference = registry.reference("team/app:1");
+    upstream::login(&reference, &pull(), password("right")).await.unwrap();
+    let error = upstream::login(&reference, &pull(), password("wrong")).await.unwrap_err();
+    assert!(matches!(error, Error::Denied(_)), "{error:#}");
 }
 
 #[tokio::test]

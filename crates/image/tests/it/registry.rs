@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,6 +58,8 @@ pub enum Ends {
     Whole,
     Broken(usize),
     Stalled(usize),
+    /// The body is sent so many times, as far as it is taken.
+    Repeated(usize),
 }
 
 pub fn reply(status: u16, headers: &[(&'static str, &str)], body: impl Into<Vec<u8>>) -> Option<Reply> {
@@ -69,6 +74,8 @@ pub struct Registry {
     pub address: SocketAddr,
     served: Arc<Mutex<Served>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// Bytes of repeated bodies that were taken.
+    pub sent: Arc<AtomicUsize>,
     task: Task,
 }
 
@@ -92,16 +99,19 @@ impl Registry {
             address: listener.local_addr().unwrap(),
             served: Arc::default(),
             seen: Arc::default(),
+            sent: Arc::default(),
             task: Task::root("registry"),
         };
         let (served, seen, task) = (registry.served.clone(), registry.seen.clone(), registry.task.clone());
+        let sent = registry.sent.clone();
         let rule: Arc<Rule> = Arc::new(Box::new(rule));
         registry.task.spawn("accept", async move {
             while let Some(Ok((stream, _))) = task.until_cancelled(listener.accept()).await {
                 let (served, seen, rule, tls) = (served.clone(), seen.clone(), rule.clone(), tls.clone());
+                let sent = sent.clone();
                 task.spawn("connection", async move {
                     let service = hyper::service::service_fn(move |request| {
-                        answer(request, served.clone(), seen.clone(), rule.clone())
+                        answer(request, served.clone(), seen.clone(), rule.clone(), sent.clone())
                     });
                     let http = hyper::server::conn::http1::Builder::new();
                     match tls {
@@ -170,6 +180,7 @@ async fn answer(
     served: Arc<Mutex<Served>>,
     log: Arc<Mutex<Vec<Seen>>>,
     rule: Arc<Rule>,
+    sent: Arc<AtomicUsize>,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -189,6 +200,14 @@ async fn answer(
     if seen.method == Method::HEAD || reply.ends == Ends::Whole {
         let body = if seen.method == Method::HEAD { Vec::new() } else { reply.body };
         return Ok(response.body(Full::from(body).map_err(|never| match never {}).boxed_unsync()).unwrap());
+    }
+    if let Ends::Repeated(times) = reply.ends {
+        let body = Bytes::from(reply.body);
+        let pieces = futures::stream::iter((0..times).map(move |_| {
+            sent.fetch_add(body.len(), Ordering::Relaxed);
+            Ok(Frame::data(body.clone()))
+        }));
+        return Ok(response.body(StreamBody::new(pieces).boxed_unsync()).unwrap());
     }
     response = response.header("content-length", reply.body.len());
     let (Ends::Broken(at) | Ends::Stalled(at)) = reply.ends else { unreachable!() };

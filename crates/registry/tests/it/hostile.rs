@@ -1,5 +1,10 @@
 //! Requests that no honest client sends.
 
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use oci::Digest;
@@ -7,7 +12,7 @@ use serde_json::json;
 use serve::body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::server::{Server, ask, manifest};
+use crate::server::{Server, ask, descriptor, manifest};
 
 /// Sends bytes as they are; returns the first line of what comes back.
 async fn raw(server: &Server, text: &str) -> String {
@@ -43,6 +48,116 @@ async fn no_path_leads_out_of_the_registry() {
     assert_eq!(std::fs::read(dir.path().join("secret")).unwrap(), b"secret");
     let tag = server.put_manifest("a", "..", "{}").await;
     assert_eq!(tag.status, StatusCode::BAD_REQUEST);
+    server.stop().await;
+}
+
+/// Files below a directory, with their sizes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![dir.to_owned()];
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let entry = entry.unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true => left.push(entry.path()),
+                false => drop(found.insert(entry.path(), entry.metadata().unwrap().len())),
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn names_of_repositories_and_tags_that_lead_elsewhere_are_refused_wherever_they_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    server.push_image("team/app", "good", b"layer").await;
+    let before = files(dir.path());
+    let layer = Digest::sha256(b"layer");
+    let text = manifest(&[b"layer"]).to_string();
+    let long = "a/".repeat(128) + "a";
+    for name in
+        ["..", ".", "a/..", "../a", "a/../team/app", "a/./b", "a//b", ".hidden", "a/.b", "A", "a..b", "a%00b", &long]
+    {
+        for encoded in [name.to_owned(), name.replace('.', "%2e").replace('/', "%2f")] {
+            let at = |rest: &str| format!("/v2/{encoded}/{rest}");
+            for (method, path, body) in [
+                (Method::PUT, at("manifests/1"), text.as_str()),
+                (Method::PUT, at(&format!("manifests/{}", Digest::sha256(text.as_bytes()))), text.as_str()),
+                (Method::POST, at("blobs/uploads/"), ""),
+                (Method::POST, at(&format!("blobs/uploads/?digest={layer}")), "layer"),
+                (Method::POST, at(&format!("blobs/uploads/?mount={layer}&from=team/app")), ""),
+                (Method::GET, at("tags/list"), ""),
+                (Method::GET, at("manifests/good"), ""),
+                (Method::GET, at(&format!("blobs/{layer}")), ""),
+                (Method::GET, at(&format!("referrers/{layer}")), ""),
+                (Method::DELETE, at("manifests/good"), ""),
+            ] {
+                let reply = server.ask(method.clone(), &path, &[], body.to_owned()).await;
+                let code = reply.code();
+                assert!(reply.status.is_client_error(), "{method} {path}: {}", reply.status);
+                assert!(["NAME_INVALID", "NAME_UNKNOWN"].contains(&code.as_str()), "{method} {path}: {code}");
+            }
+        }
+        // As what a blob is taken from it is a repository that has none.
+        let mount = format!("/v2/team/app/blobs/uploads/?mount={}&from={name}", Digest::sha256(b"far"));
+        let reply = server.ask(Method::POST, &mount, &[], "").await;
+        assert!(reply.status == StatusCode::ACCEPTED || reply.status.is_client_error(), "{mount}: {}", reply.status);
+    }
+    let tall = "t".repeat(129);
+    for tag in ["..", ".", ".hidden", "%2e%2e", "..%2f..%2fx", "a%2fb", "-a", "a%00b", "a%5cb", "a%20b", &tall] {
+        let reply = server.put_manifest("team/app", tag, &text).await;
+        assert_eq!((reply.status, reply.code().as_str()), (StatusCode::BAD_REQUEST, "NAME_INVALID"), "{tag}");
+        let whole = Digest::sha256(text.as_bytes());
+        let reply = server.put_manifest("team/app", &format!("{whole}?tag={tag}"), &text).await;
+        assert_eq!((reply.status, reply.code().as_str()), (StatusCode::BAD_REQUEST, "NAME_INVALID"), "?tag={tag}");
+    }
+    for digest in ["sha256:..", "sha256:../../../../etc/passwd", "sha256:..%2f..%2fx", "../x:00", "sha256:", ":"] {
+        let digest = digest.replace('/', "%2f");
+        for path in [
+            format!("/v2/team/app/blobs/{digest}"),
+            format!("/v2/team/app/manifests/{digest}"),
+            format!("/v2/team/app/referrers/{digest}"),
+        ] {
+            let reply = server.get(&path).await;
+            assert_eq!((reply.status, reply.code().as_str()), (StatusCode::BAD_REQUEST, "DIGEST_INVALID"), "{path}");
+        }
+        let path = format!("/v2/team/app/blobs/uploads/?digest={digest}");
+        assert_eq!(server.ask(Method::POST, &path, &[], "layer").await.code(), "DIGEST_INVALID", "{path}");
+    }
+    assert_eq!(server.get("/v2/_catalog").await.json()["repositories"], json!(["team/app"]));
+    let after = files(dir.path());
+    assert!(
+        after.keys().all(|path| before.contains_key(path) || path.starts_with(dir.path().join("content"))),
+        "{after:?}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn indexes_of_indexes_are_kept_and_removed_however_deep_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let mut inner = manifest(&[b"layer"]).to_string();
+    server.push_image("team/app", "0", b"layer").await;
+    let mut kind = oci::media::OCI_MANIFEST;
+    for depth in 1..=200 {
+        let index = json!({
+            "schemaVersion": 2, "mediaType": oci::media::OCI_INDEX, "manifests": [descriptor(kind, inner.as_bytes())],
+        });
+        (inner, kind) = (index.to_string(), oci::media::OCI_INDEX);
+        let reply = server.put_manifest("team/app", &depth.to_string(), &inner).await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{depth}: {:?}", reply.body);
+    }
+    assert_eq!(server.get("/v2/team/app/manifests/200").await.body, inner.as_bytes());
+    // From the inside out: what refers to something is no reason to keep it, as with any registry.
+    for depth in 0..=200 {
+        let reply = server.get(&format!("/v2/team/app/manifests/{depth}")).await;
+        let digest = Digest::sha256(&reply.body);
+        let path = format!("/v2/team/app/manifests/{digest}");
+        assert_eq!(server.ask(Method::DELETE, &path, &[], "").await.status, StatusCode::ACCEPTED, "{depth}");
+    }
+    assert_eq!(server.get("/v2/team/app/manifests/200").await.status, StatusCode::NOT_FOUND);
     server.stop().await;
 }
 
