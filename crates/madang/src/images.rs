@@ -17,12 +17,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use clap::Args;
 use futures::TryStreamExt;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use image::pull::{Progress, Registries};
+use image::pull::{Credentials, Progress, Registries};
+use oci::Reference;
 use serde::{Deserialize, Serialize};
 use serve::{Body, body};
 use task::Task;
@@ -37,6 +39,8 @@ use crate::{
 pub mod engine;
 
 const SOCKET: &str = "images.sock";
+/// The header with credentials for a registry.
+const AUTH: &str = "x-registry-auth";
 /// Bytes read from a file at a time.
 const PIECE: usize = 256 * 1024;
 
@@ -118,8 +122,15 @@ fn answer(task: &Task, store: &image::Store, registries: Arc<Registries>, reques
         }
         (&Method::POST, "/images/pull") => {
             let name = parts.uri.query().unwrap_or_default().to_owned();
+            let credentials = brought(&parts.headers);
             task.spawn("pull", async move {
-                let done = pull(&store, registries, &name, &sender, &say).await;
+                let done = match credentials {
+                    Ok(credentials) => {
+                        let how = image::pull::Pull { credentials, registries, ..Default::default() };
+                        pull(&store, how, &name, &sender, &say).await
+                    }
+                    Err(error) => Err(error),
+                };
                 let line = match done {
                     Ok(image) => Line::Image(Shown::of(&image)),
                     Err(error) => Line::Error(format!("{error:#}")),
@@ -138,14 +149,28 @@ fn answer(task: &Task, store: &image::Store, registries: Arc<Registries>, reques
 
 type Piece = std::result::Result<bytes::Bytes, body::Error>;
 
+/// Credentials that a request brings, as docker's clients send them.
+fn brought(headers: &http::HeaderMap) -> Result<Vec<Credentials>> {
+    let Some(header) = headers.get(AUTH) else { return Ok(Vec::new()) };
+    let document = URL_SAFE.decode(header).context("credentials that are not base64")?;
+    Ok(Credentials::parse(&document)?.into_iter().collect())
+}
+
+/// What the user has for an image's registry, as a request brings it.
+fn credentials(reference: &Reference) -> Result<String> {
+    let known = image::pull::user::credentials(reference, |name| std::env::var(name).ok())?;
+    let document = known.map_or_else(|| serde_json::json!({}), |known| known.document());
+    Ok(URL_SAFE.encode(document.to_string()))
+}
+
 async fn pull(
     store: &image::Store,
-    registries: Arc<Registries>,
+    how: image::pull::Pull,
     name: &str,
     sender: &tokio::sync::mpsc::Sender<Piece>,
     say: &(impl Fn(Line) -> Piece + Clone + Send + Sync + 'static),
 ) -> Result<image::Image> {
-    let reference: oci::Reference = name.parse()?;
+    let reference: Reference = name.parse()?;
     let (progress, say) = (sender.clone(), say.clone());
     let told = move |progress_of: Progress| {
         let line =
@@ -153,7 +178,7 @@ async fn pull(
         // A reader that is slower than the network misses some of them.
         let _ = progress.try_send(say(line));
     };
-    let how = image::pull::Pull { registries, progress: Some(Arc::new(told)), ..Default::default() };
+    let how = image::pull::Pull { progress: Some(Arc::new(told)), ..how };
     let pulled = store.pull(&reference, &how);
     tokio::select! {
         done = pulled => Ok(done?),
@@ -284,8 +309,14 @@ impl Pull {
 pub async fn fetch(place: &Place, name: &str, quiet: bool) -> Result<Vec<Shown>> {
     let live = !quiet && std::io::stderr().is_terminal();
     let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let request = Request::post(format!("http://images/images/pull?{name}")).body(body::empty());
-    let request = request.with_context(|| format!("{name:?} is no name of an image"))?;
+    let reference: Reference = name.parse().with_context(|| format!("pull {name:?}"))?;
+    let mut request = Request::post(format!("http://images/images/pull?{name}"));
+    match credentials(&reference) {
+        Ok(shown) => request = request.header(AUTH, shown),
+        // The registry may need none.
+        Err(error) => eprintln!("WARNING: credentials are left out: {error:#}"),
+    }
+    let request = request.body(body::empty())?;
     let pulled = follow(place, request, |line| {
         let Line::Layer { digest, done, total } = line else { return };
         layers.insert(digest.clone(), (*done, *total));

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod distribution;
 pub mod index;
 pub mod media;
+pub mod query;
 pub mod reference;
 
 pub use digest::Digest;

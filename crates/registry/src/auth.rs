@@ -225,8 +225,12 @@ impl Door {
             (_, None) => Ok(()),
             (Shown::User(user), Some(scope)) => Ok(guard.0.gate.may_do(&user, scope.attributes()).await?),
             (Shown::Granted(claims), Some(scope)) if claims.scopes.contains(&scope) => Ok(()),
-            (Shown::Granted(_), scope) => {
-                let refusal = Refusal::new(StatusCode::UNAUTHORIZED, codes::DENIED, "the token is for something else");
+            (Shown::Granted(claims), scope) => {
+                let (code, reason) = match claims.user.as_str() {
+                    "" => (codes::UNAUTHORIZED, "log in first".to_owned()),
+                    user => (codes::DENIED, format!("the token of {user} does not allow it")),
+                };
+                let refusal = Refusal::new(StatusCode::UNAUTHORIZED, code, reason);
                 Err(self.challenged(parts, scope.as_ref(), Some("insufficient_scope"), refusal))
             }
         }

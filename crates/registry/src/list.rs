@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use http::{HeaderName, StatusCode, header};
-use oci::{Digest, media};
+use oci::{Digest, media, query::encoded};
 use serde_json::json;
 
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     manifest::Parsed,
     pull::unknown_repository,
     registry::Asked,
-    route::encode,
 };
 
 /// Says by what referrers were chosen.
@@ -51,7 +50,7 @@ fn names<'a>(
 }
 
 fn next(path: &str, wanted: usize, more: Option<&String>) -> Vec<(HeaderName, String)> {
-    let link = |last: &String| (header::LINK, format!("<{path}?n={wanted}&last={}>; rel=\"next\"", encode(last)));
+    let link = |last: &String| (header::LINK, format!("<{path}?n={wanted}&last={}>; rel=\"next\"", encoded(last)));
     more.map(link).into_iter().collect()
 }
 
@@ -120,10 +119,10 @@ pub(crate) async fn referrers(asked: &Asked<'_>, name: &str, subject: &Digest) -
     let mut filter = String::new();
     if let Some(kind) = wanted {
         headers.push((FILTERS, "artifactType".to_owned()));
-        filter = format!("artifactType={}&", encode(kind));
+        filter = format!("artifactType={}&", encoded(kind));
     }
     if let Some(last) = more {
-        let link = format!("</v2/{name}/referrers/{subject}?{filter}last={}>; rel=\"next\"", encode(&last));
+        let link = format!("</v2/{name}/referrers/{subject}?{filter}last={}>; rel=\"next\"", encoded(&last));
         headers.push((header::LINK, link));
     }
     let index = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": descriptors});

@@ -11,7 +11,7 @@
 
 use anyhow::Context;
 use http::{HeaderName, StatusCode, header};
-use oci::{Digest, digest::Algorithm, distribution as codes, reference::is_tag};
+use oci::{Digest, digest::Algorithm, distribution as codes, query::encoded, reference::is_tag};
 use serve::{Body, body};
 
 use crate::{
@@ -170,7 +170,7 @@ fn created(name: &str, digest: &Digest) -> http::Response<Body> {
 fn progress(asked: &Asked<'_>, status: StatusCode, name: &str, id: &str, received: u64) -> http::Response<Body> {
     // A client that took this for a mirror goes on doing so.
     let place = match asked.parameter("ns") {
-        Some(namespace) => format!("?ns={}", route::encode(namespace)),
+        Some(namespace) => format!("?ns={}", encoded(namespace)),
         None => String::new(),
     };
     let headers = [

@@ -6,7 +6,7 @@ use ::image::pull::{Credentials, upstream, web::Web};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{Method, Request, Response, StatusCode};
-use oci::{Reference, media::Document};
+use oci::{Reference, media::Document, query::encoded};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serve::Body;
@@ -192,16 +192,4 @@ pub(crate) async fn search(engine: &Engine, call: Call) -> Result<Response<Body>
         })
         .collect();
     answer::json(&shown)
-}
-
-/// A term in a query.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            byte => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
 }

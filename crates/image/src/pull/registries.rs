@@ -52,6 +52,8 @@ struct Mirror {
 pub(super) struct Host {
     pub credentials: Option<Credentials>,
     pub tls: Tls,
+    /// Whether the certificate is this node's, which lets it pull and do nothing else.
+    pub of_node: bool,
 }
 
 /// Certificates of one host.
@@ -159,7 +161,7 @@ impl Registries {
             if tls.cert_file.is_some() != tls.key_file.is_some() {
                 bail!("read registries: config {name}: cert_file and key_file belong together");
             }
-            registries.hosts.insert(name, Host { credentials, tls });
+            registries.hosts.insert(name, Host { credentials, tls, of_node: false });
         }
         Ok(registries)
     }
@@ -175,14 +177,14 @@ impl Registries {
             key_file: Some(key_file),
             insecure_skip_verify: false,
         };
-        self.hosts.insert(authority.to_owned(), Host { credentials: None, tls });
+        self.hosts.insert(authority.to_owned(), Host { credentials: None, tls, of_node: true });
     }
 
     /// Takes `name`, asked for over HTTPS, to be the server at `authority` (host and port), to be trusted by the authority in
     /// `ca_file`. Nothing is shown to it.
     pub fn served(&mut self, name: &str, authority: &str, ca_file: PathBuf) {
         let tls = Tls { ca_file: Some(ca_file), ..Tls::default() };
-        self.hosts.insert(format!("{name}:443"), Host { credentials: None, tls });
+        self.hosts.insert(format!("{name}:443"), Host { tls, ..Host::default() });
         self.own.insert(format!("{name}:443"), authority.to_owned());
     }
 
@@ -198,6 +200,15 @@ impl Registries {
         let mut open = self.clone();
         for host in open.hosts.values_mut() {
             host.credentials = None;
+            (host.tls.cert_file, host.tls.key_file) = (None, None);
+        }
+        open
+    }
+
+    /// The same without this node's certificate: for what is done in somebody's name, who shows credentials or is nobody.
+    pub(crate) fn without_node(&self) -> Self {
+        let mut open = self.clone();
+        for host in open.hosts.values_mut().filter(|host| host.of_node) {
             (host.tls.cert_file, host.tls.key_file) = (None, None);
         }
         open
@@ -424,6 +435,24 @@ configs:
             "Https registry-1.docker.io/v2/library/nginx",
         ];
         assert_eq!(urls(&registries, "nginx"), expected);
+    }
+
+    #[test]
+    fn who_acts_in_somebodys_name_does_not_show_the_nodes_certificate() {
+        let text = "configs: {other.io: {auth: {auth: dTpw}, tls: {cert_file: /c, key_file: /k}}}";
+        let mut registries = Registries::parse(text).unwrap();
+        registries.built_in("own.internal", "10.0.0.1:5000", ["/ca", "/crt", "/key"].map(PathBuf::from));
+        let open = registries.without_node();
+        let shown = |registries: &Registries, host: &str| registries.host(host).unwrap().tls.cert_file.clone();
+        assert_eq!(shown(&registries, "10.0.0.1:5000"), Some("/crt".into()));
+        assert_eq!(shown(&open, "10.0.0.1:5000"), None);
+        assert_eq!(open.host("10.0.0.1:5000").unwrap().tls.ca_file, Some("/ca".into()));
+        // What the file says of others stays.
+        assert_eq!(shown(&open, "other.io"), Some("/c".into()));
+        assert!(open.host("other.io").unwrap().credentials.is_some());
+        let nothing = registries.without_credentials();
+        assert_eq!((shown(&nothing, "other.io"), shown(&nothing, "10.0.0.1:5000")), (None, None));
+        assert!(nothing.host("other.io").unwrap().credentials.is_none());
     }
 
     #[test]

@@ -33,7 +33,7 @@ use http::{
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use oci::distribution::Errors;
+use oci::{distribution::Errors, query::encoded};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -65,8 +65,9 @@ pub(crate) struct Session {
     endpoint: Endpoint,
     /// `https` or `http`.
     scheme: &'static str,
-    /// Tried in order; after them, none.
+    /// Tried in order; after them none, unless they are what is to be judged.
     credentials: Vec<Credentials>,
+    judged: bool,
     /// What a token has to allow, whatever the challenge names: `repository:NAME:pull,push`.
     scopes: Vec<String>,
     authorization: tokio::sync::Mutex<Authorization>,
@@ -141,7 +142,7 @@ impl Session {
             }
         };
         let authorization = Default::default();
-        Ok(Self { client, connector, patience, endpoint, scheme, credentials, scopes, authorization })
+        Ok(Self { client, connector, patience, endpoint, scheme, credentials, judged: false, scopes, authorization })
     }
 
     /// A session that may also push, and read the repositories `others` of the same registry.
@@ -154,6 +155,8 @@ impl Session {
     /// Asks the registry's front door, which tells whether the credentials are good, as far as it wants any.
     pub async fn knock(mut self) -> Result<(), Error> {
         self.scopes.clear();
+        // That nobody in particular is let in makes no password right.
+        self.judged = true;
         let base = &self.endpoint.base;
         let place = parse_uri(&format!("{}://{}{}/", self.scheme, base.authority, base.path))?;
         let ask = Ask { path: "login".into(), place: Some(place), ..Ask::default() };
@@ -175,7 +178,7 @@ impl Session {
         let mut url = format!("{}://{}{}/{repository}/{}", self.scheme, base.authority, base.path, ask.path);
         if let Some(registry) = mirror_of {
             let separator = if ask.path.contains('?') { '&' } else { '?' };
-            url += &format!("{separator}ns={}", encode(registry));
+            url += &format!("{separator}ns={}", encoded(registry));
         }
         url
     }
@@ -289,7 +292,7 @@ impl Session {
             request.headers_mut().insert(PROXY_AUTHORIZATION, value);
         }
         let host = uri.authority().map(|authority| authority.as_str()).unwrap_or_default().to_owned();
-        let failed = |text: String| Error::Unavailable(format!("{} {host}: {text}", "ask"));
+        let failed = |text: String| Error::Unavailable(format!("ask {host}: {text}"));
         let limit = self.patience.connect + self.patience.answer;
         let answer = self.client.request(request);
         tokio::pin!(answer);
@@ -322,7 +325,7 @@ impl Session {
         }
         let Some(challenge) = challenge else { return Err(denied) };
         let mut last = denied;
-        while state.chosen <= self.credentials.len() {
+        while state.chosen < self.credentials.len() + usize::from(!self.judged) {
             let credentials = self.credentials.get(state.chosen);
             match self.header_for(&challenge, credentials).await {
                 Ok(Some((header, lifetime))) => {
@@ -559,18 +562,7 @@ fn basic(username: &str, password: &str) -> String {
 }
 
 fn form(pairs: &[(&str, &str)]) -> String {
-    pairs.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect::<Vec<_>>().join("&")
-}
-
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            byte => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
+    pairs.iter().map(|(key, value)| format!("{key}={}", encoded(value))).collect::<Vec<_>>().join("&")
 }
 
 pub(super) fn parse_uri(text: &str) -> Result<Uri, Error> {

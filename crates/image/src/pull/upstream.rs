@@ -1,5 +1,7 @@
 //! Single documents and blobs of an image elsewhere, for a registry that keeps copies.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use oci::{Digest, Reference};
 use tokio::sync::mpsc;
@@ -23,7 +25,9 @@ pub async fn tags(reference: &Reference, pull: &Pull, limit: usize) -> Result<Ve
 
 /// Whether the registry of `reference` takes these credentials; one that wants none takes all.
 pub async fn login(reference: &Reference, pull: &Pull, credentials: Credentials) -> Result<(), Error> {
-    let connector = Connector::new(pull)?;
+    // A certificate would be good for any credentials.
+    let registries = Arc::new(pull.registries.without_node());
+    let connector = Connector::new(&Pull { registries, ..pull.clone() })?;
     let endpoint = pull.registries.home(reference);
     let client = Session::client(connector.clone());
     let session = Session::open(client, connector, pull.patience.clone(), endpoint, vec![credentials]).await?;

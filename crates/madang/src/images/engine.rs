@@ -8,16 +8,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use clap::Args;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use oci::Reference;
+use oci::{Reference, query::encoded};
 use serde_json::Value;
 use serve::{Body, body};
 
-use super::{block_on, send_to, size};
+use super::{AUTH, block_on, credentials, send_to, size};
 use crate::config::Place;
 
 const SOCKET: &str = "docker.sock";
@@ -88,10 +87,8 @@ impl Push {
         }
         let repository = reference.repository();
         let tag = if self.all_tags { String::new() } else { format!("?tag={}", reference.tag().unwrap_or("latest")) };
-        let known = image::pull::user::credentials(&reference, |name| std::env::var(name).ok())?;
-        let header = known.map_or_else(|| serde_json::json!({}), |known| known.document());
         let request = Request::post(format!("http://engine/images/{repository}/push{tag}"))
-            .header("x-registry-auth", URL_SAFE.encode(header.to_string()))
+            .header(AUTH, credentials(&reference)?)
             .body(body::empty())?;
         let mut shown = Shown { live: io::stderr().is_terminal() && !self.quiet, ..Shown::default() };
         block_on(lines(&self.place, request, |line| {
@@ -284,17 +281,4 @@ impl Shown {
         // Standard error that is gone hinders nobody.
         let _ = drawn.and_then(|()| error.flush());
     }
-}
-
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' => {
-                encoded.push(byte.into())
-            }
-            byte => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
 }

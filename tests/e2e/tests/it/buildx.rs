@@ -5,10 +5,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use crate::shared::{IMAGE, cluster, lacks};
+use crate::shared::{IMAGE, cluster, good, lacks, said};
 
 /// A client with a configuration of its own, and a folder for its files.
 struct Docker {
@@ -75,17 +75,6 @@ impl Docker {
         assert!(!output.status.success(), "{arguments:?}: {}", said(&output));
         said(&output)
     }
-}
-
-#[track_caller]
-fn good(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn text(path: &Path) -> &str {

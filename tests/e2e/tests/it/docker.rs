@@ -10,7 +10,7 @@ use std::{
 
 use e2e::Cluster;
 
-use crate::shared::{IMAGE, cluster, fresh, lacks};
+use crate::shared::{IMAGE, cluster, fresh, lacks, said};
 
 /// The command line, joined with one engine; names of one test begin alike and are removed with it.
 struct Docker<'a> {
@@ -31,10 +31,6 @@ fn on(cluster: &Cluster) -> Option<Docker<'_>> {
         return None;
     }
     Some(Docker { cluster, prefix: format!("t{}", TESTS.fetch_add(1, Ordering::Relaxed)) })
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 impl Docker<'_> {

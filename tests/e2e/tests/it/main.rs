@@ -15,6 +15,7 @@ mod etcd;
 mod filled;
 mod gateway;
 mod git;
+mod images;
 mod kubectl;
 mod machine;
 mod network;

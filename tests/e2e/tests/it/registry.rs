@@ -4,10 +4,10 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use crate::shared::{busybox, cluster, lacks, space};
+use crate::shared::{busybox, cluster, good, lacks, said, space};
 
 /// A folder of one test.
 struct Folder(PathBuf);
@@ -30,13 +30,6 @@ impl Drop for Folder {
     }
 }
 
-#[track_caller]
-fn good(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// What a command says when the registry lets nobody in.
 #[track_caller]
 fn refused(command: &mut Command) {
@@ -47,10 +40,6 @@ fn refused(command: &mut Command) {
         ["unauthorized", "denied", "authentication required", "log in first"].iter().any(|word| text.contains(word)),
         "{text}"
     );
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn installed(programs: &[&str]) -> bool {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     sync::{
         Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -61,6 +61,19 @@ pub fn missing() -> Option<&'static str> {
         return Some("no /bin/busybox: install busybox-static");
     }
     None
+}
+
+/// What a command has printed.
+pub fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What a command has printed that must succeed.
+#[track_caller]
+pub fn good(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A namespace of its own for one test, removed in the background afterwards.
