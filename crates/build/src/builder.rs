@@ -21,7 +21,7 @@ use image::{
     pull::{self, Pull, Registries, Trust},
 };
 use jiff::Timestamp;
-use oci::Reference;
+use oci::{Digest, Reference};
 use runtime::{Runtime, users::StepUsers};
 use task::Task;
 use tokio::sync::{OnceCell, Semaphore};
@@ -524,10 +524,15 @@ impl One<'_> {
             !named.contains_key(&lower) && !replaced.contains(lower.as_str())
         });
         let fetch = wanted.map(async |(name, platform)| {
-            let reference = Reference::parse(name).map_err(|error| {
-                Error::Invalid(format!("failed to parse stage name {name:?}: invalid reference format: {error}"))
-            })?;
-            let vertex = Vertex { name: format!("[internal] load metadata for {reference}"), ..Vertex::default() };
+            // What has an id is here or nowhere.
+            let reference = match is_id(name) {
+                true => None,
+                false => Some(Reference::parse(name).map_err(|error| {
+                    Error::Invalid(format!("failed to parse stage name {name:?}: invalid reference format: {error}"))
+                })?),
+            };
+            let shown = reference.as_ref().map_or_else(|| name.to_owned(), Reference::to_string);
+            let vertex = Vertex { name: format!("[internal] load metadata for {shown}"), ..Vertex::default() };
             let vertex = self.progress.know(vertex).await?;
             self.progress.start(vertex).await?;
             let mut pull = pull.clone();
@@ -535,24 +540,41 @@ impl One<'_> {
                 pull.machine = Some(platform.machine());
                 pull.unnamed = true;
             }
-            let found = self
-                .image(&reference, options.pull || realm.is_confined(), &pull, client, vertex)
-                .await
-                .and_then(|image| {
-                    let architecture = image.config.architecture().to_string();
-                    match architecture == platform.architecture {
+            let fits = |image: &Image| image.config.architecture().to_string() == platform.architecture;
+            let found = match (self.local(name, options.pull, realm).filter(fits), &reference) {
+                (Some(image), _) => Ok(image),
+                (None, None) => {
+                    Err(anyhow!("no such image for {platform} is here, and registries know none by their ids"))
+                }
+                (None, Some(reference)) => {
+                    let ask = options.pull || realm.is_confined();
+                    self.image(reference, ask, &pull, client, vertex).await.and_then(|image| match fits(&image) {
                         true => Ok(image),
-                        false => Err(anyhow!("{reference} is for {architecture}, not for {platform}")),
-                    }
-                });
+                        false => Err(anyhow!("{reference} is for {}, not for {platform}", image.config.architecture())),
+                    })
+                }
+            };
             let outcome = found.as_ref().map_or_else(|error| Outcome::Failed(format!("{error:#}")), |_| Outcome::Done);
             self.progress.finish(vertex, outcome).await?;
-            let image = found.with_context(|| format!("{name}: failed to resolve source metadata for {reference}"))?;
+            let image = found.with_context(|| format!("{name}: failed to resolve source metadata for {shown}"))?;
             Ok(((name.to_owned(), platform.clone()), image))
         });
         let all: Vec<((String, Platform), Image)> =
             futures::future::try_join_all(fetch).await.map_err(|error: Error| error)?;
         Ok(all.into_iter().collect())
+    }
+
+    /// An image that is here under what a Dockerfile calls it: a name, unless registries are to be asked, an id, or the beginning of one.
+    /// For who has no rights here those count that are their own.
+    fn local(&self, name: &str, ask: bool, realm: &Realm) -> Option<Image> {
+        if ask && !is_id(name) {
+            return None;
+        }
+        let store = self.inner.store();
+        match realm {
+            Realm::Machine => store.get(name),
+            Realm::Confined(confined) => store.get(confined.own.as_ref()?(name)?.as_str()),
+        }
     }
 
     /// An image that is here, or from its registry.
@@ -591,6 +613,11 @@ impl One<'_> {
         }
         Ok(store.pull(reference, &pull).await?)
     }
+}
+
+/// Whether a name is an image's whole id, with its algorithm or without.
+fn is_id(name: &str) -> bool {
+    name.parse::<Digest>().is_ok() || format!("sha256:{name}").parse::<Digest>().is_ok()
 }
 
 /// Unmounts what is mounted below a directory, the innermost first.

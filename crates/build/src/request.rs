@@ -38,8 +38,8 @@ pub enum Realm {
     /// The machine's own: images that are here count, registries are shown the machine's credentials.
     #[default]
     Machine,
-    /// Somebody's who has no rights here. Images are what registries give for the build's own credentials, and get no names here: names
-    /// of outputs are for pushing alone. Neither this machine's loopback nor its settings are reached.
+    /// Somebody's who has no rights here. Images are their own, or what registries give for the build's own credentials, and get no names
+    /// here: names of outputs are for pushing alone. Neither this machine's loopback nor its settings are reached.
     Confined(Confined),
 }
 
@@ -50,7 +50,12 @@ pub struct Confined {
     pub name: String,
     /// Mirrors and certificate authorities, without the machine's credentials.
     pub registries: Arc<Registries>,
+    /// Finds images that whoever asks has made or fetched here; none where nothing is kept for them.
+    pub own: Option<Own>,
 }
+
+/// Finds somebody's own image by what they call it: a name or an id.
+pub type Own = Arc<dyn Fn(&str) -> Option<Digest> + Send + Sync>;
 
 impl Realm {
     /// What results are shared below; empty for the machine's own.

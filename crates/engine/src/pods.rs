@@ -178,8 +178,11 @@ impl Sockets {
         rights.git.clone_from(&self.settings.git);
         rights.pod = Some((wanted.name.clone(), wanted.uid.clone()));
         rights.secrets.clone_from(&wanted.secrets);
-        let confined =
-            Confined { name: format!("namespace {}", wanted.namespace), registries: self.settings.registries.clone() };
+        let confined = Confined {
+            name: format!("namespace {}", wanted.namespace),
+            registries: self.settings.registries.clone(),
+            own: None,
+        };
         let view = Arc::new(View::open(&wanted.uid, &views, rights, confined)?);
         let listener = listen(&self.settings.dir, &wanted.uid)?;
         let task = self.task.child(format!("socket-{}", wanted.uid));

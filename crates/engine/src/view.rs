@@ -34,6 +34,10 @@ use crate::{
 const KEPT: &str = "pods.madang.internal";
 /// Names of one view.
 const MOST: usize = 1000;
+/// Digits of an id that mean an image in a request.
+const REQUEST: usize = 4;
+/// The same in a Dockerfile, where words are rather names.
+const DOCKERFILE: usize = 12;
 
 /// What somebody sees.
 pub struct View {
@@ -104,14 +108,17 @@ impl View {
         Image { names: own.filter(|name| !is_kept(name)).collect(), digests: Vec::new(), ..image }
     }
 
-    fn find(&self, engine: &Engine, name: &str) -> Option<Image> {
+    /// The image of a name, an id, or the beginning of one that has at least `shortest` digits.
+    fn find(&self, name: &str, shortest: usize) -> Option<Digest> {
         let whole = Reference::parse(name).map(|reference| reference.to_string());
-        let id = {
-            let names = self.lock();
-            let hex = name.strip_prefix("sha256:").unwrap_or(name);
-            let by_name = whole.ok().and_then(|whole| names.get(&whole).cloned());
-            by_name.or_else(|| names.values().find(|id| hex.len() >= 4 && id.hex().starts_with(hex)).cloned())?
-        };
+        let hex = name.strip_prefix("sha256:").unwrap_or(name);
+        let names = self.lock();
+        let by_name = whole.ok().and_then(|whole| names.get(&whole).cloned());
+        by_name.or_else(|| names.values().find(|id| hex.len() >= shortest && id.hex().starts_with(hex)).cloned())
+    }
+
+    fn image(&self, engine: &Engine, name: &str) -> Option<Image> {
+        let id = self.find(name, REQUEST)?;
         engine.images().get(id.as_str()).map(|image| self.shown(image))
     }
 
@@ -173,7 +180,9 @@ pub(crate) async fn sweep(engine: &Engine, dir: &Path, alive: impl Fn(&str) -> b
 impl Engine {
     /// Whose builds are.
     pub(crate) fn realm(&self) -> Realm {
-        self.view().map_or(Realm::Machine, |view| Realm::Confined(view.confined.clone()))
+        let Some(view) = self.view().cloned() else { return Realm::Machine };
+        let confined = view.confined.clone();
+        Realm::Confined(Confined { own: Some(Arc::new(move |name| view.find(name, DOCKERFILE))), ..confined })
     }
 
     /// How registries are asked.
@@ -229,7 +238,7 @@ impl Engine {
     pub(crate) fn seen_image(&self, name: &str) -> Option<Image> {
         match self.view() {
             None => self.images().get(name),
-            Some(view) => view.find(self, name),
+            Some(view) => view.image(self, name),
         }
     }
 
@@ -283,7 +292,7 @@ impl Engine {
     /// Takes a name away from the view, or an image with all its names; what went, as clients are told.
     pub(crate) async fn unname_image(&self, name: &str) -> Result<Option<(Vec<String>, Vec<Digest>)>> {
         let Some(view) = self.view() else { return Ok(None) };
-        let Some(image) = view.find(self, name) else { return Ok(None) };
+        let Some(image) = view.image(self, name) else { return Ok(None) };
         let whole = Reference::parse(name).map(|reference| reference.to_string()).unwrap_or_default();
         let by_name = view.lock().contains_key(&whole);
         let untagged = if by_name { vec![whole.clone()] } else { image.names.clone() };

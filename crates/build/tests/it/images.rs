@@ -1,9 +1,16 @@
 //! What comes out: images, archives, layouts.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use ::image::Which;
-use build::request::{ArchiveForm, CachePlace, CacheTo, Compression, Confined, Context, Output, Realm, Request, Sink};
+use build::request::{
+    ArchiveForm, CachePlace, CacheTo, Compression, Confined, Context, Output, Own, Realm, Request, Sink,
+};
+use oci::Digest;
 use serde_json::Value;
 
 use crate::place::{Place, as_root};
@@ -194,11 +201,13 @@ fn confined_builds_share_results_with_their_own_alone_and_name_nothing() {
         let place = Place::new().await;
         let context = place.context("context", &[("a", "1")]);
         let name = "test.madang.dev/confined:1";
+        let own: Mutex<Option<Own>> = Mutex::default();
         let build = async |realm: &str, dockerfile: &str| {
             let mut request = place.request(dockerfile, &context);
             request.outputs = image(name);
             if !realm.is_empty() {
-                request.realm = Realm::Confined(Confined { name: realm.into(), registries: Default::default() });
+                let own = own.lock().unwrap().clone();
+                request.realm = Realm::Confined(Confined { name: realm.into(), registries: Default::default(), own });
             }
             place.build(request).await.0
         };
@@ -212,6 +221,27 @@ fn confined_builds_share_results_with_their_own_alone_and_name_nothing() {
         // The machine has it, its registry does not give it.
         let refused = build("one", &format!("FROM {name}\n")).await.unwrap_err().to_string();
         assert!(refused.contains("failed to resolve source metadata"), "{refused}");
+        // By its id it has an image that is its own, and no other; nobody asks a registry for an id.
+        let id = place.store.get(name).unwrap().id;
+        let of_id = format!("FROM {id}\nCOPY a /b\n");
+        let refused = build("one", &of_id).await.unwrap_err().to_string();
+        assert!(refused.contains("no such image"), "{refused}");
+        let known = id.clone();
+        *own.lock().unwrap() =
+            Some(Arc::new(move |asked: &str| (asked == known.as_str() || asked == "mine").then(|| known.clone())));
+        for text in [&of_id, "FROM mine\n", &format!("FROM scratch\nCOPY --from={id} /a /\n")] {
+            build("one", text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+        for text in [format!("FROM {}\n", Digest::sha256(b"other")), format!("FROM {name}\n")] {
+            let refused = build("one", &text).await.unwrap_err().to_string();
+            assert!(refused.contains("failed to resolve source metadata"), "{text}: {refused}");
+        }
+        // The machine has them all.
+        for text in [of_id, format!("FROM {}\n", id.hex()), format!("FROM {}\n", &id.hex()[..12])] {
+            build("", &text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+        let refused = build("", &format!("FROM {}\n", Digest::sha256(b"x").hex())).await.unwrap_err().to_string();
+        assert!(refused.contains("no such image"), "{refused}");
         // Somebody listens there, and is not for others.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("FROM scratch\nADD http://{}/x /\n", listener.local_addr().unwrap());

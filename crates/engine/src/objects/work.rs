@@ -263,6 +263,7 @@ impl Builds {
             realm: Realm::Confined(Confined {
                 name: format!("namespace {namespace}"),
                 registries: settings.registries.clone(),
+                own: None,
             }),
         };
         Ok(Ready { request, _directory: directory })

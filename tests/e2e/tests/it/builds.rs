@@ -3,12 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
 use serde_json::json;
 
-use crate::shared::{IMAGE, Space, cluster, fresh, lacks, space};
+use crate::shared::{IMAGE, Space, cluster, fresh, lacks, said, space};
 
 /// The registry of every cluster.
 pub const REGISTRY: &str = "registry.madang.internal";
@@ -202,10 +202,6 @@ fn a_build_goes_on_after_the_server_was_killed() {
     assert!(log.contains("the server was restarted") && log.contains("ended"), "{log}");
 }
 
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 #[test]
 #[ignore = "needs docker and curl"]
 fn a_pods_socket_builds_and_pushes_within_its_account_and_does_nothing_else() {
@@ -260,6 +256,14 @@ fn a_pods_socket_builds_and_pushes_within_its_account_and_does_nothing_else() {
     good(&["tag", &mine, "local:1"]);
     good(&["push", &mine]);
     assert!(good(&["images"]).contains("/app"));
+    // What it has built it may build on, by name and by id, and registries are not asked.
+    let own = good(&["images", "--quiet", "--no-trunc"]).lines().next().unwrap().to_owned();
+    for (name, from) in [("of-name", "local:1"), ("of-id", own.as_str()), ("of-digits", &own[7..20])] {
+        let folder = dir.path().join(name);
+        context(&folder, &format!("FROM {from}\nRUN test \"$(/bin/busybox cat /built)\" = built\n"));
+        good(&["build", "--tag", "on-top:1", folder.to_str().unwrap()]);
+        good(&["rmi", "on-top:1"]);
+    }
     good(&["rmi", &mine, "local:1"]);
     good(&["pull", &mine]);
     let shown = good(&["images", "--format", "{{.Repository}}"]);
