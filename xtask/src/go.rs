@@ -18,6 +18,8 @@ const ETCD: &str = "v3.7.3";
 const BUILDX: &str = "v0.38.2";
 const COMPOSE: &str = "v5.6.0";
 const DOCKER: &str = "v29.9.3+incompatible";
+/// Ryuk 0.14.0.
+const RYUK: &str = "v0.0.0-20250926081232-b3726afd6cc2";
 const ALERTMANAGER: &str = "v0.34.2";
 /// Prometheus 3.15.0 as a module.
 const PROMETHEUS: &str = "v0.315.0";
@@ -95,7 +97,7 @@ pub fn buildx() -> Result<PathBuf> {
         module: "github.com/docker/buildx",
         version: BUILDX,
         replaced: &["github.com/moby/policy-helpers", "github.com/tonistiigi/fsutil"],
-        variable: "github.com/docker/buildx/version.Version",
+        variable: Some("github.com/docker/buildx/version.Version"),
         package: "./cmd/buildx",
     })
 }
@@ -107,7 +109,7 @@ pub fn compose() -> Result<PathBuf> {
         module: "github.com/docker/compose/v5",
         version: COMPOSE,
         replaced: &["github.com/DefangLabs/secret-detector"],
-        variable: "github.com/docker/compose/v5/internal.Version",
+        variable: Some("github.com/docker/compose/v5/internal.Version"),
         package: "./cmd",
     })
 }
@@ -119,8 +121,20 @@ pub fn docker() -> Result<PathBuf> {
         module: "github.com/docker/cli",
         version: DOCKER,
         replaced: &["github.com/moby/swarmkit/v2"],
-        variable: "github.com/docker/cli/cli/version.Version",
+        variable: Some("github.com/docker/cli/cli/version.Version"),
         package: "./cmd/docker",
+    })
+}
+
+/// What Testcontainers' libraries have clean up after them. Its releases have no versions of modules: this is the commit of one.
+pub fn ryuk() -> Result<PathBuf> {
+    patched(&Patched {
+        name: "ryuk",
+        module: "github.com/testcontainers/moby-ryuk",
+        version: RYUK,
+        replaced: &[],
+        variable: None,
+        package: ".",
     })
 }
 
@@ -131,8 +145,8 @@ struct Patched<'a> {
     version: &'a str,
     /// Not every module proxy has the commits between releases that it asks for: those are replaced by the newest there is.
     replaced: &'a [&'a str],
-    /// Takes the version.
-    variable: &'a str,
+    /// Takes the version; none where nothing asks for it.
+    variable: Option<&'a str>,
     package: &'a str,
 }
 
@@ -174,7 +188,8 @@ fn patched(wanted: &Patched<'_>) -> Result<PathBuf> {
         let replace = format!("-replace={module}={module}@{}", version.trim());
         host::run(Command::new("go").current_dir(&dir).args(["mod", "edit", &replace]))?;
     }
-    let flags = format!("-s -w -X {}={}", wanted.variable, version.trim_end_matches("+incompatible"));
+    let version = version.trim_end_matches("+incompatible");
+    let flags = wanted.variable.map_or("-s -w".to_owned(), |variable| format!("-s -w -X {variable}={version}"));
     let mut build = Command::new("go");
     build.current_dir(&dir).env("CGO_ENABLED", "0");
     build.args(["build", "-mod=mod", "-buildvcs=false", "-ldflags", &flags, "-o"]).arg(&built).arg(wanted.package);

@@ -87,6 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         variables.push(("MADANG_COMPOSE", go::compose()?.into()));
         variables.push(("MADANG_DOCKER", go::docker()?.into()));
         variables.push(("MADANG_PYTHON", python::packages()?.into()));
+        variables.push(("MADANG_RYUK", go::ryuk()?.into()));
         variables.push(("MADANG_AMTOOL", go::amtool()?.into()));
         variables.push(("MADANG_PROMETHEUS", go::prometheus()?.into()));
         variables.push(("MADANG_PROMTOOL", go::promtool()?.into()));

@@ -1,18 +1,15 @@
 //! Further clients: docker-py and Testcontainers at the engine's socket, python-jenkins at the pipelines' remote API, whose cases are Python
 //! beside this crate; and docker's command line of the version after that which distributions have.
 //!
-//! In the second tier. `MADANG_PYTHON` names a folder with the libraries, `MADANG_DOCKER` the command line.
+//! In the second tier. `MADANG_PYTHON` names a folder with the libraries, `MADANG_DOCKER` the command line, `MADANG_RYUK` the program
+//! that cleans up after Testcontainers.
 
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
-use crate::shared::{IMAGE, cluster, lacks, space};
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use crate::shared::{IMAGE, cluster, good, lacks, said, space};
 
 /// What a variable names, where that is there.
 fn named(variable: &str) -> Option<PathBuf> {
@@ -52,6 +49,13 @@ fn docker_py_does_its_everyday_operations() {
 #[ignore = "needs testcontainers"]
 fn testcontainers_finds_what_it_asks_for() {
     python("testcontainers_py.py", &[]);
+}
+
+#[test]
+#[ignore = "needs testcontainers and ryuk"]
+fn ryuk_reaps_what_a_run_of_testcontainers_has_left() {
+    let Some(program) = named("MADANG_RYUK") else { return };
+    python("ryuk_py.py", &[("RYUK", program.display().to_string())]);
 }
 
 #[test]
@@ -168,10 +172,4 @@ fn docker_29_builds_lists_pushes_and_pulls_images() {
     docker.good(&["rmi", name]);
     assert!(docker.good(&["load", "-i", archive.to_str().unwrap()]).contains("Loaded image"));
     docker.good(&["rmi", name]);
-}
-
-#[track_caller]
-fn good(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
 }
