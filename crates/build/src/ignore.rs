@@ -106,17 +106,9 @@ fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at]).chain([path])
 }
 
-/// The path without `.`, `..`, doubled and outer slashes; `.` for nothing. `..` at the front is dropped: nothing is above a context.
+/// The path in its shortest form; `.` for nothing.
 fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+    Some(crate::path::clean(path)).filter(|path| !path.is_empty()).unwrap_or_else(|| ".".to_owned())
 }
 
 fn tokens(pattern: &str) -> Option<Vec<Token>> {

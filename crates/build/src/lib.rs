@@ -32,6 +32,7 @@ pub mod source;
 pub mod tree;
 
 mod mode;
+mod path;
 mod select;
 
 mod content;

@@ -155,15 +155,7 @@ fn target(working_dir: &str, target: &str) -> Result<String> {
 
 /// An absolute path without `.` and `..`.
 fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
+    format!("/{}", crate::path::clean(path))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use crate::{
     ignore::Ignore,
+    path::clean,
     tree::{self, Root, Tree},
 };
 
@@ -141,19 +142,6 @@ fn find(tree: &Tree, root: &Root, path: &Path) -> anyhow::Result<(PathBuf, Stat)
         bail!("{:?}: not found: a pattern of the .dockerignore file excludes it", shown());
     }
     Ok((real, status))
-}
-
-/// The path without `.`, `..` and outer slashes.
-fn clean(path: &str) -> String {
-    let mut clean: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(clean.pop()),
-            part => clean.push(part),
-        }
-    }
-    clean.join("/")
 }
 
 /// Whether a word holds a wildcard that is not escaped.

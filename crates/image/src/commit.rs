@@ -13,7 +13,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use oci::{
     Digest,
     digest::{Algorithm, Hasher},
@@ -23,7 +23,7 @@ use oci::{
 use crate::{
     image::Image,
     manifest::{Address, Manifest},
-    store::{Source, Store, TemporaryFile, blocking},
+    store::{Lease, Source, Store, TemporaryFile, blocking},
     tar::tree,
 };
 
@@ -53,7 +53,7 @@ impl Store {
         &self,
         base: Option<&Image>,
         changes: Changes,
-        mut config: serde_json::Value,
+        config: serde_json::Value,
         names: &[oci::Reference],
     ) -> anyhow::Result<Image> {
         let lease = self.lease();
@@ -75,11 +75,17 @@ impl Store {
             layers.push((layer, Compression::None));
             diff_ids.push(diff_id.to_string());
         }
-        let Some(fields) = config.as_object_mut() else { bail!("the configuration is no object") };
-        fields.insert("rootfs".into(), serde_json::json!({ "type": "layers", "diff_ids": diff_ids }));
-        let config = serde_json::to_vec(&config)?;
-        let address = Address { digest: Digest::sha256(&config), size: config.len() as u64 };
-        let (manifest, document) = Manifest::build(address, layers)?;
+        let made = Manifest::of_config(config, &diff_ids, layers)?;
+        self.adopt_made(made, names, &lease).await
+    }
+
+    /// Makes an image known whose layers' blobs are here: writes its documents, and unpacks what is not yet unpacked.
+    pub(crate) async fn adopt_made(
+        &self,
+        (config, manifest, document): (Vec<u8>, Manifest, Vec<u8>),
+        names: &[oci::Reference],
+        lease: &Lease,
+    ) -> anyhow::Result<Image> {
         let (record, plans) = manifest.plan(&config)?;
         lease.hold(&manifest.digest);
         lease.hold(&manifest.config.digest);
@@ -89,7 +95,7 @@ impl Store {
             store.files().write_blob(&manifest.config.digest, &config)
         })
         .await?;
-        self.ensure_layers(&plans, &Source::Stored, &lease).await?;
+        self.ensure_layers(&plans, &Source::Stored, lease).await?;
         let names: Vec<String> =
             names.iter().filter_map(oci::Reference::without_digest).map(|name| name.to_string()).collect();
         self.commit_image(record, &names).await

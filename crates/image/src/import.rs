@@ -18,7 +18,7 @@ use crate::{
     commit::Hashing,
     image::Image,
     manifest::{Address, Manifest},
-    store::{Source, Store, TemporaryFile, blocking},
+    store::{Store, TemporaryFile, blocking},
 };
 
 impl Store {
@@ -27,7 +27,7 @@ impl Store {
     pub async fn import(
         &self,
         archive: impl AsyncRead + Unpin + Send + 'static,
-        mut config: serde_json::Value,
+        config: serde_json::Value,
         names: &[Reference],
     ) -> anyhow::Result<Image> {
         let lease = self.lease();
@@ -43,24 +43,8 @@ impl Store {
             Ok((address, compression, diff_id, lease))
         })
         .await?;
-        let Some(fields) = config.as_object_mut() else { bail!("the configuration is no object") };
-        fields.insert("rootfs".into(), serde_json::json!({ "type": "layers", "diff_ids": [diff_id] }));
-        let config = serde_json::to_vec(&config)?;
-        let address = Address { digest: Digest::sha256(&config), size: config.len() as u64 };
-        let (manifest, document) = Manifest::build(address, vec![(layer, compression)])?;
-        let (record, plans) = manifest.plan(&config)?;
-        lease.hold(&manifest.digest);
-        lease.hold(&manifest.config.digest);
-        let store = self.clone();
-        blocking(move || {
-            store.files().write_blob(&manifest.digest, &document)?;
-            store.files().write_blob(&manifest.config.digest, &config)
-        })
-        .await?;
-        self.ensure_layers(&plans, &Source::Stored, &lease).await.context("import")?;
-        let names: Vec<String> =
-            names.iter().filter_map(Reference::without_digest).map(|name| name.to_string()).collect();
-        self.commit_image(record, &names).await
+        let made = Manifest::of_config(config, &[diff_id.to_string()], vec![(layer, compression)])?;
+        self.adopt_made(made, names, &lease).await.context("import")
     }
 
     /// What is read, in a file that has no name yet.

@@ -11,13 +11,14 @@ use anyhow::{Result, bail};
 use clap::Args;
 use http::Method;
 use http_body_util::BodyExt as _;
+use oci::query::encoded;
 use serde_json::{Value, json};
 
 use crate::{
     config::Place,
     rows::{self, Field, Row},
 };
-use client::{Client, Frames, encode};
+use client::{Client, Frames};
 
 pub use run::{Exec, Run};
 
@@ -98,7 +99,7 @@ fn filters(list: &[String]) -> Result<String> {
         let values = found.entry(name).or_insert_with(|| json!([]));
         values.as_array_mut().into_iter().for_each(|values| values.push(value.into()));
     }
-    Ok(encode(&Value::from(found).to_string()))
+    Ok(encoded(&Value::from(found).to_string()))
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -220,20 +221,20 @@ impl Logs {
     pub fn run(self) -> Result<()> {
         let client = Client::new(&self.place);
         let time = |name: &str, time: &Option<String>| {
-            time.as_ref().map_or_else(String::new, |time| format!("&{name}={}", encode(time)))
+            time.as_ref().map_or_else(String::new, |time| format!("&{name}={}", encoded(time)))
         };
         let path = format!(
             "/containers/{}/logs?stdout=1&stderr=1&follow={}&timestamps={}&tail={}{}{}",
-            encode(&self.container),
+            encoded(&self.container),
             u8::from(self.follow),
             u8::from(self.timestamps),
-            encode(&self.tail),
+            encoded(&self.tail),
             time("since", &self.since),
             time("until", &self.until),
         );
         block_on(async {
             let shown =
-                client.json(Method::GET, &format!("/containers/{}/json", encode(&self.container)), None).await?;
+                client.json(Method::GET, &format!("/containers/{}/json", encoded(&self.container)), None).await?;
             let terminal = shown["Config"]["Tty"].as_bool().unwrap_or(false);
             let mut body = client.stream(Method::GET, &path).await?;
             let mut frames = Frames::default();
@@ -265,7 +266,7 @@ impl Start {
     pub fn run(self) -> Result<()> {
         let client = Client::new(&self.place);
         each(&self.containers, async |name| {
-            client.json(Method::POST, &format!("/containers/{}/start", encode(&name)), None).await.map(drop)
+            client.json(Method::POST, &format!("/containers/{}/start", encoded(&name)), None).await.map(drop)
         })
     }
 }
@@ -291,9 +292,9 @@ impl Stop {
     pub fn run(self) -> Result<()> {
         let client = Client::new(&self.place);
         let time = self.time.map_or_else(String::new, |time| format!("&t={time}"));
-        let signal = self.signal.as_deref().map_or_else(String::new, |signal| format!("&signal={}", encode(signal)));
+        let signal = self.signal.as_deref().map_or_else(String::new, |signal| format!("&signal={}", encoded(signal)));
         each(&self.containers, async |name| {
-            let path = format!("/containers/{}/stop?{time}{signal}", encode(&name));
+            let path = format!("/containers/{}/stop?{time}{signal}", encoded(&name));
             client.json(Method::POST, &path, None).await.map(drop)
         })
     }
@@ -317,7 +318,7 @@ impl Kill {
     pub fn run(self) -> Result<()> {
         let client = Client::new(&self.place);
         each(&self.containers, async |name| {
-            let path = format!("/containers/{}/kill?signal={}", encode(&name), encode(&self.signal));
+            let path = format!("/containers/{}/kill?signal={}", encoded(&name), encoded(&self.signal));
             client.json(Method::POST, &path, None).await.map(drop)
         })
     }
@@ -345,7 +346,7 @@ impl Remove {
         let client = Client::new(&self.place);
         each(&self.containers, async |name| {
             let (force, volumes) = (u8::from(self.force), u8::from(self.volumes));
-            let path = format!("/containers/{}?force={force}&v={volumes}", encode(&name));
+            let path = format!("/containers/{}?force={force}&v={volumes}", encoded(&name));
             client.json(Method::DELETE, &path, None).await.map(drop)
         })
     }
@@ -368,7 +369,7 @@ impl Inspect {
         let found: Vec<Value> = block_on(async {
             let mut found = Vec::new();
             for name in &self.containers {
-                found.push(client.json(Method::GET, &format!("/containers/{}/json", encode(name)), None).await?);
+                found.push(client.json(Method::GET, &format!("/containers/{}/json", encoded(name)), None).await?);
             }
             Ok(found)
         })?;

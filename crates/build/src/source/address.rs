@@ -4,6 +4,8 @@
 
 use anyhow::{Result, bail};
 
+use crate::path::clean;
+
 /// A repository, and what of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repository {
@@ -71,7 +73,7 @@ impl Repository {
         }
         let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
         reference.clone_into(&mut repository.reference);
-        repository.subdirectory = joined(directory);
+        repository.subdirectory = clean(directory);
         repository.read(query)?;
         Ok(Some(repository))
     }
@@ -107,7 +109,7 @@ impl Repository {
                 "tag" => tag = Some(format!("refs/tags/{}", value.trim_start_matches("refs/tags/"))),
                 "branch" => branch = Some(format!("refs/heads/{}", value.trim_start_matches("refs/heads/"))),
                 "subdir" => {
-                    let directory = joined(&value);
+                    let directory = clean(&value);
                     if !self.subdirectory.is_empty() && self.subdirectory != directory {
                         bail!("subdir conflicts: {:?} vs {directory:?}", self.subdirectory);
                     }
@@ -162,19 +164,6 @@ fn is_secure_copy(text: &str) -> bool {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
     };
     word(user, "-_") && word(host, "-.") && !path.is_empty()
-}
-
-/// A path without `.` and `..` and the slash before it.
-fn joined(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 /// Undoes percent-encoding, and `+` for a blank.

@@ -26,6 +26,7 @@ use anyhow::{Context, anyhow, bail};
 use build::tree::Root;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use oci::query::encoded;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
@@ -151,18 +152,6 @@ fn metadata(lists: &[(&'static str, &[String])]) -> anyhow::Result<MetadataMap> 
         }
     }
     Ok(metadata)
-}
-
-/// As Go's `url.QueryEscape` writes it.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            byte => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
 }
 
 /// Takes packets apart into files.

@@ -235,15 +235,7 @@ impl Tree<'_> {
                     return Ok(());
                 }
                 let directory = rustix::fs::openat(parent, name, flags | OFlags::DIRECTORY, Mode::empty())?;
-                let mut names = Vec::new();
-                for found in Dir::read_from(&directory)? {
-                    let found = found?;
-                    if !matches!(found.file_name().to_bytes(), b"." | b"..") {
-                        names.push(found.file_name().to_bytes().to_vec());
-                    }
-                }
-                names.sort();
-                for name in names {
+                for name in names(directory.as_fd())? {
                     let below = path.join(OsStr::from_bytes(&name));
                     self.add(archive, directory.as_fd(), &name, &below, depth + 1)?;
                 }
@@ -290,6 +282,19 @@ impl Tree<'_> {
     }
 }
 
+/// What is in a directory, in order.
+fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for found in Dir::read_from(directory)? {
+        let found = found?;
+        if !matches!(found.file_name().to_bytes(), b"." | b"..") {
+            names.push(found.file_name().to_bytes().to_vec());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
 fn header(stat: &Stat) -> Header {
     let mut header = Header::new_gnu();
     header.set_mode(stat.st_mode & 0o7777);
@@ -323,15 +328,7 @@ pub(crate) async fn export(engine: &Engine, container: &Arc<Container>) -> Resul
             let device = rustix::fs::fstat(root.directory())?.st_dev;
             let mut writer = Tree { root: root.directory(), same_device: Some(device), links: HashMap::new() };
             let directory = root.open("/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-            let mut names = Vec::new();
-            for found in Dir::read_from(&directory)? {
-                let found = found?;
-                if !matches!(found.file_name().to_bytes(), b"." | b"..") {
-                    names.push(found.file_name().to_bytes().to_vec());
-                }
-            }
-            names.sort();
-            for name in names {
+            for name in names(directory.as_fd())? {
                 writer.add(&mut archive, directory.as_fd(), &name, Path::new(OsStr::from_bytes(&name)), 1)?;
             }
             archive.finish()

@@ -220,7 +220,7 @@ impl Store {
         hold: &Hold,
         base: Option<&Image>,
         drafts: &[Sealed],
-        mut config: serde_json::Value,
+        config: serde_json::Value,
         names: &[oci::Reference],
     ) -> anyhow::Result<Image> {
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
@@ -237,11 +237,7 @@ impl Store {
             layers.push((Address { digest: sealed.diff_id.clone(), size: sealed.size }, Compression::None));
             diff_ids.push(sealed.diff_id.to_string());
         }
-        let Some(fields) = config.as_object_mut() else { bail!("the configuration is no object") };
-        fields.insert("rootfs".into(), serde_json::json!({ "type": "layers", "diff_ids": diff_ids }));
-        let config = serde_json::to_vec(&config)?;
-        let address = Address { digest: Digest::sha256(&config), size: config.len() as u64 };
-        let (manifest, document) = Manifest::build(address, layers)?;
+        let (config, manifest, document) = Manifest::of_config(config, &diff_ids, layers)?;
         let (record, plans) = manifest.plan(&config)?;
         let names: Vec<String> =
             names.iter().filter_map(oci::Reference::without_digest).map(|name| name.to_string()).collect();

@@ -36,12 +36,6 @@ pub struct Refused {
     pub message: String,
 }
 
-/// Text as a part of an address.
-pub fn encode(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
 impl Client {
     /// The engine of an instance.
     pub fn new(place: &Place) -> Self {
@@ -149,10 +143,5 @@ mod tests {
             let found: Vec<_> = whole.chunks(size).flat_map(|piece| frames.add(piece)).collect();
             assert_eq!(found, [(1, Bytes::from_static(b"abc")), (2, Bytes::from_static(b"x"))], "{size}");
         }
-    }
-
-    #[test]
-    fn parts_of_addresses_are_encoded() {
-        assert_eq!(encode("a b/c&ü"), "a%20b%2Fc%26%C3%BC");
     }
 }

@@ -6,11 +6,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
+use oci::query::encoded;
 use serde_json::{Map, Value, json};
 
 use super::{
     block_on,
-    client::{Client, Refused, encode},
+    client::{Client, Refused},
     limits::Limits,
     session::{self, Session},
 };
@@ -409,7 +410,7 @@ impl Run {
         let attach = format!(
             "{path}/attach?stream=1&stdin={}&stdout=1&stderr=1&detachKeys={}",
             u8::from(self.interactive),
-            encode(&self.detach_keys)
+            encoded(&self.detach_keys)
         );
         let connection = client.upgrade(&attach, None).await?;
         let condition = if self.rm { "removed" } else { "next-exit" };
@@ -432,7 +433,7 @@ impl Run {
     async fn make(&self, client: &Client, request: &Value) -> Result<String> {
         let query = [("name", &self.name), ("platform", &self.platform)].into_iter();
         let query: Vec<String> =
-            query.filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?)))).collect();
+            query.filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?)))).collect();
         let path = format!("/containers/create?{}", query.join("&"));
         if self.pull == "always" {
             crate::images::fetch(&self.place, &self.image, self.quiet).await?;
@@ -547,8 +548,9 @@ impl Exec {
             "User": self.user.clone().unwrap_or_default(), "WorkingDir": self.workdir.clone().unwrap_or_default(),
             "Privileged": self.privileged,
         });
-        let made =
-            client.json(Method::POST, &format!("/containers/{}/exec", encode(&self.container)), Some(&request)).await?;
+        let made = client
+            .json(Method::POST, &format!("/containers/{}/exec", encoded(&self.container)), Some(&request))
+            .await?;
         let id = made["Id"].as_str().context("answer of the engine: no id")?;
         let path = format!("/exec/{id}");
         let start = json!({"Detach": self.detach, "Tty": self.tty});
