@@ -92,8 +92,13 @@ impl Descriptor {
 impl Parsed {
     /// Reads `bytes`, which a client calls `content_type`; the error says what is wrong.
     pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Self, String> {
+        let neither = "neither a manifest nor an index";
+        // An array would be read as the fields of an object in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(neither.to_owned());
+        }
         let document = Document::of_bytes(bytes).map_err(|error| format!("no JSON object of its form: {error}"))?;
-        let document = document.ok_or("neither a manifest nor an index")?;
+        let document = document.ok_or(neither)?;
         if document == Document::Schema1 {
             return Err("schema 1 is no longer supported: push it anew with a current client".to_owned());
         }

@@ -1,4 +1,6 @@
 //! Images between this machine and registries: pushed and pulled with a login, as private bases of builds, and with results of steps.
+//!
+//! In the second tier.
 
 use std::{
     fs,
@@ -92,6 +94,7 @@ impl<'a> User<'a> {
 }
 
 #[test]
+#[ignore = "needs docker"]
 fn pushes_from_the_machine_show_the_login_and_not_the_nodes_certificate() {
     let Some(cluster) = cluster() else { return };
     let user = User::new(cluster);
@@ -139,6 +142,7 @@ fn pushes_from_the_machine_show_the_login_and_not_the_nodes_certificate() {
 }
 
 #[test]
+#[ignore = "starts a server of its own"]
 fn private_images_are_pulled_and_built_from_with_the_users_credentials() {
     let Some(cluster) = fresh(60, &["--loopback-auth"]) else { return };
     let (user, stranger) = (User::new(&cluster), User::new(&cluster));
@@ -168,6 +172,7 @@ fn private_images_are_pulled_and_built_from_with_the_users_credentials() {
 }
 
 #[test]
+#[ignore = "needs docker"]
 fn results_of_steps_travel_by_directories_and_inside_images() {
     let Some(cluster) = cluster() else { return };
     let user = User::new(cluster);
