@@ -195,6 +195,7 @@ impl Hand {
                     let output = said.get(end + 1..).unwrap_or_default().to_vec();
                     return Ok(Ok(Done { code, output }));
                 }
+                Piece::Ended(Ended::Code(KILLED)) => return Err("the step runner was killed".into()),
                 Piece::Ended(Ended::Code(code)) => return Ok(Err(wrong(code, &said))),
                 Piece::Ended(Ended::Failed(why)) => return Err(why),
             }
@@ -248,6 +249,7 @@ impl Hand {
                 Piece::Err(bytes) if said.len() < WORDS => said.extend_from_slice(&bytes),
                 Piece::Err(_) => {}
                 Piece::Ended(Ended::Code(0)) => return Ok(Ok(out)),
+                Piece::Ended(Ended::Code(KILLED)) => return Err("the step runner was killed".into()),
                 Piece::Ended(Ended::Code(code)) => return Ok(Err(wrong(code, &said))),
                 Piece::Ended(Ended::Failed(why)) => return Err(why),
             }
@@ -305,6 +307,9 @@ impl Hand {
         }
     }
 }
+
+/// The runner's exit code where a container goes away around it, which is nothing that it says.
+const KILLED: i32 = 128 + 9;
 
 /// What the runner's own exit code says.
 fn wrong(code: i32, said: &[u8]) -> Error {

@@ -281,6 +281,10 @@ async fn follow(
                     continue;
                 }
             }
+        } else if matches!(&*status.phase, "" | "Pending") {
+            // Claimed, and not yet told what it waits for: its log would be followed to an end that never comes.
+            changed.notified().await;
+            continue;
         }
         // Until the build is over, or the connection breaks.
         match hear(drive, ask, job.part, name, &node, !status.is_over()).await {
