@@ -178,7 +178,8 @@ impl Store {
         if let Some(digest) = &current
             && let Some(image) = self.get(&reference.with_digest(digest.clone()).to_string()).filter(fits)
         {
-            if !pull.unnamed {
+            // What is asked for by its digest alone has no name to give.
+            if !pull.unnamed && reference.without_digest().is_some() {
                 self.tag(image.id.as_str(), reference).await?;
             }
             let image = self.get(image.id.as_str()).ok_or_else(|| anyhow!("image {} is gone", image.id))?;
