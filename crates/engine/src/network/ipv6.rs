@@ -63,9 +63,29 @@ fn overlap(one: Cidr6, other: Cidr6) -> bool {
 /// The first network of 64 bits below the 40 that are the machine's own which nobody has.
 fn free(machine: [u8; 5], own: &[Cidr6]) -> Option<Cidr6> {
     let [a, b, c, d, e] = machine.map(u16::from);
-    let mut all = (0..=u16::MAX)
-        .filter_map(|number| Cidr6::new(Ipv6Addr::new(0xfd00 | a, b << 8 | c, d << 8 | e, number, 0, 0, 0, 0), 64));
-    all.find(|pool| !own.iter().any(|taken| overlap(*pool, *taken)))
+    let numbered = |number: u16| Ipv6Addr::new(0xfd00 | a, b << 8 | c, d << 8 | e, number, 0, 0, 0, 0);
+    let home = Cidr6::new(numbered(0), 48)?;
+    // First and last number of what others have.
+    let mut taken: Vec<(u16, u16)> = own
+        .iter()
+        .filter(|other| overlap(**other, home))
+        .map(|other| match other.prefix() {
+            ..=48 => (0, u16::MAX),
+            prefix => {
+                let first = other.address().segments()[3];
+                (first, first | u16::MAX.checked_shr(u32::from(prefix) - 48).unwrap_or(0))
+            }
+        })
+        .collect();
+    taken.sort_unstable();
+    let mut next = 0_u32;
+    for (first, last) in taken {
+        if u32::from(first) > next {
+            break;
+        }
+        next = next.max(u32::from(last) + 1);
+    }
+    Cidr6::new(numbered(u16::try_from(next).ok()?), 64)
 }
 
 /// The 40 bits of an address that nobody chose.
@@ -217,6 +237,10 @@ mod tests {
             .collect();
         assert_eq!(free([1, 2, 3, 4, 5], &all), None);
         assert_eq!(free([1, 2, 3, 4, 5], &all[..7]), Some(all[7]));
+        let taken = |text: &str| free([1, 2, 3, 4, 5], &[text.parse().unwrap()]);
+        assert_eq!(taken("fd01:203:405::/49"), Some(all[0x8000]));
+        assert_eq!((taken("fd01:203:405::/48"), taken("fd00::/8")), (None, None));
+        assert_eq!((taken("fd01:203:405::/80"), taken("fd02::/48")), (Some(all[1]), Some(all[0])));
     }
 
     #[test]
