@@ -92,7 +92,9 @@ impl Server {
     }
 
     fn restart(&mut self) {
-        let peer = format!("http://127.0.0.1:{}", free_port());
+        // A port that is free twice in a row may be the same one.
+        let mut peers = std::iter::repeat_with(|| format!("http://127.0.0.1:{}", free_port()));
+        let peer = peers.find(|peer| *peer != self.endpoint).expect("another port");
         let log = std::fs::File::create(self.dir.path().join("log")).expect("log file");
         let mut command = Command::new(&self.program);
         command.arg("--data-dir").arg(self.dir.path().join("data")).args(["--name", "test"]);
