@@ -18,7 +18,7 @@ use futures::{StreamExt, stream};
 use russh::{
     Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf,
     client::{self, AuthResult, ChannelOpenHandle, Handle, Msg, Session},
-    keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate, agent::AgentIdentity},
+    keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate, agent::AgentIdentity},
 };
 
 use super::{
@@ -108,19 +108,42 @@ async fn open(access: &Access, address: &Address) -> Result<Line, Error> {
     Ok(Line { writer, packets, silence, who })
 }
 
+/// What RSA keys sign with for this server, which is asked once and where there is such a key.
+enum Hash {
+    Unasked,
+    Asked(Option<HashAlg>),
+}
+
+impl Hash {
+    /// What a key signs with; none where the server takes only SHA-1, with which nobody signs any more.
+    async fn of(
+        &mut self,
+        algorithm: &Algorithm,
+        handle: &Handle<Check>,
+        who: &str,
+    ) -> Result<Option<Option<HashAlg>>, Error> {
+        if !matches!(algorithm, Algorithm::Rsa { .. }) {
+            return Ok(Some(None));
+        }
+        let known = match self {
+            Self::Asked(known) => *known,
+            Self::Unasked => match handle.best_supported_rsa_hash().await.map_err(|error| told(who, &error))? {
+                // Nothing is said: a server that is not very old knows this one.
+                None => Some(HashAlg::Sha512),
+                Some(hash) => hash,
+            },
+        };
+        *self = Self::Asked(known);
+        Ok(known.map(Some))
+    }
+}
+
 /// Shows keys until one is taken.
 async fn authenticate(access: &Access, handle: &mut Handle<Check>, user: &str, who: &str) -> Result<(), Error> {
     let mut shown = Vec::new();
-    let hash = match handle.best_supported_rsa_hash().await.map_err(|error| told(who, &error))? {
-        // Nothing is said: a server that is not very old knows this one.
-        None => Some(HashAlg::Sha512),
-        Some(hash) => hash,
-    };
+    let mut hash = Hash::Unasked;
     for key in access.keys.iter().take(MOST_KEYS) {
-        // Only signatures with SHA-1, which nobody gives any more.
-        if key.0.algorithm().is_rsa() && hash.is_none() {
-            continue;
-        }
+        let Some(hash) = hash.of(&key.0.algorithm(), handle, who).await? else { continue };
         shown.push(key.fingerprint());
         let key = PrivateKeyWithHashAlg::new(key.0.clone(), hash);
         match handle.authenticate_publickey(user, key).await.map_err(|error| told(who, &error))? {
@@ -139,10 +162,7 @@ async fn authenticate(access: &Access, handle: &mut Handle<Check>, user: &str, w
         let identities = agent.request_identities().await.map_err(|error| failed(&error))?;
         for identity in identities.into_iter().take(MOST_KEYS) {
             let AgentIdentity::PublicKey { key, .. } = identity else { continue };
-            if key.algorithm().is_rsa() && hash.is_none() {
-                continue;
-            }
-            let hash = hash.filter(|_| key.algorithm().is_rsa());
+            let Some(hash) = hash.of(&key.algorithm(), handle, who).await? else { continue };
             shown.push(hosts::fingerprint(&key));
             match handle.authenticate_publickey_with(user, key, hash, &mut agent).await {
                 Ok(AuthResult::Success) => return Ok(()),
