@@ -12,10 +12,11 @@ export async function unreachable(page) {
   // What is shown once it is seen has come before the walk.
   await page.evaluate(async () => {
     const main = document.querySelector(".main");
-    for (let y = 0; y < main.scrollHeight; y += 400) { main.scrollTop = y; await new Promise((done) => setTimeout(done, 30)); }
+    // In the frame after the next one the page knows what is seen.
+    for (let y = 0; y < main.scrollHeight; y += 400) { main.scrollTop = y; await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))); }
     main.scrollTop = 0;
   });
-  await page.waitForFunction(() => !document.querySelector("[data-state=waiting]"), undefined, { timeout: 10_000 }).catch(() => undefined);
+  await page.waitForFunction(() => !document.querySelector("[data-state=waiting]"), undefined, { timeout: 30_000 }).catch(() => undefined);
   await page.evaluate(() => {
     globalThis.walked = new WeakSet();
     // Rows of lists are made anew when their objects change.

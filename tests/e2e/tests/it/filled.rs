@@ -145,6 +145,17 @@ metadata: {name: web, namespace: filled}
 spec: {rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}
 "#;
 
+/// Puts one of everything on a cluster, and kube-prometheus' rules, which record what its dashboards ask for.
+pub fn fill(cluster: &Cluster, suites: &Path) {
+    cluster.kubectl("filled").apply(&WORKLOADS.replace("IMAGE", IMAGE));
+    let kubectl = cluster.kubectl("monitoring");
+    kubectl.until(&["get", "crd", "prometheusrules.monitoring.coreos.com"], |out| out.contains("prometheusrules"));
+    for entry in std::fs::read_dir(suites.join("rules")).unwrap() {
+        let path = entry.unwrap().path();
+        kubectl.run(&["apply", "-f", path.to_str().unwrap()]).good();
+    }
+}
+
 /// What the query API has for an expression: how many series.
 fn count(cluster: &Cluster, expression: &str) -> usize {
     let ports = std::fs::read_to_string(cluster.run_dir().join("ports.json")).unwrap();
@@ -267,14 +278,9 @@ fn expressions_of_dashboards_and_rules_have_data() {
         return eprintln!("not run: MADANG_SUITES names no directory");
     };
     let Some(cluster) = fresh(7, &[]) else { return };
-    cluster.kubectl("filled").apply(&WORKLOADS.replace("IMAGE", IMAGE));
     let suites = Path::new(&dir);
+    fill(&cluster, suites);
     let kubectl = cluster.kubectl("monitoring");
-    kubectl.until(&["get", "crd", "prometheusrules.monitoring.coreos.com"], |out| out.contains("prometheusrules"));
-    for entry in std::fs::read_dir(suites.join("rules")).unwrap() {
-        let path = entry.unwrap().path();
-        kubectl.run(&["apply", "-f", path.to_str().unwrap()]).good();
-    }
     let asked = expressions(suites);
     let began = Instant::now();
     let mut wrong;
