@@ -79,7 +79,7 @@ export const en = {
   "dash.deleteWhat": "The dashboard is removed from its ConfigMap.", "dash.from": "From", "dash.expand": "Expand row", "dash.collapse": "Collapse row",
   "plot.label": "Plot of {name}", "plot.series": "Series", "plot.last": "Last", "plot.max": "Max", "plot.min": "Min", "plot.mean": "Mean", "plot.total": "Total",
   "nav.releases": "Releases", "nav.pipelines": "Pipelines",
-  "release.none": "Nothing was released in steps yet. This begins one:", "release.weight": "Traffic", "release.step": "Step", "release.canary": "New version", "release.stable": "Version before", "release.route": "Route",
+  "release.single": "Release", "release.none": "Nothing was released in steps yet. This begins one:", "release.weight": "Traffic", "release.step": "Step", "release.canary": "New version", "release.stable": "Version before", "release.route": "Route",
   "release.succeeded": "Released", "release.rolledBack": "Rolled back", "release.nextRolledBack": "All traffic goes to the version before. What its metrics said is below.", "release.waits": "Waits for approval", "release.nextApprove": "Approve its step, or abort.",
   "release.paused": "Paused", "release.at": "At {weight}%", "release.begins": "Begins", "release.cannot": "Cannot go on",
   "release.steps": "Steps", "release.stepN": "Step {n}", "release.begin": "Before", "release.end": "All traffic", "release.since": "At this step for", "release.atLeast": "{time} or longer", "release.asksApproval": "asks for approval",

@@ -81,7 +81,7 @@ export const ko: Record<Key, string> = {
   "dash.deleteWhat": "대시보드를 컨피그맵에서 제거합니다.", "dash.from": "출처", "dash.expand": "행 펼치기", "dash.collapse": "행 접기",
   "plot.label": "{name} 그래프", "plot.series": "시계열", "plot.last": "마지막", "plot.max": "최대", "plot.min": "최소", "plot.mean": "평균", "plot.total": "합계",
   "nav.releases": "릴리스", "nav.pipelines": "파이프라인",
-  "release.none": "아직 단계별로 릴리스한 것이 없습니다. 다음 명령으로 시작하세요.", "release.weight": "트래픽", "release.step": "단계", "release.canary": "새 버전", "release.stable": "이전 버전", "release.route": "라우트",
+  "release.single": "릴리스", "release.none": "아직 단계별로 릴리스한 것이 없습니다. 다음 명령으로 시작하세요.", "release.weight": "트래픽", "release.step": "단계", "release.canary": "새 버전", "release.stable": "이전 버전", "release.route": "라우트",
   "release.succeeded": "릴리스됨", "release.rolledBack": "롤백됨", "release.nextRolledBack": "모든 트래픽이 이전 버전으로 갑니다. 메트릭 결과는 아래에 있습니다.", "release.waits": "승인 대기", "release.nextApprove": "단계를 승인하거나 중단하세요.",
   "release.paused": "일시 중지됨", "release.at": "{weight}% 진행", "release.begins": "시작하는 중", "release.cannot": "진행할 수 없음",
   "release.steps": "단계", "release.stepN": "{n}단계", "release.begin": "시작 전", "release.end": "전체 트래픽", "release.since": "이 단계 경과", "release.atLeast": "최소 {time}", "release.asksApproval": "승인 필요",
