@@ -3,12 +3,13 @@ import { createEffect, createMemo, createSignal, ErrorBoundary, For, lazy, on, o
 import { Dynamic } from "solid-js/web";
 import { setTheme, theme, type Theme } from "./colours";
 import { keepFocus } from "./focus";
+import { ahead } from "./kube/client";
 import { watch } from "./kube/watch";
 import type { Thing } from "./kube/types";
 import { Popup, Dialog, Note } from "./parts/Small";
 import { refresh, rangeText, setRange } from "./range";
 import { go, href, path, parts, query, setQuery } from "./router";
-import { has, person, signOut } from "./session";
+import { has, likelySignedIn, person, signOut } from "./session";
 import { language, LANGUAGES, setLanguage, t, tn, type Key } from "./words";
 import { Yard } from "./pages/Yard";
 
@@ -28,7 +29,13 @@ const Dashboard = lazy(dashboard);
 const Find = lazy(() => import("./pages/Find"));
 
 /// Begins to load what a page at this address is drawn with, where that is much.
-export const preload = (path: string) => { if (path.startsWith("/d/")) dashboard().catch(() => undefined); };
+export function preload(path: string): void {
+  const uid = /^\/d\/([^/]+)/.exec(path)?.[1];
+  if (!uid) return;
+  dashboard().catch(() => undefined);
+  // A refusal for want of a sign-in is an error that browsers note.
+  if (likelySignedIn()) ahead(`/api/dashboards/uid/${uid}`);
+}
 
 interface Section { path: string; label: Key; key: string; icon: string; part?: string; also?: string }
 /// Whether what is behind a section runs.

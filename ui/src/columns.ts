@@ -28,9 +28,9 @@ export function columns(buffer: ArrayBuffer, step: number): Series[] {
       times = shared.get(key);
       if (!times) shared.set(key, (times = Array.from({ length: points }, (_, nth) => first + nth * step)));
     }
-    const values: (number | null)[] = Array.from(new Float64Array(buffer, at, points));
+    const raw = new Float64Array(buffer, at, points), values = new Array<number | null>(points);
     // A gap where there is no number.
-    for (let nth = 0; nth < points; nth += 1) if (!Number.isFinite(values[nth])) values[nth] = null;
+    for (let nth = 0; nth < points; nth += 1) values[nth] = Number.isFinite(raw[nth]) ? raw[nth]! : null;
     at += 8 * points;
     out.push({ labels, times, values });
   }

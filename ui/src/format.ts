@@ -2,6 +2,15 @@
 import { createSignal } from "solid-js";
 import { language, t } from "./words";
 
+/// How numbers are written in a language, by settings: made once, since to make one takes longer than to write a hundred numbers with it.
+const NUMBERS = new Map<string, Intl.NumberFormat>();
+export function numbers(options: Intl.NumberFormatOptions = {}): Intl.NumberFormat {
+  const key = `${language()} ${JSON.stringify(options)}`;
+  let known = NUMBERS.get(key);
+  if (!known) NUMBERS.set(key, (known = new Intl.NumberFormat(language(), options)));
+  return known;
+}
+
 /// A number with three significant digits at most, without an exponent for usual sizes.
 export function short(value: number, digits = 3): string {
   if (Number.isNaN(value)) return "NaN";
@@ -9,8 +18,8 @@ export function short(value: number, digits = 3): string {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e15 || size < 1e-6) return value.toExponential(digits - 1);
-  if (size >= 100) return new Intl.NumberFormat(language(), { maximumFractionDigits: 0 }).format(value);
-  return new Intl.NumberFormat(language(), { maximumSignificantDigits: digits }).format(value);
+  if (size >= 100) return numbers({ maximumFractionDigits: 0 }).format(value);
+  return numbers({ maximumSignificantDigits: digits }).format(value);
 }
 
 function scaled(value: number, base: number, names: readonly string[], digits = 3): string {
@@ -79,4 +88,11 @@ export function quantity(text: string | number | undefined): number {
     Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40, Pi: 2 ** 50, Ei: 2 ** 60,
   };
   return Number(found[1]) * (found[2] ? (sizes[found[2]] ?? 1) : 1);
+}
+
+/// A text of so many characters at most: what is longer ends with a word and with dots.
+export function brief(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const cut = text.slice(0, most - 1), word = cut.search(/\s\S*$/);
+  return `${(word > most / 2 ? cut.slice(0, word) : cut).trimEnd()}…`;
 }

@@ -17,9 +17,15 @@ export function aligned(lines: readonly Points[]): { times: number[]; values: (n
   return { times, values };
 }
 
+/// Whether samples are missing between some times that should be a step apart.
+export function hasGaps(times: readonly number[], step: number): boolean {
+  for (let at = 1; at < times.length; at += 1) if (times[at]! - times[at - 1]! > step * 1.5) return true;
+  return false;
+}
+
 /// Times without a sample for more than two steps become gaps, rather than lines drawn across.
 export function withGaps(line: { times: number[]; values: (number | null)[] }, step: number): { times: number[]; values: (number | null)[] } {
-  if (!line.times.some((time, at) => at > 0 && time - line.times[at - 1]! > step * 1.5)) return line;
+  if (!hasGaps(line.times, step)) return line;
   const times: number[] = [], values: (number | null)[] = [];
   line.times.forEach((time, at) => {
     const before = line.times[at - 1];
@@ -29,7 +35,6 @@ export function withGaps(line: { times: number[]; values: (number | null)[] }, s
   });
   return { times, values };
 }
-
 
 /// Places of points that stand alone between gaps, from one place to another: no line is drawn to them. What is `undefined` is another line's time, and no gap.
 export function isolated(values: ArrayLike<number | null | undefined>, from: number, to: number): number[] {

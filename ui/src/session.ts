@@ -2,7 +2,16 @@
 import { createSignal } from "solid-js";
 
 export interface Person { user: string; groups: string[]; parts: string[]; version: string }
-const [person, setPerson] = createSignal<Person | null | undefined>(undefined);
+const [person, setPersonSignal] = createSignal<Person | null | undefined>(undefined);
+/// The cookie is not for scripts: that somebody was signed in when the page was open last is noted apart.
+const NOTE = "signed-in";
+const setPerson = (to: Person | null) => {
+  if (to) localStorage.setItem(NOTE, "yes");
+  else localStorage.removeItem(NOTE);
+  setPersonSignal(to);
+};
+/// Whether somebody most likely is signed in, before the server has said so.
+export const likelySignedIn = () => localStorage.getItem(NOTE) !== null;
 /// Undefined until known; null when nobody is.
 export { person };
 export const signedIn = () => Boolean(person());

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { columns as read } from "../src/columns";
 import { format } from "../src/dashboard/units";
 import { isolated } from "../src/plot-data";
-import { bytes, cores, percent, quantity, short, span } from "../src/format";
+import { brief, bytes, cores, percent, quantity, short, span } from "../src/format";
 import { moment, step } from "../src/range";
 
 test("numbers have three significant digits and units that people use", () => {
@@ -11,6 +11,10 @@ test("numbers have three significant digits and units that people use", () => {
   expect([bytes(0), bytes(1536), bytes(3.25 * 2 ** 30)]).toEqual(["0 B", "1.5 KiB", "3.25 GiB"]);
   expect([cores(0), cores(0.0175), cores(2.5), percent(0.1234)]).toEqual(["0", "17.5m", "2.5", "12.3%"]);
   expect([span(5), span(65), span(3600), span(90061)]).toEqual(["5s", "1m5s", "1h", "1d1h"]);
+});
+
+test("a text that is cut ends with a word and says that more follows", () => {
+  expect([brief("short", 5), brief("one two three four", 12), brief("sum(rate(gateway_requests_total[1m]))", 12)]).toEqual(["short", "one two…", "sum(rate(ga…"]);
 });
 
 test("quantities are read as Kubernetes writes them", () => {

@@ -5,7 +5,7 @@ import { dark, token } from "../colours";
 import { clock } from "../format";
 import { default as Plot, type Band, type Line } from "../parts/Plot";
 import type { Mark } from "../marks";
-import { withGaps } from "../plot-data";
+import { hasGaps, withGaps } from "../plot-data";
 import type { Range } from "../range";
 import { t } from "../words";
 import { format } from "./units";
@@ -52,12 +52,19 @@ export function TimeSeries(props: PanelProps) {
     const colours = seriesColours(series());
     // Of many lines each is thinner, which also draws several times faster.
     const thick = series().length > MANY ? 1 : 1.5;
+    // Series mostly share their times: those are looked at once.
+    const rhythms = new Map<number[], { step: number; gaps: boolean }>();
+    const rhythm = (times: number[]) => {
+      let known = rhythms.get(times);
+      if (!known) { const step = Math.max(props.step, nearest(times)); rhythms.set(times, (known = { step, gaps: hasGaps(times, step) })); }
+      return known;
+    };
     const made = series().map(({ field, name, times }, at): Line => {
       const custom = (field.config.custom ?? {}) as Record<string, any>;
       const style = custom.drawStyle ?? "line", stacking = custom.stacking?.mode, negative = custom.transform === "negative-Y";
-      const values = field.values as (number | null)[];
+      const values = field.values as (number | null)[], { step, gaps } = rhythm(times);
       return {
-        name, colour: colours[at]!, ...withGaps({ times, values }, Math.max(props.step, nearest(times))), fill: style === "points" ? 0 : Number(custom.fillOpacity ?? 0) / 100, width: style === "points" ? 0 : Number(custom.lineWidth ?? thick) || (custom.fillOpacity ? 0.5 : thick),
+        name, colour: colours[at]!, ...(gaps ? withGaps({ times, values }, step) : { times, values }), fill: style === "points" ? 0 : Number(custom.fillOpacity ?? 0) / 100, width: style === "points" ? 0 : Number(custom.lineWidth ?? thick) || (custom.fillOpacity ? 0.5 : thick),
         ...(custom.lineStyle?.fill === "dash" ? { dash: custom.lineStyle.dash ?? [10, 10] } : custom.lineStyle?.fill === "dot" ? { dash: [2, 4] } : {}), ...(stacking && stacking !== "none" ? { stack: String(custom.stacking.group ?? "A") } : {}), negative,
         bars: style === "bars", points: style === "points" || custom.showPoints === "always", steps: custom.lineInterpolation === "stepAfter" || custom.lineInterpolation === "stepBefore", right: custom.axisPlacement === "right", spanNulls: custom.spanNulls === true,
         hideLegend: custom.hideFrom?.legend === true, format: (value: number) => format(value, field.config.unit, field.config.decimals),

@@ -1,13 +1,14 @@
 /// Grafana's units: what their identifiers mean. A number as its unit writes it, with the decimals that are asked for.
 /// https://grafana.com/docs/grafana/latest/panels-visualizations/configure-standard-options/#unit
+import { numbers } from "../format";
 import { language } from "../words";
 
 function fixed(value: number, decimals: number | null | undefined, digits = 3): string {
-  if (decimals !== undefined && decimals !== null) return new Intl.NumberFormat(language(), { minimumFractionDigits: Math.min(20, decimals), maximumFractionDigits: Math.min(20, decimals) }).format(value);
+  if (decimals !== undefined && decimals !== null) return numbers({ minimumFractionDigits: Math.min(20, decimals), maximumFractionDigits: Math.min(20, decimals) }).format(value);
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size < 1e-6) return value.toExponential(2);
-  return new Intl.NumberFormat(language(), size >= 100 ? { maximumFractionDigits: size >= 1000 ? 0 : 1 } : { maximumSignificantDigits: digits }).format(value);
+  return numbers(size >= 100 ? { maximumFractionDigits: size >= 1000 ? 0 : 1 } : { maximumSignificantDigits: digits }).format(value);
 }
 type Format = (value: number, decimals?: number | null) => string;
 const ladder = (base: number, names: readonly string[], start = 0, space = true): Format => (value, decimals) => {
@@ -48,7 +49,7 @@ const ago: Format = (value) => {
 };
 
 const UNITS: Record<string, Format> = {
-  none: suffix(""), short: simple(""), sishort: ladder(1000, prefixes), string: (value) => String(value), locale: (value, decimals) => new Intl.NumberFormat(language(), decimals == null ? {} : { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).format(value),
+  none: suffix(""), short: simple(""), sishort: ladder(1000, prefixes), string: (value) => String(value), locale: (value, decimals) => numbers(decimals == null ? {} : { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).format(value),
   percent: (value, decimals) => `${fixed(value, decimals)}%`, percentunit: (value, decimals) => `${fixed(value * 100, decimals)}%`,
   bytes: ladder(1024, named(iec, "B")), kbytes: ladder(1024, named(iec, "B"), 1), mbytes: ladder(1024, named(iec, "B"), 2), gbytes: ladder(1024, named(iec, "B"), 3), decbytes: ladder(1000, named(prefixes, "B")), deckbytes: ladder(1000, named(prefixes, "B"), 1), decmbytes: ladder(1000, named(prefixes, "B"), 2), decgbytes: ladder(1000, named(prefixes, "B"), 3),
   bits: ladder(1024, named(iec, "b")), decbits: ladder(1000, named(prefixes, "b")),

@@ -23,11 +23,23 @@ const parsed = (text: string): unknown => {
   }
 };
 
+/// Answers that were asked for before anybody wanted them, by path.
+const early = new Map<string, Promise<Response>>();
+/// Asks for what will be wanted once the page stands; the first who wants it takes the answer.
+export function ahead(path: string): void {
+  const asked = fetch(path, { headers: { accept: "application/json" }, credentials: "same-origin" });
+  // Who wants it is told if it does not come.
+  asked.catch(() => undefined);
+  early.set(path, asked);
+}
+
 /// The answer of a request that was not refused, to be read in the form that it has.
 export async function answered(method: string, path: string, body: unknown, type: string, signal?: AbortSignal, accept = "application/json"): Promise<Response> {
   let answer: Response;
+  const asked = method === "GET" ? early.get(path) : undefined;
+  early.delete(path);
   try {
-    answer = await fetch(path, {
+    answer = asked ? await asked : await fetch(path, {
       method,
       headers: body === undefined ? { accept } : { accept, "content-type": type },
       body: body === undefined ? null : typeof body === "string" ? body : JSON.stringify(body),

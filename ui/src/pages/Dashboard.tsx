@@ -14,10 +14,13 @@ import { marksOf, type Mark } from "../marks";
 import { isLive, range, rangeText, refresh, setDefaultRange, step } from "../range";
 import { go, href, params, parts, query, setQuery } from "../router";
 import { has } from "../session";
-import { t } from "../words";
+import { language, t } from "../words";
+import { translated } from "../words/boards";
 
 type Linked = NonNullable<DashboardModel["links"]>[number];
 interface Answer { meta: { canDelete?: boolean; provisionedExternalId?: string }; dashboard: DashboardModel }
+/// What comes with the program says so here.
+const BUILT_IN = "built in";
 /// Repeats of one panel or row at most.
 const REPEATS = 40;
 const REFRESH = ["", "5s", "10s", "30s", "1m", "5m", "15m"];
@@ -28,9 +31,10 @@ const Marks = createContext<() => Mark[]>(() => []);
 export default function Dashboard() {
   const [error, setError] = createSignal<string>();
   const [deleting, setDeleting] = createSignal(false);
-  const [answer] = createResource(() => parts()[1], async (uid) => {
+  const [answer] = createResource(() => [parts()[1]!, language()] as const, async ([uid, spoken]) => {
     try {
       const found = (await send("GET", `/api/dashboards/uid/${encodeURIComponent(uid)}`)) as Answer;
+      if (spoken === "ko" && found.meta.provisionedExternalId === BUILT_IN) found.dashboard = translated(found.dashboard, (await import("../words/ko-boards")).words);
       if (found.dashboard.time) setDefaultRange(found.dashboard.time.from, found.dashboard.time.to);
       return found;
     } catch (failed) { setError((failed as Error).message); return undefined; }
@@ -93,7 +97,7 @@ export default function Dashboard() {
         <For each={links().slice(0, 6)}>{(link) => <a class="button" href={link.url} target={link.blank ? "_blank" : undefined} rel="noopener noreferrer">{link.title}</a>}</For>
         <Show when={model()}>
           <Show when={has("gateway") || has("pipeline")}><button class="button" aria-pressed={marked()} title={t("dash.marksWhat")} onClick={() => setQuery({ marks: marked() ? "off" : "" })}>{t("dash.marks")}</button></Show>
-          <label class="row" style={{ gap: "4px" }}><span class="soft small">{t("dash.refresh")}</span><select class="field" onChange={(event) => setQuery({ refresh: event.currentTarget.value || "off" })}><For each={REFRESH}>{(one) => <option value={one} selected={every() === one || (!one && every() === "off")}>{one || t("dash.off")}</option>}</For></select></label>
+          <label class="row" style={{ gap: "4px" }}><span class="soft small wide-only">{t("dash.refresh")}</span><select class="field" aria-label={t("dash.refresh")} title={t("dash.refresh")} onChange={(event) => setQuery({ refresh: event.currentTarget.value || "off" })}><For each={REFRESH}>{(one) => <option value={one} selected={every() === one || (!one && every() === "off")}>{one || t("dash.off")}</option>}</For></select></label>
           <Popup label="…" title={t("dash.json")} plain>
             <p class="small soft">{t("dash.from")}: {answer()!.meta.provisionedExternalId}</p>
             <button class="button" data-close onClick={download}>{t("dash.json")}</button>
@@ -235,19 +239,20 @@ function PanelView(props: { panel: Panel; scope: Scope }) {
     onCleanup(() => { eye.disconnect(); rule.disconnect(); });
   });
   const wide = createMemo(() => Math.round(size()[0] / 50) * 50);
-  /// What was asked last: a panel that comes into sight again asks only if something changed.
-  let asked: unknown;
+  /// What was asked last: a panel that comes into sight again asks only if something changed. What it asked goes on when it leaves.
+  let asked: { scope: Scope; width: number; signal: AbortController; failed?: boolean } | undefined;
   createEffect(() => {
     const scope = props.scope, width = wide();
-    if (!asks || !seen() || !width || (asked === scope.range && ran() && lastWidth === width && lastScope === scope.variables)) return;
-    const aborted = new AbortController();
-    together(run(props.panel, scope, width, aborted.signal),
-      (answer) => { if (aborted.signal.aborted) return; asked = scope.range; lastWidth = width; lastScope = scope.variables; setRan(answer); setError(undefined); },
-      (failed: Error) => { if (!aborted.signal.aborted) setError(failed.message); },
+    if (!asks || !seen() || !width) return;
+    if (asked && !asked.failed && asked.scope.range === scope.range && asked.scope.variables === scope.variables && asked.width === width) return;
+    asked?.signal.abort();
+    const own = (asked = { scope, width, signal: new AbortController() } as NonNullable<typeof asked>), { signal } = own.signal;
+    together(run(props.panel, scope, width, signal),
+      (answer) => { if (signal.aborted) return; setRan(answer); setError(undefined); },
+      (failed: Error) => { if (signal.aborted) return; own.failed = true; setError(failed.message); },
     );
-    onCleanup(() => aborted.abort());
   });
-  let lastWidth = 0, lastScope: unknown;
+  onCleanup(() => asked?.signal.abort());
   const replace = (text: string) => replaced(text, props.scope);
   const result = createMemo(() => {
     const answer = ran();

@@ -120,7 +120,7 @@ function PodOverview(props: { pod: Pod }) {
         <dt>{t("pod.owner")}</dt><dd>{(() => { const link = pageOf(owner()?.kind, pod().metadata.namespace, owner()?.name); return link ? <a href={href(link)}>{owner()!.kind} {owner()!.name}</a> : owner() ? `${owner()!.kind} ${owner()!.name}` : "-"; })()}</dd>
         <dt>{t("pod.account")}</dt><dd>{pod().spec.serviceAccountName ?? "-"}</dd>
         <dt>{t("pod.qos")}</dt><dd>{pod().status?.qosClass ?? "-"}</dd>
-        <dt>{t("pod.labels")}</dt><dd><Labels labels={pod().metadata.labels} /></dd>
+        <Show when={Object.keys(pod().metadata.labels ?? {}).length}><dt>{t("pod.labels")}</dt><dd><Labels labels={pod().metadata.labels} /></dd></Show>
       </dl></div></section>
       <section class="card"><header><h2>{t("pod.containers")}</h2></header>
         <For each={[...(pod().spec.initContainers ?? []), ...pod().spec.containers]}>{(spec) => (
@@ -163,7 +163,7 @@ function WorkloadOverview(props: { it: Workload; kind: string }) {
         <Show when={it().metadata.annotations?.["deployment.kubernetes.io/revision"]}><dt>{t("pod.generation")}</dt><dd>{it().metadata.annotations!["deployment.kubernetes.io/revision"]}</dd></Show>
         <dt>{t("pod.created")}</dt><dd>{exact(it().metadata.creationTimestamp)} <span class="soft">(<Age time={it().metadata.creationTimestamp} />)</span></dd>
         <dt>{t("pod.selector")}</dt><dd><Labels labels={labels()} /></dd>
-        <dt>{t("pod.labels")}</dt><dd><Labels labels={it().metadata.labels} /></dd>
+        <Show when={Object.keys(it().metadata.labels ?? {}).length}><dt>{t("pod.labels")}</dt><dd><Labels labels={it().metadata.labels} /></dd></Show>
       </dl></div></section>
       <Show when={props.kind !== "cronjobs"}>
         <h2>{t("pod.pods")}</h2>

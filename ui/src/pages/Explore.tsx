@@ -68,7 +68,7 @@ export default function Explore() {
       <Show when={asked()} fallback={<div class="card"><div class="note"><p>{t("explore.empty")}</p><ul class="stack" style={{ gap: "4px" }}><For each={EXAMPLES}>{(one) => <li><button class="button mono" style={{ "white-space": "normal", "text-align": "left" }} onClick={() => set(0, one)}>{one}</button></li>}</For></ul></div></div>}>
         <Show when={!table()} fallback={<Samples samples={answer.value()?.samples ?? []} />}>
           <Show when={lines().length || !answer.value()} fallback={<Show when={!answer.error()}><div class="card"><Note words={t("explore.none")} /></div></Show>}>
-            <section class="card"><div class="body" style={{ "padding-top": "12px" }}><Plot name={t("explore.title")} lines={lines()} range={answer.value()?.range ?? range()} height={360} legend columns={["lastNotNull", "min", "mean", "max"]} /></div></section>
+            <section class="card"><div class="body" style={{ "padding-top": "12px" }}><Plot name={t("explore.title")} lines={lines()} range={answer.value()?.range ?? range()} height={360} legend legendHeight={280} columns={["lastNotNull", "min", "mean", "max"]} /></div></section>
           </Show></Show></Show>
     </div>
   );

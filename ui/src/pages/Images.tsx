@@ -40,9 +40,9 @@ export default function Images() {
   const columns: Column<Row>[] = [
     { id: "name", label: "col.name", first: true, sort: (row) => row.name, cell: (row) => <span class="mono" title={[row.name, ...row.others].join("\n")}>{row.name}{row.others.length ? <span class="tag">+{row.others.length}</span> : ""}</span> },
     { id: "size", label: "col.size", number: true, sort: (row) => row.size, cell: (row) => bytes(row.size) },
-    { id: "pods", label: "col.pods", number: true, sort: (row) => row.pods.length, cell: (row) => row.pods.length ? <a data-row={row.name} href={href(`/workloads/pods?q=${encodeURIComponent(row.pods.length === 1 ? row.pods[0]!.metadata.name : (row.pods[0]!.metadata.labels?.app ?? row.pods[0]!.metadata.labels?.["app.kubernetes.io/name"] ?? ""))}`)}>{tn("yard.pods", row.pods.length)}</a> : <span class="faint">{t("images.unused")}</span> },
+    { id: "pods", label: "col.pods", number: true, sort: (row) => row.pods.length, cell: (row) => row.pods.length ? <a data-row={row.name} href={href(`/workloads/pods?q=${encodeURIComponent(`images:${row.name.split("/").at(-1)!.replace(/:latest$/, "")}`)}`)}>{tn("yard.pods", row.pods.length)}</a> : <span class="faint">{t("images.unused")}</span> },
     { id: "nodes", label: "col.nodes", sort: (row) => row.nodes.length, text: (row) => row.nodes.join(" "), cell: (row) => row.nodes.join(", "), narrow: false },
-    { id: "digest", label: "col.digest", text: (row) => row.digest, cell: (row) => <span class="mono faint" title={row.digest}>{row.digest.replace("sha256:", "").slice(0, 12)}</span>, narrow: false },
+    { id: "digest", label: "col.digest", text: (row) => row.digest, cell: (row) => <span class="mono faint" title={row.digest}>{row.digest.replace("sha256:", "").slice(0, 12) || "-"}</span>, narrow: false },
   ];
   return (
     <div class="page">

@@ -82,8 +82,8 @@ function Track(props: { it: It }) {
     <section class="card"><header><h2>{t("release.steps")}</h2><Show when={props.it.status?.stepBegan && !isOver(props.it)}><span class="soft small end">{t("release.since")} <Age time={props.it.status!.stepBegan} /></span></Show></header>
       <div class="body stack">
         <div class="share" role="img" aria-label={t("release.share", { stable: props.it.spec.stable.name, rest: 100 - weight(), canary: props.it.spec.canary.name, weight: weight() })}>
-          <span class="stable" style={{ "flex-grow": 100 - weight() }}><Show when={weight() < 100}><span class="cut">{props.it.spec.stable.name} {100 - weight()}%</span></Show></span>
-          <span class="canary" style={{ "flex-grow": weight() }}><Show when={weight() > 0}><span class="cut">{props.it.spec.canary.name} {weight()}%</span></Show></span>
+          <Show when={weight() < 100}><span class="stable" style={{ "flex-grow": 100 - weight() }}><span class="cut">{props.it.spec.stable.name} {100 - weight()}%</span></span></Show>
+          <Show when={weight() > 0}><span class="canary" style={{ "flex-grow": weight() }}><span class="cut">{props.it.spec.canary.name} {weight()}%</span></span></Show>
         </div>
         <ol class="track"><For each={track(props.it)}>{(stop) => (
           <li data-stop={stop.state} aria-current={stop.state === "now" ? "step" : undefined}>

@@ -49,6 +49,7 @@ export const podColumns = (withNamespace: boolean): Column<Row>[] => [
   ] : []),
   { id: "node", label: "col.node", sort: (row) => row.pod!.spec.nodeName ?? "", cell: (row) => row.pod!.spec.nodeName ?? "-", narrow: false },
   { id: "ip", label: "col.ip", hidden: true, sort: (row) => row.pod!.status?.podIP ?? "", cell: (row) => <span class="mono">{row.pod!.status?.podIP ?? "-"}</span> },
+  { id: "images", label: "col.images", hidden: true, text: (row) => row.pod!.spec.containers.map((one) => one.image).join(" "), cell: (row) => <span class="mono">{row.pod!.spec.containers.map((one) => one.image).join(", ")}</span> },
   { id: "age", label: "col.age", number: true, sort: (row) => ageSeconds(row.thing.metadata.creationTimestamp), text: (row) => age(row.thing.metadata.creationTimestamp), cell: (row) => <Age time={row.thing.metadata.creationTimestamp} /> },
 ];
 

@@ -3,7 +3,7 @@ import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Sh
 import { alpha, default as Plot } from "../parts/Plot";
 import { withGaps } from "../plot-data";
 import { coloursOf, dark, token } from "../colours";
-import { bytes, cores, latency, percent, quantity, short } from "../format";
+import { brief, bytes, cores, latency, percent, quantity, short } from "../format";
 import { pageOf } from "../kube/kinds";
 import { runsPath, runState, shortCommit, title, type Run } from "../kube/pipelines";
 import { RELEASES, releaseState, type Release } from "../kube/releases";
@@ -340,7 +340,7 @@ function Ground(props: { boxes: Map<string, Box>; nodes: readonly Node[]; filter
         <div class="tip" style={{ left: `${Math.max(0, Math.min(it().place.x, width() - 300))}px`, top: `${it().place.y + it().place.h + 8}px` }}>
           <strong>{it().box.pod.metadata.name}</strong> <span class="soft">{it().box.pod.metadata.namespace}</span>
           <div class={`state ${it().box.state.kind}`}><Shape kind={it().box.state.kind} />{it().box.state.word}</div>
-          <Show when={it().box.state.detail}><p class="small soft">{it().box.state.detail!.slice(0, 240)}</p></Show>
+          <Show when={it().box.state.detail}><p class="small soft">{brief(it().box.state.detail!, 240)}</p></Show>
           <p class="small">{t("yard.cpu")}: {t("yard.request", { used: it().box.load === undefined ? "-" : cores(it().box.load!), all: it().box.request ? cores(it().box.request) : "-" })}</p>
           <p class="small">{t("yard.memory")}: {it().box.memory ? bytes(it().box.memory) : "-"} · <Age time={it().box.pod.metadata.creationTimestamp} />{it().box.restarts ? ` · ${tn("yard.restarts", it().box.restarts)}` : ""}</p>
         </div>)}</Show>
@@ -391,7 +391,7 @@ function WrongNow(props: { bad: Box[]; nodes: readonly Node[]; deployments: read
       <Show when={rows().length} fallback={<p class="body soft">{t("yard.wrong.none")}</p>}>
         <ul class="list"><For each={rows().slice(0, MOST)}>{(row) => (
           <li><div class="row" style={{ "flex-wrap": "nowrap" }}><span class={`state ${row.state.kind}`}><Shape kind={row.state.kind} /></span><a class="cut grow" href={href(row.link)}>{row.title}</a><Show when={row.count > 1}><span class="tag">×{row.count}</span></Show></div>
-            <p class="small">{[row.state.word, row.state.detail?.slice(0, 160)].filter(Boolean).join(": ")}</p>
+            <p class="small">{[row.state.word, brief(row.state.detail ?? "", 160)].filter(Boolean).join(": ")}</p>
             <Show when={row.state.next}><p class="small soft">{row.state.next}</p></Show></li>)}</For>
           <Show when={rows().length > MOST}><li class="small soft">{tn("yard.more", rows().length - MOST)}</li></Show></ul>
       </Show></section>
@@ -410,7 +410,7 @@ function Changed(props: { events: readonly Event[]; deployments: readonly Worklo
     const events = props.events.filter((event) => CHANGES.has(event.reason ?? "") && !query("ns") || (CHANGES.has(event.reason ?? "") && event.metadata.namespace === query("ns")))
       .map((event) => ({ title: `${event.involvedObject?.kind ?? ""} ${event.involvedObject?.name ?? ""}`, words: event.message ?? "", time: eventTime(event), link: pageOf(event.involvedObject?.kind, event.involvedObject?.namespace, event.involvedObject?.name) }));
     const made = props.deployments.map((it) => ({ title: `Deployment ${it.metadata.name}`, words: it.metadata.annotations?.["kubernetes.io/change-cause"] ?? "", time: it.status?.conditions?.find((one) => one.type === "Progressing")?.lastTransitionTime, link: pageOf("Deployment", it.metadata.namespace, it.metadata.name) })).filter((row) => row.words);
-    const releases = (released?.items() ?? []).filter(mine).map((it) => ({ title: `${t("nav.releases")} ${it.metadata.name}`, words: it.status?.message ?? releaseState(it).word, time: it.status?.ended ?? it.status?.stepBegan ?? it.status?.began, link: `/releases/${it.metadata.namespace}/${it.metadata.name}` as string | undefined }));
+    const releases = (released?.items() ?? []).filter(mine).map((it) => ({ title: `${t("release.single")} ${it.metadata.name}`, words: it.status?.message ?? releaseState(it).word, time: it.status?.ended ?? it.status?.stepBegan ?? it.status?.began, link: `/releases/${it.metadata.namespace}/${it.metadata.name}` as string | undefined }));
     const runs = (ran?.items() ?? []).filter(mine).filter((it) => it.status?.started).map((it) => ({ title: `${it.spec.pipelineRef.name} ${title(it)}`, words: [runState(it).word, shortCommit(it.status?.commit), it.status?.message].filter(Boolean).join(" · "), time: it.status?.finished ?? it.status?.started, link: `/run/${it.metadata.namespace}/${it.metadata.name}` as string | undefined }));
     const seen = new Set<string>();
     return [...releases, ...runs, ...made, ...events].filter((row) => row.time && Date.parse(row.time) >= from).sort((a, b) => Date.parse(b.time!) - Date.parse(a.time!))
@@ -421,7 +421,7 @@ function Changed(props: { events: readonly Event[]; deployments: readonly Worklo
       <Show when={rows().length} fallback={<p class="body soft">{t("yard.changed.none")}</p>}>
         <ul class="list"><For each={rows().slice(0, MOST)}>{(row) => (
           <li><div class="row" style={{ "flex-wrap": "nowrap" }}><Show when={row.link} fallback={<span class="cut grow">{row.title}</span>}><a class="cut grow" href={href(row.link!)}>{row.title}</a></Show><span class="faint small"><Age time={row.time} /></span></div>
-            <p class="small soft">{row.words.slice(0, 160)}</p></li>)}</For></ul>
+            <p class="small soft">{brief(row.words, 160)}</p></li>)}</For></ul>
       </Show></section>
   );
 }

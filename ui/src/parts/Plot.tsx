@@ -40,9 +40,11 @@ function digits(ctx: CanvasRenderingContext2D, font: string, n: number): number 
 }
 
 /// Distances of ticks for bytes.
-const BINARY = Array.from({ length: 64 }, (_, at) => 2 ** (at - 4));
+const BINARY = Array.from({ length: 60 }, (_, at) => 2 ** at);
 /// Colours of marks by how what they tell of ended.
 const MARKS: Record<NonNullable<Mark["kind"]>, string> = { good: "green", bad: "red", warn: "amber", new: "blue", idle: "faint" };
+/// Pixels beside the plot on its right.
+const PADDING = 10;
 /// Pixels from a mark within which the pointer is at it.
 const NEAR = 7;
 const CALC_WORDS: Record<string, () => string> = {
@@ -91,6 +93,8 @@ export default function Plot(props: PlotProps) {
     const font = `11px ${token("sans")}`;
     const axis = { stroke: soft, font, grid: { stroke: grid, width: 1 }, ticks: { show: false } };
     const right = shown().some((line) => line.right);
+    /// Pixels from a time to the plot's right end, where a label that does not fit would be cut.
+    const left = (self: uPlot, at: number) => PADDING + ((props.range.to / 1000 - at) * 1000 / (props.range.to - props.range.from)) * (self.width - 50) + (right ? 34 : 0);
     const wide = (self: uPlot, values: string[] | null) => {
       const longest = (values ?? []).reduce((a, b) => Math.max(a, b.length), 0);
       return Math.min(110, Math.max(34, digits(self.ctx, font, longest) + 12));
@@ -102,6 +106,8 @@ export default function Plot(props: PlotProps) {
         if (low === null || high === null || low === undefined || high === undefined || !Number.isFinite(low) || !Number.isFinite(high)) { low = props.min ?? 0; high = props.max ?? 1; }
         if (props.log) return [props.min && props.min > 0 ? props.min : Math.max(low, 1e-9) , props.max ?? Math.max(high, low * 10)];
         let from = side ? low : (props.min ?? Math.min(low, props.softMin ?? low)), to = side ? high : (props.max ?? Math.max(high, props.softMax ?? high));
+        // Nothing but zeros lie on the ground, below a whole one.
+        if (from === 0 && to === 0) return [0, 1];
         const room = (to - from || Math.abs(to) || 1) * 0.08;
         if ((side || props.min === undefined) && !(from >= 0 && from < (to - from) * 0.6)) from -= room; else if (props.min === undefined || side) from = Math.min(0, from);
         if (side || props.max === undefined) to += room;
@@ -114,10 +120,10 @@ export default function Plot(props: PlotProps) {
     return {
       width: Math.max(60, props.width ?? inside.clientWidth), height: Math.max(40, props.height ?? 160), legend: { show: false },
       cursor: { y: false, sync: { key: "all" }, drag: { x: props.zoom !== false, y: false, setScale: false }, points: { size: 5 }, focus: { prox: 24 } },
-      padding: [8, 10, 0, 0],
+      padding: [8, PADDING, 0, 0],
       scales: { x: { time: true, range: () => [props.range.from / 1000, props.range.to / 1000] }, y: scale(false), ...(right ? { r: scale(true) } : {}) },
       axes: [
-        { ...axis, size: 24, gap: 4, space: 56, values: (_self, splits, _a, _s, increment) => splits.map((at) => timeLabel(at, increment)) },
+        { ...axis, size: 24, gap: 4, space: 56, values: (self, splits, _a, _s, increment) => splits.map((at) => { const label = timeLabel(at, increment); return left(self, at) < digits(self.ctx, font, label.length) / 2 ? "" : label; }) },
         { ...axis, ...binary, size: wide, gap: 6, space: 26, values: (_self, splits) => splits.map((value) => (value === null ? "" : format()(value))) },
         ...(right ? [{ ...axis, scale: "r", side: 1 as const, size: wide, grid: { show: false }, values: (_self: uPlot, splits: number[]) => splits.map((value) => (shown().find((line) => line.right)?.format ?? format())(value)) }] : []),
       ],
@@ -260,7 +266,7 @@ export default function Plot(props: PlotProps) {
             </tr></thead>
             <tbody><For each={legend()}>{(row) => (
               <tr classList={{ off: off().has(row.line.name) }}>
-                <td><button aria-pressed={!off().has(row.line.name)} onClick={(event) => toggle(row.line.name, event)}><i style={{ background: row.line.colour }} /><span class="cut">{row.line.name}</span></button></td>
+                <td><button aria-pressed={!off().has(row.line.name)} onClick={(event) => toggle(row.line.name, event)}><i style={{ background: row.line.colour }} /><span class="cut" title={row.line.name}>{row.line.name}</span></button></td>
                 <For each={row.values}>{(value) => <td class="num">{value === null ? "-" : (row.line.format ?? format())(value)}</td>}</For>
               </tr>)}</For></tbody>
           </table></Show>

@@ -57,6 +57,8 @@ export function Table<T>(props: TableProps<T>) {
     observer.observe(element);
   };
   const window_ = createMemo(() => ({ before: Math.min(view()[0], rows().length), shown: rows().slice(view()[0], view()[1]), after: Math.max(0, rows().length - view()[1]) }));
+  /// Pixels that all rows take, of which some are higher than the others.
+  const room = () => Math.max(2, rows().length) * (ROW + 8) + 56;
   const toggle = (key: string) => setChosen((old) => { const next = new Set(old); if (!next.delete(key)) next.add(key); return next; });
   const press = (event: KeyboardEvent) => {
     const links = [...(box?.querySelectorAll<HTMLElement>("tbody a[data-row]") ?? [])];
@@ -87,7 +89,7 @@ export function Table<T>(props: TableProps<T>) {
       </Show>
       <Show when={!props.loading} fallback={<div class="shape" style={{ height: "240px" }} />}>
         <Show when={props.rows.length > 0} fallback={<div class="card">{props.empty}</div>}>
-          <div class="table fill" ref={boxed} onScroll={look} onKeyDown={press} tabindex="0" role="group" aria-label={props.label}>
+          <div class="table fill" style={{ "max-height": `${room()}px`, "min-height": `${Math.min(240, room())}px` }} ref={boxed} onScroll={look} onKeyDown={press} tabindex="0" role="group" aria-label={props.label}>
             <table aria-rowcount={rows().length + 1}>
               <thead><tr>
                 <Show when={props.actions}><th style={{ width: "32px" }}><input type="checkbox" aria-label={t("list.selectAll")} checked={picked().length > 0 && picked().length === rows().length} onChange={(event) => setChosen(event.currentTarget.checked ? new Set(rows().map(props.key)) : new Set<string>())} /></th></Show>
