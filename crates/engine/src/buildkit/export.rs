@@ -179,20 +179,26 @@ impl Export<'_> {
         Ok(done)
     }
 
+    /// Gives the image its names, each told of with `note`, and keeps it; one that is to be pushed must have some.
+    async fn give(&self, vertex: u32, names: &[Reference], note: &str) -> anyhow::Result<()> {
+        for name in names {
+            let naming = format!("naming to {name}{note}");
+            self.part(vertex, &naming, Box::pin(self.engine.name_image(&self.made.id, Some(name)))).await?;
+        }
+        self.engine.name_image(&self.made.id, None).await?;
+        if self.flag("push") && names.is_empty() {
+            bail!("tag is needed when pushing to registry");
+        }
+        Ok(())
+    }
+
     /// An image of the store; pushed, where that is asked for.
     async fn image_store(&self, vertex: u32, response: &mut HashMap<String, String>) -> anyhow::Result<()> {
         let names = self.names()?;
         let writing = format!("writing image {}", self.made.id);
         self.part(vertex, &writing, Box::pin(async { Ok(()) })).await?;
-        for name in &names {
-            let naming = format!("naming to {name}");
-            self.part(vertex, &naming, Box::pin(self.engine.name_image(&self.made.id, Some(name)))).await?;
-        }
-        self.engine.name_image(&self.made.id, None).await?;
+        self.give(vertex, &names, "").await?;
         if self.flag("push") {
-            if names.is_empty() {
-                bail!("tag is needed when pushing to registry");
-            }
             let session = self.session().await?;
             for name in &names {
                 self.push(vertex, &session, name).await?;

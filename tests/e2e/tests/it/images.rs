@@ -142,7 +142,6 @@ fn pushes_from_the_machine_show_the_login_and_not_the_nodes_certificate() {
 }
 
 #[test]
-#[ignore = "starts a server of its own"]
 fn private_images_are_pulled_and_built_from_with_the_users_credentials() {
     let Some(cluster) = fresh(60, &["--loopback-auth"]) else { return };
     let (user, stranger) = (User::new(&cluster), User::new(&cluster));

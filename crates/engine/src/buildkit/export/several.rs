@@ -55,15 +55,8 @@ impl Export<'_> {
         let (names, images) = (self.names()?, self.images()?);
         let mut index = self.engine.builder().index(&images)?;
         let platform = self.made.platform.as_ref().map(ToString::to_string).unwrap_or_default();
-        for name in &names {
-            let naming = format!("naming to {name} (of {platform}, which is kept here)");
-            self.part(vertex, &naming, Box::pin(self.engine.name_image(&self.made.id, Some(name)))).await?;
-        }
-        self.engine.name_image(&self.made.id, None).await?;
+        self.give(vertex, &names, &format!(" (of {platform}, which is kept here)")).await?;
         if self.flag("push") {
-            if names.is_empty() {
-                bail!("tag is needed when pushing to registry");
-            }
             let session = self.session().await?;
             for name in &names {
                 let access = self.access(&session, name).await?;
