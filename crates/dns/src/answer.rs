@@ -92,6 +92,10 @@ impl Answers {
         if let Some(reply) = self.of_client(asked, &parts, client) {
             return reply;
         }
+        let reversed = reverse_address(&parts).filter(|ip| self.is_reversed_here(*ip));
+        if (self.zone.decides(&parts) || reversed.is_some()) && !self.zone.wait_complete().await {
+            return Reply::empty(ResponseCode::ServFail);
+        }
         if let Some(front) = self.zone.inside(&parts) {
             let reply = self.resolve(asked, request).await;
             if reply.code != ResponseCode::NXDomain || !matches!(asked.query_type, RecordType::A | RecordType::AAAA) {
@@ -99,9 +103,7 @@ impl Answers {
             }
             return self.search(front, request, client).await.unwrap_or(reply);
         }
-        if let Some(ip) = reverse_address(&parts)
-            && self.is_reversed_here(ip)
-        {
+        if let Some(ip) = reversed {
             return self.reverse(asked, ip);
         }
         self.resolve(asked, request).await

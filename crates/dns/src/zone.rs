@@ -15,7 +15,13 @@ use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
+
+use tokio::{sync::watch, time::timeout};
+
+/// How long a question waits for the records, in a process that has just begun. Resolvers wait 5 s for us.
+const BEGINNING: Duration = Duration::from_secs(4);
 
 /// What a service's name leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +108,8 @@ pub struct Zone {
     /// Labels of the domain, lower case, the leftmost first.
     domain: Vec<String>,
     records: RwLock<Records>,
+    /// Whether what is not among the records does not exist.
+    complete: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -192,7 +200,7 @@ impl Zone {
     /// A zone without records, of a domain such as `cluster.local`.
     pub fn new(domain: &str) -> Self {
         let domain = domain.split('.').filter(|label| !label.is_empty()).map(str::to_ascii_lowercase).collect();
-        Self { domain, records: RwLock::default() }
+        Self { domain, records: RwLock::default(), complete: watch::Sender::new(false) }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Records> {
@@ -203,6 +211,20 @@ impl Zone {
         let mut records = self.records.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         records.serial = records.serial.wrapping_add(1);
         records
+    }
+
+    /// Says that all that exists has been set: until then a question for a name of the zone waits, and no name is denied.
+    pub fn complete(&self) {
+        self.complete.send_replace(true);
+    }
+
+    /// Waits until the records are complete; false if they still are not after a while.
+    pub(crate) async fn wait_complete(&self) -> bool {
+        if *self.complete.borrow() {
+            return true;
+        }
+        let mut complete = self.complete.subscribe();
+        matches!(timeout(BEGINNING, complete.wait_for(|complete| *complete)).await, Ok(Ok(_)))
     }
 
     /// Makes a namespace known; the names of its services and pods are below it.
@@ -266,6 +288,11 @@ impl Zone {
     pub(crate) fn inside<'n, 's>(&self, name: &'n [&'s str]) -> Option<&'n [&'s str]> {
         let (front, back) = name.split_at(name.len().checked_sub(self.domain.len())?);
         back.iter().zip(&self.domain).all(|(label, domain)| label == domain).then_some(front)
+    }
+
+    /// Whether the name is one that the records decide about: of the zone, or of the cluster's own parts.
+    pub(crate) fn decides(&self, name: &[&str]) -> bool {
+        self.inside(name).is_some() || matches!(name, [_, "madang", "internal"])
     }
 
     /// The Service that `NAME.madang.internal` stands for: one of the cluster's own parts, under a name that is the same

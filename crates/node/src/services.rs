@@ -259,25 +259,34 @@ impl Tables {
         let work = async {
             self.shared.services.ready().await;
             self.slices.ready().await;
+            self.namespaces.ready().await;
+            self.sort_waiting(&mut inputs);
+            self.shared.zone.complete();
             if ready.wait_for(|ready| *ready).await.is_err() {
                 return;
             }
-            let mut first = true;
+            self.sort_waiting(&mut inputs);
+            self.replace().await;
             while let Some(input) = inputs.recv().await {
                 let mut changed = HashSet::new();
                 self.sort(input, &mut changed);
                 tokio::time::sleep(TOGETHER).await;
-                while let Ok(input) = inputs.try_recv() {
-                    self.sort(input, &mut changed);
-                }
-                if std::mem::take(&mut first) {
-                    self.replace().await;
-                } else if !changed.is_empty() {
+                changed.extend(self.sort_waiting(&mut inputs));
+                if !changed.is_empty() {
                     self.change(&changed).await;
                 }
             }
         };
         self.shared.task.until_cancelled(work).await;
+    }
+
+    /// Sorts what has come so far; returns the Services among it.
+    fn sort_waiting(&self, inputs: &mut mpsc::UnboundedReceiver<Input>) -> HashSet<Key> {
+        let mut changed = HashSet::new();
+        while let Ok(input) = inputs.try_recv() {
+            self.sort(input, &mut changed);
+        }
+        changed
     }
 
     fn sort(&self, input: Input, changed: &mut HashSet<Key>) {

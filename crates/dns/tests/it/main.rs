@@ -107,6 +107,13 @@ struct Inside {
 
 impl Inside {
     fn start(upstreams: &[SocketAddr], search: &[&str]) -> Self {
+        let inside = Self::begin(upstreams, search);
+        inside.zone.complete();
+        inside
+    }
+
+    /// Serves before it knows everything.
+    fn begin(upstreams: &[SocketAddr], search: &[&str]) -> Self {
         let zone = Arc::new(Zone::new("cluster.local"));
         zone.set_namespace("shop");
         zone.set_namespace("dev");
@@ -229,6 +236,30 @@ fn a_change_is_seen_by_the_next_query() {
     check(&inside, &[("web.shop.svc.cluster.local", RecordType::A, "10.43.0.1")]);
     inside.zone.remove_service("shop", "web");
     check(&inside, &[("web.shop.svc.cluster.local", RecordType::A, "NXDomain soa")]);
+}
+
+#[test]
+fn nothing_is_denied_before_everything_is_known() {
+    let outside = Outside::start(&[("www.example.test", &["192.0.2.1"])]);
+    let inside = Inside::begin(&[outside.address], &["example.test"]);
+    check(&inside, &[("www.example.test", RecordType::A, "192.0.2.1")]);
+    assert_eq!(outside.asked(), ["www.example.test. A"]);
+    let early = ["late.shop.svc.cluster.local", "web.shop.svc.cluster.local", "1.0.43.10.in-addr.arpa"];
+    std::thread::scope(|scope| {
+        let kind = |name: &str| if name.ends_with("arpa") { RecordType::PTR } else { RecordType::A };
+        let inside = &inside;
+        let answers: Vec<_> = early.iter().map(|name| scope.spawn(move || inside.ask(name, kind(name)))).collect();
+        // Nobody waits longer than a resolver does.
+        for answer in answers {
+            assert_eq!(answer.join().unwrap(), "ServFail");
+        }
+        let late = scope.spawn(move || inside.ask(early[0], RecordType::A));
+        let address = Addresses::Cluster(vec![ip("10.43.0.9")]);
+        inside.zone.set_service("shop", "late", Service { addresses: address, ports: vec![] });
+        inside.zone.complete();
+        assert_eq!(late.join().unwrap(), "10.43.0.9");
+    });
+    assert!(outside.asked().is_empty(), "names of the cluster are no question for others");
 }
 
 #[test]

@@ -106,6 +106,7 @@ pub(super) fn serve(engine: &Engine, network: &Network) -> anyhow::Result<task::
     let below = engine.task().child("names");
     // A domain that nobody can ask for: all names here are the containers'.
     let zone = Arc::new(dns::Zone::new("containers.invalid"));
+    zone.complete();
     dns::Server::run(&below, vec![udp], vec![tcp], config, zone).context("serve names")?;
     Ok(below)
 }
