@@ -94,6 +94,8 @@ pub struct Patience {
     pub answer: Duration,
     /// Tries of one request, or of resuming one blob without getting any further.
     pub tries: u32,
+    /// Who has not answered at all for this long is not tried again.
+    pub silence: Duration,
     /// Before the second try; doubled for each one after it.
     pub pause: Duration,
     /// Longest pause, also where the registry asks for a longer one.
@@ -106,6 +108,7 @@ impl Default for Patience {
             connect: Duration::from_secs(30),
             answer: Duration::from_secs(60),
             tries: 5,
+            silence: Duration::from_secs(15),
             pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(20),
         }

@@ -197,13 +197,17 @@ impl Session {
 
     /// Asks until there is an answer: success, or a refusal that asking again does not change.
     pub async fn ask(&self, ask: &Ask) -> Result<Response<Incoming>, Error> {
-        let mut tried = 0;
+        let (mut tried, mut heard) = (0, Instant::now());
         // Each challenge either refreshes a token or moves on to the next credentials.
         let mut challenges = self.credentials.len() + 2;
         loop {
             tried += 1;
             let shown = self.authorization.lock().await.header.clone();
-            let problem = match self.follow(ask, shown.clone()).await {
+            let answer = self.follow(ask, shown.clone()).await;
+            if answer.is_ok() {
+                heard = Instant::now();
+            }
+            let problem = match answer {
                 Ok(answer) => match answer.status() {
                     status if status.is_success() => return Ok(answer),
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if challenges > 0 => {
@@ -229,7 +233,7 @@ impl Session {
                 Err(error) => return Err(error),
             };
             let (error, wait) = problem;
-            if ask.once || tried >= self.patience.tries {
+            if ask.once || tried >= self.patience.tries || heard.elapsed() >= self.patience.silence {
                 return Err(error);
             }
             tracing::debug!(%error, tried, "registry is asked again");

@@ -315,6 +315,9 @@ fn attributes(file: impl AsFd, overlay: bool) -> anyhow::Result<Vec<(Vec<u8>, Ve
             Err(rustix::io::Errno::NODATA) => continue,
             Err(error) => return Err(error).with_context(|| format!("read its attribute {}", shown(name))),
         }
+        if name == b"security.capability" {
+            portable(&mut value);
+        }
         total += name.len() + value.len();
         if total > ATTRIBUTES {
             bail!("its attributes have more than {ATTRIBUTES} bytes");
@@ -323,6 +326,17 @@ fn attributes(file: impl AsFd, overlay: bool) -> anyhow::Result<Vec<(Vec<u8>, Ve
     }
     found.sort();
     Ok(found)
+}
+
+/// Capabilities of a file that were given in a user namespace (revision 3 with that namespace's root) as those that they are
+/// wherever the archive comes to (revision 2). <https://man7.org/linux/man-pages/man7/capabilities.7.html>
+fn portable(capability: &mut Vec<u8>) {
+    /// Length of revision 2 without the root's identifier, and of revision 3.
+    const LENGTHS: [usize; 2] = [20, 24];
+    if capability.len() == LENGTHS[1] && capability[3] == 3 {
+        capability[3] = 2;
+        capability.truncate(LENGTHS[0]);
+    }
 }
 
 fn shown(path: &[u8]) -> String {

@@ -145,6 +145,26 @@ fn layers(store: &Store, image: &Image) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn capabilities_that_a_user_namespace_gave_hold_everywhere() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let (store, upper) = (place.store().await, place.path("upper"));
+    std::fs::create_dir_all(&upper).unwrap();
+    std::fs::write(upper.join("server"), "").unwrap();
+    // CAP_NET_BIND_SERVICE, effective; revision 3, of the namespace whose root is 100,000.
+    let mut given = [0; 24];
+    given[..6].copy_from_slice(&[1, 0, 0, 3, 0, 4]);
+    given[20..].copy_from_slice(&100_000_u32.to_le_bytes());
+    rustix::fs::setxattr(upper.join("server"), "security.capability", &given, XattrFlags::empty()).unwrap();
+    let image = commit(&store, None, &upper).await;
+    let mut kept = [0; 32];
+    let length = rustix::fs::getxattr(image.layers[0].join("server"), "security.capability", &mut kept).unwrap();
+    assert_eq!((&kept[..6], length), (&[1, 0, 0, 2, 0, 4][..], 20));
+}
+
+#[tokio::test]
 async fn the_same_tree_makes_the_same_image_whatever_its_times() {
     if !is_root() {
         return;
