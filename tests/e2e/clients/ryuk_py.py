@@ -34,7 +34,7 @@ def leave():
     network = Network().create()
     running = DockerContainer(IMAGE).with_command(SLEEP).with_network(network)
     running.start()
-    kept = DockerContainer(IMAGE).with_command(SLEEP).with_kwargs(volumes={"ryuk-data": {"bind": "/data"}})
+    kept = DockerContainer(IMAGE).with_command(SLEEP).with_volume_mapping("ryuk-data", "/data", "rw")
     kept.start()
     stopped = client.containers.create(IMAGE, ["true"], labels=labels)
     volume = client.volumes.create("ryuk-left", labels=labels)
