@@ -1,7 +1,10 @@
 //! Pulling, from registries that behave and from others.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,6 +44,7 @@ pub fn pull() -> Pull {
             connect: Duration::from_secs(5),
             answer: Duration::from_millis(400),
             tries: 4,
+            silence: Duration::MAX,
             pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(50),
         },
@@ -423,6 +427,33 @@ async fn a_busy_registry_is_asked_again() {
     drop(registry);
     let error = store.pull(&gone, &pull()).await.unwrap_err();
     assert!(matches!(&error, Error::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn who_stays_silent_is_not_tried_again() {
+    if !is_root() {
+        return;
+    }
+    /// How often somebody is asked who takes connections and closes them.
+    async fn asked(silence: Duration) -> usize {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("{}/team/app:1", listener.local_addr().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        std::thread::spawn(move || {
+            for _closed in listener.incoming() {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let place = Place::new();
+        let patience = Patience { silence, ..pull().patience };
+        let reference = Reference::parse(&name).unwrap();
+        let error = place.store().await.pull(&reference, &Pull { patience, ..pull() }).await.unwrap_err();
+        assert!(matches!(&error, Error::Unavailable(_)), "{error}");
+        count.load(Ordering::Relaxed)
+    }
+    let (patient, impatient) = (asked(Duration::MAX).await, asked(Duration::ZERO).await);
+    assert!(patient >= 4 && impatient <= patient - 3, "{patient} times and {impatient} times");
 }
 
 #[tokio::test]

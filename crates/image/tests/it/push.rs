@@ -87,6 +87,7 @@ fn push() -> Push {
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(2),
             tries: 4,
+            silence: Duration::MAX,
             pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(50),
         },
