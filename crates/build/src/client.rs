@@ -19,6 +19,11 @@ pub trait Client: Send + Sync {
     /// A new connection to the SSH agent of this id (`default` where a mount names none); none where there is no such agent.
     fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Box<dyn Duplex>>>>;
 
+    /// What is shown to hosts that are asked over SSH beside the keys of an agent, and which of them are believed. No step ever sees it.
+    fn ssh<'a>(&'a self) -> BoxFuture<'a, anyhow::Result<Ssh>> {
+        Box::pin(std::future::ready(Ok(Ssh::default())))
+    }
+
     /// A token for the repositories of a host that is asked over HTTPS, where no secret is for it. No step ever sees it.
     fn token<'a>(&'a self, _host: &'a str) -> BoxFuture<'a, anyhow::Result<Option<String>>> {
         Box::pin(std::future::ready(Ok(None)))
@@ -31,6 +36,25 @@ pub trait Client: Send + Sync {
     ) -> BoxFuture<'a, anyhow::Result<Option<::image::pull::Credentials>>>;
 }
 
+/// What repositories behind SSH are asked with.
+#[derive(Clone, Default)]
+pub struct Ssh {
+    /// A private key, and its passphrase.
+    pub key: Option<(String, Option<String>)>,
+    /// Who asks, where the address does not say.
+    pub user: Option<String>,
+    /// Keys of hosts that are believed, as in `known_hosts`.
+    pub known_hosts: Option<String>,
+    /// Where whoever asked writes both; empty where they stand on a command line.
+    pub place: String,
+}
+
+impl std::fmt::Debug for Ssh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ssh").field("user", &self.user).field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
 /// Answers that are known beforehand.
 #[derive(Clone, Default)]
 pub struct Given {
@@ -40,6 +64,8 @@ pub struct Given {
     pub agents: BTreeMap<String, std::path::PathBuf>,
     /// Credentials by registry.
     pub credentials: BTreeMap<String, ::image::pull::Credentials>,
+    /// For repositories behind SSH.
+    pub ssh: Ssh,
 }
 
 impl std::fmt::Debug for Given {
@@ -61,6 +87,10 @@ impl Client for Given {
                 stream.map_err(|error| anyhow::anyhow!("connect to SSH agent {id} at {}: {error}", path.display()))?;
             Ok(Some(Box::new(stream) as Box<dyn Duplex>))
         })
+    }
+
+    fn ssh<'a>(&'a self) -> BoxFuture<'a, anyhow::Result<Ssh>> {
+        Box::pin(std::future::ready(Ok(self.ssh.clone())))
     }
 
     fn credentials<'a>(

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 use crate::{
-    client::Given,
+    client::{Given, Ssh},
     progress::Event,
     request::{self, ArchiveForm, Built, Compression, Error, Options, Output, Sink},
 };
@@ -46,6 +46,9 @@ pub struct Ask {
     /// Sockets of SSH agents by id.
     #[serde(default)]
     pub agents: BTreeMap<String, PathBuf>,
+    /// Keys of hosts that are believed over SSH, as in `known_hosts`.
+    #[serde(default)]
+    pub known_hosts: Option<String>,
     /// Credentials by registry, as docker's clients send them with a request.
     #[serde(default)]
     pub credentials: BTreeMap<String, serde_json::Value>,
@@ -262,7 +265,8 @@ impl Ask {
                 Made::Nothing => Output::Nothing,
             });
         }
-        let mut client = Given { agents: self.agents, ..Given::default() };
+        let ssh = Ssh { known_hosts: self.known_hosts, ..Ssh::default() };
+        let mut client = Given { agents: self.agents, ssh, ..Given::default() };
         for (id, text) in self.secrets {
             let bytes = STANDARD.decode(text).map_err(|error| Error::Invalid(format!("secret {id}: {error}")))?;
             client.secrets.insert(id, bytes);

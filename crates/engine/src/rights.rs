@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use build::client::{Client, Duplex};
+use build::client::{Client, Duplex, Ssh};
 use futures::future::BoxFuture;
 use image::pull::{Credentials, Keyring};
 use k8s_openapi::api::{
@@ -177,6 +177,10 @@ impl Client for InTheNameOf {
 
     fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Box<dyn Duplex>>>> {
         self.client.agent(id)
+    }
+
+    fn ssh<'a>(&'a self) -> BoxFuture<'a, Result<Ssh>> {
+        self.client.ssh()
     }
 
     fn credentials<'a>(&'a self, registry: &'a str) -> BoxFuture<'a, Result<Option<Credentials>>> {

@@ -17,7 +17,7 @@ use crate::{
     modules::{self, Module},
     object::{self, Commit, Kind},
     pack::Pack,
-    remote::{Exchange, Reference, Remote},
+    remote::{Reference, Remote, Ways},
 };
 
 /// Submodules within submodules.
@@ -91,10 +91,10 @@ pub async fn check_out(
     resolved: &Resolved,
     directory: &Path,
     options: &Options,
-    exchange: &Exchange,
+    ways: &Ways,
 ) -> Result<Id, Error> {
     let mut state = State { room: Room::new(&options.limits), modules: options.limits.modules };
-    one(remote, resolved.clone(), directory.to_owned(), options.clone(), exchange.clone(), &mut state, 0).await
+    one(remote, resolved.clone(), directory.to_owned(), options.clone(), ways.clone(), &mut state, 0).await
 }
 
 struct State {
@@ -108,7 +108,7 @@ fn one<'a>(
     resolved: Resolved,
     directory: PathBuf,
     options: Options,
-    exchange: Exchange,
+    ways: Ways,
     state: &'a mut State,
     depth: usize,
 ) -> BoxFuture<'a, Result<Id, Error>> {
@@ -157,13 +157,13 @@ fn one<'a>(
             let module = listed.iter().find(|module| module.path == path);
             let module = module.ok_or_else(|| Error::invalid(format!("no url for submodule {path} in .gitmodules")))?;
             let address = modules::address(&url, &module.url)?;
-            if url.starts_with("https:") && !address.starts_with("https:") {
+            if modules::is_secret(&url) && !modules::is_secret(&address) {
                 return Err(Error::invalid(format!("submodule {path}: {address} is less safe than {url}")));
             }
-            let inner = Remote::open(&address, None, exchange.clone()).await?;
+            let inner = Remote::open(&address, None, &ways).await?;
             let wanted = Resolved { reference: None, id, commit: Some(id) };
             let options = Options { subdirectory: String::new(), keep: false, ..options.clone() };
-            one(inner, wanted, directory.join(&path), options, exchange.clone(), state, depth + 1).await?;
+            one(inner, wanted, directory.join(&path), options, ways.clone(), state, depth + 1).await?;
         }
         Ok(commit)
     })

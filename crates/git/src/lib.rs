@@ -11,8 +11,9 @@
 //!               └───► receive ─ pack, whole and closed ─► repository: on disk, then references, then the answer
 //! ```
 //!
-//! The wire is protocol version 2 over smart HTTP: <https://git-scm.com/docs/protocol-v2>. How a request gets to the server
-//! is the caller's: proxies, certificates and credentials are not known here. No `git` need be installed.
+//! The wire is protocol version 2, and the versions before where a server speaks no other, over smart HTTP or SSH:
+//! <https://git-scm.com/docs/protocol-v2>. How a request or a connection gets to the server is the caller's: proxies,
+//! certificates and names are not known here. No `git` and no `ssh` need be installed.
 //!
 //! What comes from a remote is not trusted: packs, objects and trees are bounded by [`Limits`], each object is known by a
 //! hash that was computed here (SHA-1 with detection of known collision attacks), and no path leaves its directory.
@@ -22,6 +23,7 @@ pub mod object;
 
 pub mod packet;
 pub mod remote;
+pub mod ssh;
 
 pub mod pack;
 
@@ -89,6 +91,9 @@ pub enum Error {
     /// The server said why not.
     #[error("remote says: {0}")]
     Remote(String),
+    /// The server does not let this caller in.
+    #[error("{0}")]
+    Denied(String),
     /// There is no such branch, tag or commit.
     #[error("repository does not contain ref {0}")]
     NoReference(String),

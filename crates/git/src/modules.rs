@@ -2,7 +2,7 @@
 //!
 //! Specification: <https://git-scm.com/docs/gitmodules>, <https://git-scm.com/docs/git-config#_syntax>.
 
-use crate::Error;
+use crate::{Error, ssh::address::Address};
 
 /// Bytes of `.gitmodules`.
 pub(crate) const LARGEST: u64 = 1 << 20;
@@ -68,8 +68,18 @@ pub fn address(base: &str, url: &str) -> Result<String, Error> {
     if !url.starts_with("./") && !url.starts_with("../") {
         return Ok(url.to_owned());
     }
-    let (scheme, rest) = base.split_once("://").ok_or_else(|| Error::invalid(format!("{base}: no URL")))?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    // `scheme://host/`, or `user@host:` with a path that begins at the user's home or at the root.
+    let (before, path) = match base.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            (format!("{scheme}://{host}/"), path)
+        }
+        None => {
+            let address = Address::parse(base)?.ok_or_else(|| Error::invalid(format!("{base}: no URL")))?;
+            let (before, path) = base.split_at(base.len() - address.path.len());
+            (format!("{before}{}", if path.starts_with('/') { "/" } else { "" }), path)
+        }
+    };
     let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     for part in url.split('/') {
         match part {
@@ -80,7 +90,13 @@ pub fn address(base: &str, url: &str) -> Result<String, Error> {
             part => parts.push(part),
         }
     }
-    Ok(format!("{scheme}://{host}/{}", parts.join("/")))
+    Ok(format!("{before}{}", parts.join("/")))
+}
+
+/// Whether nobody else reads what is fetched from there.
+pub(crate) fn is_secret(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    !matches!(scheme.as_deref(), Some("http" | "git"))
 }
 
 #[cfg(test)]
@@ -103,5 +119,11 @@ mod tests {
         assert_eq!(address(base, "./lib.git").unwrap(), "https://host/team/app.git/lib.git");
         assert_eq!(address(base, "http://x/y").unwrap(), "http://x/y");
         assert!(address(base, "../../../x").is_err());
+        let base = "git@host:team/app.git";
+        assert_eq!(address(base, "../lib.git").unwrap(), "git@host:team/lib.git");
+        assert_eq!(address(base, "../../lib.git").unwrap(), "git@host:lib.git");
+        assert_eq!(address("git@[::1]:/srv/app.git/", "../lib.git").unwrap(), "git@[::1]:/srv/lib.git");
+        assert_eq!(address("ssh://git@host:22/app", "../lib").unwrap(), "ssh://git@host:22/lib");
+        assert!(address(base, "../../../x").is_err() && address("/srv/app.git", "../x").is_err());
     }
 }

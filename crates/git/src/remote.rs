@@ -1,32 +1,62 @@
 //! A repository elsewhere: its references, and packs of what is behind them.
 //!
 //! ```text
-//! GET  info/refs?service=git-upload-pack      what the server can do
-//! POST git-upload-pack   command=ls-refs      names and ids
-//! POST git-upload-pack   command=fetch        [shallow-info] packfile, in three bands: content, progress, error
+//! first                     what the server can do             GET  info/refs?service=git-upload-pack, or a line's first packets
+//! command=ls-refs           names and ids                      POST git-upload-pack, or the next packets of the line
+//! command=fetch             [shallow-info] packfile, in three bands: content, progress, error
 //! ```
 //!
-//! Specification: <https://git-scm.com/docs/protocol-v2>, <https://git-scm.com/docs/http-protocol>.
+//! What is said is the same over HTTP ([`web`]) and SSH ([`crate::ssh`]): version 2 where the server speaks it, else what all
+//! servers do ([`first`]).
+//!
+//! Specification: <https://git-scm.com/docs/protocol-v2>.
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
-use http::{Method, Request, Response, header};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use http::{Request, Response};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::Mutex,
+};
 
 use crate::{
     Error, Limits,
     id::{Format, Id},
     packet::{self, Packet, Packets},
+    ssh::{self, address::Address, line::Line},
 };
+
+mod first;
+mod web;
 
 /// The body of an answer.
 pub type Body = BoxStream<'static, std::io::Result<Bytes>>;
 /// Sends a request, follows redirects, and tells the address that answered at last.
 pub type Exchange =
     Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, std::io::Result<(http::Uri, Response<Body>)>> + Send + Sync>;
+
+/// The ways to servers.
+#[derive(Clone)]
+pub struct Ways {
+    /// Over HTTPS and HTTP.
+    pub web: Exchange,
+    /// Over SSH; none where that is not possible.
+    pub ssh: Option<Arc<ssh::Access>>,
+}
+
+impl From<Exchange> for Ways {
+    fn from(web: Exchange) -> Self {
+        Self { web, ssh: None }
+    }
+}
+
+impl std::fmt::Debug for Ways {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ways").field("ssh", &self.ssh).finish_non_exhaustive()
+    }
+}
 
 /// References that a remote may have; beyond them it is asked for fewer by their prefixes.
 const MOST_REFERENCES: usize = 1_000_000;
@@ -48,14 +78,38 @@ pub struct Reference {
 
 /// A repository on a server.
 pub struct Remote {
-    exchange: Exchange,
+    transport: Transport,
     /// Without user and password.
     url: String,
-    authorization: Option<header::HeaderValue>,
     /// What the server said first.
     pub format: Format,
-    shallow: bool,
-    filter: bool,
+    version: Version,
+}
+
+enum Transport {
+    Web(web::Web),
+    Ssh { access: Arc<ssh::Access>, address: Box<Address>, line: Mutex<Option<Line>> },
+}
+
+/// What a server speaks.
+enum Version {
+    Second { shallow: bool, filter: bool },
+    First(first::Advertised),
+}
+
+/// An answer that is being read.
+enum Answer {
+    Web(Packets<Body>),
+    Ssh(Line),
+}
+
+impl Answer {
+    fn packets(&mut self) -> &mut Packets<Body> {
+        match self {
+            Self::Web(packets) => packets,
+            Self::Ssh(line) => &mut line.packets,
+        }
+    }
 }
 
 /// What a fetch brought besides the pack.
@@ -74,84 +128,40 @@ impl std::fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// Asks the server at an `http` or `https` URL what it can do. User and password may stand in it; where
-    /// `authorization` is given, that is shown instead.
-    pub async fn open(url: &str, authorization: Option<&str>, exchange: Exchange) -> Result<Self, Error> {
-        let (plain, basic) = without_user(url)?;
-        let authorization = match authorization.map(str::to_owned).or(basic) {
-            None => None,
-            Some(text) => {
-                let mut value = header::HeaderValue::from_str(&text)
-                    .map_err(|_| Error::invalid("the credentials for the repository are no header's value"))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
+    /// Asks the server at an `https`, `http` or `ssh` URL, or at `user@host:path`, what it can do. User and password may stand in
+    /// one of the web; where `authorization` is given, that is shown instead, and over SSH neither is.
+    pub async fn open(url: &str, authorization: Option<&str>, ways: &Ways) -> Result<Self, Error> {
+        let Some(address) = Address::parse(url)? else {
+            let mut web = web::Web::new(url, authorization, ways.web.clone())?;
+            let (version, format) = hello(&mut web.hello().await?, &web.url).await?;
+            return Ok(Self { url: web.url.clone(), transport: Transport::Web(web), format, version });
         };
-        let mut remote =
-            Self { exchange, url: plain, authorization, format: Format::Sha1, shallow: false, filter: false };
-        let address = format!("{}/info/refs?service=git-upload-pack", remote.url);
-        let (last, body) = remote.send(Method::GET, &address, Bytes::new()).await?;
-        // Where a server moved, what follows goes to the new place.
-        if let Some(base) = last.to_string().strip_suffix("/info/refs?service=git-upload-pack") {
-            if base != remote.url && !same_origin(base, &remote.url) {
-                remote.authorization = None;
-            }
-            remote.url = base.to_owned();
-        }
-        remote.capabilities(body).await?;
-        Ok(remote)
+        let none = || Error::invalid(format!("{url}: repositories are not fetched over SSH from here"));
+        let access = ways.ssh.clone().ok_or_else(none)?;
+        let (line, version, format) = dial(&access, &address).await?;
+        let line = Mutex::new(Some(line));
+        let url = address.text.trim_end_matches('/').to_owned();
+        Ok(Self { transport: Transport::Ssh { access, address: Box::new(address), line }, url, format, version })
     }
 
-    /// The address without user and password.
+    /// The address without user and password of the web.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    async fn capabilities(&mut self, body: Body) -> Result<(), Error> {
-        let mut packets = Packets::new(body);
-        let mut first = packets.text().await?;
-        // Some servers begin with the service's name, as in the older protocol.
-        if first.as_deref().is_some_and(|line| line.starts_with("# service=")) {
-            packets.next().await?;
-            first = packets.text().await?;
-        }
-        if first.as_deref() != Some("version 2") {
-            return Err(Error::invalid(format!(
-                "{}: the server does not speak version 2 of git's protocol (git 2.18 and newer do)",
-                self.url
-            )));
-        }
-        let (mut fetch, mut count) = (false, 0);
-        while let Some(line) = packets.text().await? {
-            count += 1;
-            if count > MOST_CAPABILITIES {
-                return Err(Error::TooLarge { what: "the list of capabilities", limit: MOST_CAPABILITIES as u64 });
-            }
-            let (name, value) = line.split_once('=').unwrap_or((&line, ""));
-            match name {
-                "fetch" => {
-                    fetch = true;
-                    self.shallow = value.split(' ').any(|feature| feature == "shallow");
-                    self.filter = value.split(' ').any(|feature| feature == "filter");
-                }
-                "object-format" => {
-                    self.format = Format::parse(value)
-                        .ok_or_else(|| Error::invalid(format!("{}: unknown object format {value}", self.url)))?;
-                }
-                _ => {}
-            }
-        }
-        if fetch { Ok(()) } else { Err(Error::invalid(format!("{}: the server offers no fetch", self.url))) }
-    }
-
     /// The references whose names begin with one of the prefixes, or all.
     pub async fn references(&self, prefixes: &[String]) -> Result<Vec<Reference>, Error> {
+        if let Version::First(advertised) = &self.version {
+            let asked = advertised.references.iter().filter(|reference| first::is_asked(&reference.name, prefixes));
+            return Ok(asked.cloned().collect());
+        }
         let mut request = self.command("ls-refs");
         packet::line(&mut request, "peel");
         packet::line(&mut request, "symrefs");
         prefixes.iter().for_each(|prefix| packet::line(&mut request, &format!("ref-prefix {prefix}")));
         packet::flush(&mut request);
-        let mut packets = Packets::new(self.upload_pack(request).await?);
+        let mut answer = self.ask(request).await?;
+        let packets = answer.packets();
         let mut references = Vec::new();
         while let Some(line) = packets.text().await? {
             if references.len() == MOST_REFERENCES {
@@ -176,6 +186,7 @@ impl Remote {
             }
             references.push(reference);
         }
+        self.heard(answer).await;
         Ok(references)
     }
 
@@ -192,7 +203,10 @@ impl Remote {
 
     /// Whether the server leaves files out where it is asked to.
     pub fn filters(&self) -> bool {
-        self.filter
+        match &self.version {
+            Version::Second { filter, .. } => *filter,
+            Version::First(advertised) => advertised.filter,
+        }
     }
 
     /// The same without files: commits and directories, so many commits deep.
@@ -214,10 +228,21 @@ impl Remote {
         pack: &mut (impl AsyncWrite + Unpin),
         limits: &Limits,
     ) -> Result<Fetched, Error> {
+        let shallow = match &self.version {
+            Version::Second { shallow, .. } => *shallow,
+            Version::First(advertised) => {
+                let (wants, depth) = advertised.reaching(wants, depth);
+                let mut answer = self.ask(advertised.request(&wants, depth, filter, &self.url)?).await?;
+                let packets = answer.packets();
+                let mut fetched = first::preamble(packets, depth.is_some()).await?;
+                fetched.bytes = bands(packets, pack, limits.pack).await?;
+                return Ok(fetched);
+            }
+        };
         let mut request = self.command("fetch");
         packet::line(&mut request, "ofs-delta");
         packet::line(&mut request, "no-progress");
-        if let Some(depth) = depth.filter(|_| self.shallow) {
+        if let Some(depth) = depth.filter(|_| shallow) {
             packet::line(&mut request, &format!("deepen {depth}"));
         }
         if let Some(filter) = filter {
@@ -226,7 +251,8 @@ impl Remote {
         wants.iter().for_each(|id| packet::line(&mut request, &format!("want {id}")));
         packet::line(&mut request, "done");
         packet::flush(&mut request);
-        let mut packets = Packets::new(self.upload_pack(request).await?);
+        let mut answer = self.ask(request).await?;
+        let packets = answer.packets();
         let mut fetched = Fetched::default();
         while let Some(section) = packets.text().await? {
             match section.as_str() {
@@ -239,7 +265,8 @@ impl Remote {
                     }
                 }
                 "packfile" => {
-                    fetched.bytes = bands(&mut packets, pack, limits.pack).await?;
+                    fetched.bytes = bands(packets, pack, limits.pack).await?;
+                    self.heard(answer).await;
                     return Ok(fetched);
                 }
                 // Sections that this request does not ask for may be skipped.
@@ -258,26 +285,70 @@ impl Remote {
         request
     }
 
-    async fn upload_pack(&self, request: Vec<u8>) -> Result<Body, Error> {
-        let address = format!("{}/git-upload-pack", self.url);
-        Ok(self.send(Method::POST, &address, request.into()).await?.1)
+    /// Sends a request. Over SSH on the line that is there, or on a new one: whoever left an answer half read left its line.
+    async fn ask(&self, request: Vec<u8>) -> Result<Answer, Error> {
+        let (access, address, line) = match &self.transport {
+            Transport::Web(web) => return Ok(Answer::Web(web.ask(request).await?)),
+            Transport::Ssh { access, address, line } => (access, address, line),
+        };
+        let open = line.lock().await.take();
+        let mut line = match open {
+            Some(line) => line,
+            None => dial(access, address).await?.0,
+        };
+        line.say(request).await?;
+        Ok(Answer::Ssh(line))
     }
 
-    async fn send(&self, method: Method, address: &str, body: Bytes) -> Result<(http::Uri, Body), Error> {
-        let mut request = Request::builder().method(&method).uri(address).header("git-protocol", "version=2");
-        if method == Method::POST {
-            request = request.header(header::CONTENT_TYPE, "application/x-git-upload-pack-request");
+    /// Keeps the line of an answer that was read to its end. In the first versions that is the end of the line.
+    async fn heard(&self, answer: Answer) {
+        if let (Answer::Ssh(open), Transport::Ssh { line, .. }) = (answer, &self.transport) {
+            *line.lock().await = Some(open);
         }
-        if let Some(authorization) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
-        let request = request.body(body).map_err(|error| Error::invalid(format!("{}: {error}", self.url)))?;
-        let (last, answer) = (self.exchange)(request).await?;
-        if !answer.status().is_success() {
-            return Err(Error::Refused { url: self.url.clone(), status: answer.status() });
-        }
-        Ok((last, answer.into_body()))
     }
+}
+
+/// Opens a line, and reads what the server says first.
+async fn dial(access: &ssh::Access, address: &Address) -> Result<(Line, Version, Format), Error> {
+    let mut line = Line::open(access, address).await?;
+    let (version, format) = hello(&mut line.packets, &address.text).await?;
+    Ok((line, version, format))
+}
+
+/// What a server says first: which version it speaks, and what it can do.
+async fn hello(packets: &mut Packets<Body>, url: &str) -> Result<(Version, Format), Error> {
+    let mut first = packets.text().await?;
+    // Over HTTP some begin with the service's name.
+    if first.as_deref().is_some_and(|line| line.starts_with("# service=")) {
+        packets.next().await?;
+        first = packets.text().await?;
+    }
+    if first.as_deref() != Some("version 2") {
+        let advertised = first::advertised(first, packets, url).await?;
+        let format = advertised.format;
+        return Ok((Version::First(advertised), format));
+    }
+    let (mut fetch, mut count, mut format) = (None, 0, Format::Sha1);
+    while let Some(line) = packets.text().await? {
+        count += 1;
+        if count > MOST_CAPABILITIES {
+            return Err(Error::TooLarge { what: "the list of capabilities", limit: MOST_CAPABILITIES as u64 });
+        }
+        let (name, value) = line.split_once('=').unwrap_or((&line, ""));
+        match name {
+            "fetch" => {
+                let has = |name: &str| value.split(' ').any(|feature| feature == name);
+                fetch = Some(Version::Second { shallow: has("shallow"), filter: has("filter") });
+            }
+            "object-format" => {
+                format = Format::parse(value)
+                    .ok_or_else(|| Error::invalid(format!("{url}: unknown object format {value}")))?;
+            }
+            _ => {}
+        }
+    }
+    let version = fetch.ok_or_else(|| Error::invalid(format!("{url}: the server offers no fetch")))?;
+    Ok((version, format))
 }
 
 /// The content of band 1; an error of what band 3 says.
@@ -305,27 +376,8 @@ async fn bands<S: futures::Stream<Item = std::io::Result<Bytes>> + Unpin>(
     Ok(bytes)
 }
 
-/// The URL without user and password, and those as a header's value.
-fn without_user(url: &str) -> Result<(String, Option<String>), Error> {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
-        let what = if scheme.is_empty() { url } else { scheme };
-        return Err(Error::invalid(format!("{what}: repositories are fetched over https or http")));
-    }
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (user, host) = match authority.rsplit_once('@') {
-        None => (None, authority),
-        Some((user, host)) => (Some(user), host),
-    };
-    let basic = user.map(|user| {
-        let (name, password) = user.split_once(':').unwrap_or((user, ""));
-        format!("Basic {}", STANDARD.encode([&decode(name)[..], b":", &decode(password)].concat()))
-    });
-    Ok((format!("{scheme}://{host}/{}", path.trim_end_matches('/')), basic))
-}
-
 /// Undoes percent-encoding.
-fn decode(text: &str) -> Vec<u8> {
+pub(crate) fn decode(text: &str) -> Vec<u8> {
     let (bytes, mut at, mut decoded) = (text.as_bytes(), 0, Vec::new());
     while at < bytes.len() {
         let escaped = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
@@ -337,11 +389,6 @@ fn decode(text: &str) -> Vec<u8> {
         at += length;
     }
     decoded
-}
-
-fn same_origin(left: &str, right: &str) -> bool {
-    let origin = |url: &str| url.parse::<http::Uri>().ok().map(|uri| (uri.scheme().cloned(), uri.authority().cloned()));
-    origin(left).is_some() && origin(left) == origin(right)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@
 //! - [`interpreter`]: the process that it is interpreted in
 //! - [`story`]: what a run's status tells
 //! - [`book`]: a run's log while it is written
-//! - [`web`], [`source`]: repositories, here and elsewhere
+//! - [`web`], `login`, [`source`]: repositories, here and elsewhere
 //! - [`docker`]: what scripts say to `docker`
 //! - [`pod`]: the Pod that an agent is
 //! - [`reach`]: nodes and the registry, over HTTP
@@ -77,6 +77,8 @@ pub mod story;
 pub mod book;
 
 pub mod web;
+
+mod login;
 
 pub mod source;
 

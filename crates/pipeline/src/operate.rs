@@ -158,14 +158,12 @@ impl Pipelines {
     ) -> Self {
         let queue = Queue::new(task);
         let (pipelines, runs, pods) = (Cache::idle(), Cache::idle(), Cache::idle());
-        let exchange: git::remote::Exchange = Arc::new(|request| Box::pin(crate::web::exchange(request)));
         let starter = Starter::start(
             task,
             settings.dir.join(".webhooks"),
             client.clone(),
             pipelines.clone(),
             repositories.objects(),
-            Some(exchange),
         );
         let inner = Arc::new(Inner {
             records: Records::new(settings.dir.clone()),

@@ -3,33 +3,30 @@
 //! ```text
 //! Source ── resolve(branch, tag, commit) ─► Found ── file ─► a script
 //!    │                                        └──── archive ─► pieces of a tar, for a Pod's workspace
-//!    └─ a Repository of the run's namespace: asked in this process; anything else: over HTTPS or HTTP ([`crate::web`])
+//!    └─ a Repository of the run's namespace: asked in this process; anything else: over HTTPS, HTTP or SSH ([`crate::login`])
 //! ```
 //!
 //! A run reads repositories of its own namespace and of no other, by whatever address they are named.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use client::cache::Key;
 use git::{
     changes::{self, How},
     clone::{self, Options, Resolved},
     id::Id,
-    remote::{Exchange, Remote},
+    remote::{Remote, Ways},
 };
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
 use tokio::sync::mpsc;
 
 use crate::{
-    kind::{CREDENTIALS, Spec},
+    kind::Spec,
+    login::{self, Login},
     operate::Inner,
     repositories::{HOST, Repositories},
     run::changes::Commit,
-    web,
 };
 
 /// Bytes of a piece of an archive.
@@ -41,7 +38,7 @@ pub struct Source {
     /// Its address.
     pub url: String,
     own: Option<(Key, Repositories)>,
-    exchange: Exchange,
+    ways: Ways,
     authorization: Option<String>,
 }
 
@@ -75,7 +72,8 @@ pub(crate) async fn of(inner: &Inner, namespace: &str, spec: &Spec) -> Result<Op
 
 async fn own(inner: &Inner, key: Key) -> Result<Source> {
     let (url, exchange) = inner.repositories.exchange(&key).await?;
-    Ok(Source { url, own: Some((key, inner.repositories.clone())), exchange, authorization: None })
+    let ways = exchange.into();
+    Ok(Source { url, own: Some((key, inner.repositories.clone())), ways, authorization: None })
 }
 
 /// The repository at an address.
@@ -89,27 +87,8 @@ pub(crate) async fn at(inner: &Inner, namespace: &str, url: &str, credentials: O
         }
         return own(inner, key).await;
     }
-    let authorization = match credentials.filter(|id| !id.is_empty()) {
-        None => None,
-        Some(id) => {
-            let api: Api<Secret> = Api::namespaced(inner.client.clone(), namespace);
-            let secret = api.get_opt(id).await?.with_context(|| format!("there are no credentials {id}"))?;
-            if !secret.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(CREDENTIALS)) {
-                bail!("the Secret {id} is not labelled {CREDENTIALS}");
-            }
-            let field = |name: &str| {
-                let data = secret.data.as_ref()?.get(name)?;
-                String::from_utf8(data.0.clone()).ok()
-            };
-            let (user, password) = match (field("username"), field("password").or_else(|| field("text"))) {
-                (user, Some(password)) => (user.unwrap_or_else(|| "git".to_owned()), password),
-                (_, None) => bail!("the credentials {id} are no user name with a password, and no token"),
-            };
-            Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
-        }
-    };
-    let exchange: Exchange = Arc::new(|request| Box::pin(web::exchange(request)));
-    Ok(Source { url: url.to_owned(), own: None, exchange, authorization })
+    let Login { authorization, ways } = login::of(&inner.client, namespace, url, credentials).await?;
+    Ok(Source { url: url.to_owned(), own: None, ways, authorization })
 }
 
 /// The repository of the cluster that an address names.
@@ -132,7 +111,7 @@ fn of_cluster(url: &str, console: &str) -> Option<Key> {
 
 impl Source {
     async fn remote(&self) -> Result<Remote> {
-        Ok(Remote::open(&self.url, self.authorization.as_deref(), self.exchange.clone()).await?)
+        Ok(Remote::open(&self.url, self.authorization.as_deref(), &self.ways).await?)
     }
 
     /// What a branch, a tag or a commit leads to; the default branch where the name is empty.
@@ -209,7 +188,7 @@ impl Source {
             tokio::fs::create_dir_all(directory).await.context("make a directory for the sources")?;
         }
         let options = Options { keep, scratch: packs, ..Options::default() };
-        clone::check_out(self.remote().await?, &found.resolved, &place, &options, &self.exchange).await?;
+        clone::check_out(self.remote().await?, &found.resolved, &place, &options, &self.ways).await?;
         Ok(place)
     }
 

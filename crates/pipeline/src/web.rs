@@ -109,15 +109,8 @@ async fn send(mut request: Request<Bytes>) -> io::Result<Response<git::remote::B
         _ => return Err(io::Error::other(format!("{uri} is neither https nor http"))),
     };
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("{host} does not answer"));
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let found = tokio::time::timeout(CONNECT, tokio::net::lookup_host((bare.as_str(), port))).await.map_err(late)??;
-    let addresses: Vec<SocketAddr> = found.filter(|address| !is_private(address.ip())).collect();
-    if addresses.is_empty() {
-        return Err(refused(format!("{host} is this machine itself, which pipelines cannot ask")));
-    }
-    let socket = tokio::time::timeout(CONNECT, TcpStream::connect(&*addresses)).await.map_err(late)??;
-    socket.set_nodelay(true)?;
+    let socket = connect(&bare, port).await?;
     let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
     let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let value = HeaderValue::from_str(authority).map_err(io::Error::other)?;
@@ -129,7 +122,27 @@ async fn send(mut request: Request<Bytes>) -> io::Result<Response<git::remote::B
     }
     let name = ServerName::try_from(bare).map_err(io::Error::other)?;
     let stream = tokio::time::timeout(CONNECT, TlsConnector::from(TLS.clone()).connect(name, socket)).await;
-    converse(stream.map_err(late)??, request).await
+    converse(stream.map_err(|_| late(&host))??, request).await
+}
+
+/// Connects to a host that is not this machine itself. An IPv6 address has no brackets.
+///
+/// # Errors
+/// Nobody answers in time, or nobody may be asked there.
+pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let found = tokio::time::timeout(CONNECT, tokio::net::lookup_host((host, port))).await;
+    let found = found.map_err(|_| late(host))??;
+    let addresses: Vec<SocketAddr> = found.filter(|address| !is_private(address.ip())).collect();
+    if addresses.is_empty() {
+        return Err(refused(format!("{host} is this machine itself, which pipelines cannot ask")));
+    }
+    let socket = tokio::time::timeout(CONNECT, TcpStream::connect(&*addresses)).await.map_err(|_| late(host))??;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+fn late(host: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{host} does not answer"))
 }
 
 async fn converse<S>(stream: S, request: Request<Bytes>) -> io::Result<Response<git::remote::Body>>

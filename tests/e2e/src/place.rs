@@ -14,6 +14,8 @@ pub struct Place {
     link: String,
     /// Address of its end of the uplink.
     pub address: String,
+    /// Address of the machine's end: from inside, another machine.
+    pub machine: String,
 }
 
 impl Place {
@@ -24,9 +26,10 @@ impl Place {
         let link = format!("e{}n{n}", id % 1_000_000);
         // 198.18.0.0/15 is set aside for tests between networks (RFC 2544).
         let subnet = format!("198.18.{}", (id + n) % 250);
-        let place = Self { name: name.clone(), link: link.clone(), address: format!("{subnet}.2") };
-        let peer = format!("{link}p");
         let near = format!("{subnet}.1");
+        let address = format!("{subnet}.2");
+        let place = Self { name: name.clone(), link: link.clone(), address, machine: near.clone() };
+        let peer = format!("{link}p");
         ip(&["netns", "add", &name])?;
         ip(&["-n", &name, "link", "set", "lo", "up"])?;
         ip(&["link", "add", &link, "type", "veth", "peer", "name", &peer, "netns", &name])?;

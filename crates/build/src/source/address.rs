@@ -35,6 +35,14 @@ pub fn is_web(text: &str) -> bool {
     lower.starts_with("http://") || lower.starts_with("https://")
 }
 
+/// Whether a repository is behind SSH.
+///
+/// # Errors
+/// It is, and the address is wrong.
+pub fn over_ssh(url: &str) -> Result<bool> {
+    Ok(git::ssh::address::Address::parse(url)?.is_some())
+}
+
 /// The text with `xxxxx` in the place of a password.
 pub fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };

@@ -121,9 +121,14 @@ async fn what_is_not_as_promised_is_refused() {
         let error = format!("{:#}", fetch(&how, &source).await.unwrap_err());
         assert!(error.contains(says) && error.contains(path), "{path}: {error}");
     }
-    for text in ["git@host:a/b.git", "ssh://git@host/a", "git://host/a"] {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (text, says) in [
+        ("git://host/a", "https://"),
+        ("ssh://git@-oProxyCommand=x/a", "option"),
+        (&format!("ssh://git@127.0.0.1:{port}/a"), "connect to 127.0.0.1"),
+    ] {
         let error = format!("{:#}", fetch(&how, &remote(text.to_owned())).await.unwrap_err());
-        assert!(error.contains("https://"), "{error}");
+        assert!(error.contains(says), "{error}");
     }
     assert_eq!(fs::read_dir(place.path().join("under-way")).unwrap().count(), 0, "something half-made is left");
 }

@@ -11,13 +11,14 @@ use anyhow::{Context as _, Result, bail};
 use api::quantity::Quantity;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use build::{
-    client::Given,
+    client::{Given, Ssh},
     progress::{Event, Progress},
     request::{
         self, Built, CachePlace, CacheTo, Compression, Confined, Error, File, NetworkMode, Options, Output, Realm,
         Request,
     },
     shown::{model::Model, plain::Plain},
+    source::address::over_ssh,
 };
 use client::volumes;
 use container::cgroup;
@@ -285,8 +286,12 @@ impl Builds {
         if let Some(git) = git {
             if let Some(name) = git.secret_name.as_deref().filter(|name| !name.is_empty()) {
                 let data = self.secret(namespace, name).await?;
-                let (id, value) = authorization(&data).with_context(|| format!("secret {name:?}"))?;
-                given.secrets.insert(id.to_owned(), value);
+                if over_ssh(&git.url)? {
+                    given.ssh = with_key(&data, name).with_context(|| format!("secret {name:?}"))?;
+                } else {
+                    let (id, value) = authorization(&data).with_context(|| format!("secret {name:?}"))?;
+                    given.secrets.insert(id.to_owned(), value);
+                }
             }
             return Ok((request::Context::Remote(remote(git)?), None));
         }
@@ -364,8 +369,9 @@ fn open_below(volume: &Path, path: &str) -> Result<OwnedFd> {
 fn remote(git: &Git) -> Result<String> {
     let Git { url, reference, path, .. } = git;
     let lower = url.to_ascii_lowercase();
-    if !lower.starts_with("https://") && !lower.starts_with("http://") {
-        bail!("context.git.url {url:?}: an https:// or http:// address is wanted");
+    let over_ssh = over_ssh(url).context("context.git.url")?;
+    if !over_ssh && !lower.starts_with("https://") && !lower.starts_with("http://") {
+        bail!("context.git.url {url:?}: an https://, ssh:// or http:// address is wanted");
     }
     if url.contains(['#', '?']) {
         bail!("context.git.url {url:?}: what to take of it is said in ref and path");
@@ -375,7 +381,8 @@ fn remote(git: &Git) -> Result<String> {
         bail!("context.git.ref {reference:?}: no such name");
     }
     let url = url.trim_end_matches('/');
-    let suffix = if url.ends_with(".git") { "" } else { ".git" };
+    // Of the web, what ends otherwise is a file.
+    let suffix = if over_ssh || url.ends_with(".git") { "" } else { ".git" };
     Ok(format!("{url}{suffix}#{reference}:{}", path.as_deref().unwrap_or_default()))
 }
 
@@ -389,6 +396,21 @@ fn authorization(data: &std::collections::BTreeMap<String, ByteString>) -> Resul
         }
         _ => bail!("it has neither username and password nor token"),
     }
+}
+
+/// How a repository is asked over SSH with a Secret's key: of type `kubernetes.io/ssh-auth`, or as Jenkins has it.
+fn with_key(data: &std::collections::BTreeMap<String, ByteString>, name: &str) -> Result<Ssh> {
+    let text = |key: &str| {
+        let bytes = data.get(key)?;
+        Some(String::from_utf8_lossy(&bytes.0).into_owned()).filter(|text| !text.trim().is_empty())
+    };
+    let key = text("ssh-privatekey").or_else(|| text("privateKey")).context("it has no ssh-privatekey")?;
+    Ok(Ssh {
+        key: Some((key, text("passphrase"))),
+        user: text("username").map(|user| user.trim().to_owned()),
+        known_hosts: text("known_hosts"),
+        place: format!("the Secret {name:?}"),
+    })
 }
 
 /// Adds to a log; one that cannot be written does not end the build.
@@ -417,7 +439,10 @@ mod tests {
         };
         assert_eq!(of("https://a/b.git", None, None).unwrap(), "https://a/b.git#:");
         assert_eq!(of("https://a/b/", Some("v1"), Some("sub/dir")).unwrap(), "https://a/b.git#v1:sub/dir");
-        for wrong in ["/srv/repo.git", "file:///srv/repo.git", "git@host:a.git", "https://a/b#c", "https://a/b?ref=c"] {
+        assert_eq!(of("git@host:a/b", Some("v1"), None).unwrap(), "git@host:a/b#v1:");
+        assert_eq!(of("ssh://git@host:22/a", None, None).unwrap(), "ssh://git@host:22/a#:");
+        let wrong = ["/srv/repo.git", "file:///srv/repo.git", "https://a/b#c", "https://a/b?ref=c", "ssh://-x/a"];
+        for wrong in wrong {
             assert!(of(wrong, None, None).is_err(), "{wrong}");
         }
         assert!(of("https://a/b", Some("a:b"), None).is_err());
@@ -432,6 +457,9 @@ mod tests {
         let basic = authorization(&data(&[("username", "u"), ("password", "p")])).unwrap();
         assert_eq!(basic, ("GIT_AUTH_HEADER", b"basic dTpw".to_vec()));
         assert!(authorization(&data(&[("username", "u")])).is_err());
+        let ssh = with_key(&data(&[("ssh-privatekey", "k"), ("known_hosts", "h"), ("passphrase", "")]), "s").unwrap();
+        assert_eq!((ssh.key, ssh.known_hosts), (Some(("k".to_owned(), None)), Some("h".to_owned())));
+        assert!(with_key(&data(&[("password", "p")]), "s").is_err());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A remote whose answers are written here.
 
-use super::*;
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{web::without_user, *};
 
 fn packets(lines: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -41,7 +43,7 @@ fn hello() -> (u16, Vec<u8>) {
 }
 
 async fn open(answers: Vec<(u16, Vec<u8>)>) -> Result<Remote, Error> {
-    Remote::open("https://host/a.git", None, answering(answers)).await
+    Remote::open("https://host/a.git", None, &answering(answers).into()).await
 }
 
 #[tokio::test]
@@ -88,9 +90,12 @@ async fn what_is_no_repository_is_told_so() {
     assert!(error.to_string().contains("is this a git repository?"), "{error}");
     let error = open(vec![(404, Vec::new())]).await.unwrap_err();
     assert_eq!(error.to_string(), "https://host/a.git: 404 Not Found");
-    let old = packets(&["# service=git-upload-pack", "0000", &format!("{} HEAD", "1".repeat(40)), "0000"]);
-    let error = open(vec![(200, old)]).await.unwrap_err();
-    assert!(error.to_string().contains("version 2"), "{error}");
+    let nothing = packets(&["# service=git-upload-pack", "0000", "0000"]);
+    let error = open(vec![(200, nothing)]).await.unwrap_err();
+    assert!(error.to_string().contains("tells nothing"), "{error}");
+    let later = packets(&["# service=git-upload-pack", "0000", "version 3", "0000"]);
+    let error = open(vec![(200, later)]).await.unwrap_err();
+    assert!(error.to_string().contains("no version"), "{error}");
     let denied = packets(&["ERR access denied", "0000"]);
     assert_eq!(open(vec![(200, denied)]).await.unwrap_err().to_string(), "remote says: access denied");
 }
@@ -104,4 +109,51 @@ fn user_and_password_become_a_header() {
     for url in ["file:///etc", "ssh://host/a", "git@host:a", "ext::sh -c x"] {
         assert!(without_user(url).is_err(), "{url}");
     }
+}
+
+#[tokio::test]
+async fn servers_without_the_second_version_are_understood() {
+    let (one, two) = ("1".repeat(40), "2".repeat(40));
+    let hello = |first: &str| {
+        let capabilities =
+            "multi_ack ofs-delta shallow no-progress side-band-64k filter symref=HEAD:refs/heads/main agent=x";
+        let mut lines = vec!["# service=git-upload-pack".to_owned(), "0000".to_owned()];
+        lines.extend((!first.is_empty()).then(|| first.to_owned()));
+        lines.push(format!("{one} HEAD\0{capabilities}"));
+        lines.push(format!("{one} refs/heads/main"));
+        lines.push(format!("{two} refs/tags/v1"));
+        lines.push(format!("{one} refs/tags/v1^{{}}"));
+        lines.push("0000".to_owned());
+        packets(&lines.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    for first in ["", "version 1"] {
+        let mut answer = packets(&[&format!("shallow {one}"), "0000", "NAK"]);
+        answer.extend_from_slice(b"0009\x01PACK0000");
+        let denied = packets(&["0000", "ERR upload-pack: not our ref"]);
+        let remote = open(vec![(200, hello(first)), (200, answer), (200, denied)]).await.unwrap();
+        assert!(remote.filters());
+        let all = remote.references(&[]).await.unwrap();
+        assert_eq!(all.len(), 3);
+        assert_eq!(all[0].symbolic.as_deref(), Some("refs/heads/main"));
+        let tags = remote.references(&["refs/tags/".to_owned()]).await.unwrap();
+        assert_eq!((tags.len(), tags[0].peeled), (1, Id::parse(&one)));
+        let mut pack = Vec::new();
+        let want = [Id::parse(&one).unwrap()];
+        let fetched = remote.fetch(&want, Some(1), &mut pack, &Limits::default()).await.unwrap();
+        assert_eq!((fetched.bytes, fetched.shallow.len(), pack.as_slice()), (4, 1, b"PACK".as_slice()));
+        let error = remote.fetch(&want, Some(1), &mut Vec::new(), &Limits::default()).await.unwrap_err();
+        assert_eq!(error.to_string(), "remote says: upload-pack: not our ref");
+    }
+    // A repository without a commit.
+    let empty = packets(&[&format!("{} capabilities^{{}}\0side-band-64k", "0".repeat(40)), "0000"]);
+    assert_eq!(open(vec![(200, empty)]).await.unwrap().references(&[]).await.unwrap(), []);
+    for damaged in ["x HEAD", one.as_str(), &format!("{one} refs/tags/v1^{{}}")] {
+        let lines = packets(&[&format!("{one} refs/heads/main\0side-band-64k"), damaged, "0000"]);
+        assert!(open(vec![(200, lines)]).await.is_err(), "{damaged}");
+    }
+    // What tells no pack from an error is too old.
+    let old = packets(&[&format!("{one} HEAD"), "0000"]);
+    let remote = open(vec![(200, old)]).await.unwrap();
+    let error = remote.fetch(&[Id::parse(&one).unwrap()], None, &mut Vec::new(), &Limits::default()).await.unwrap_err();
+    assert!(error.to_string().contains("too old"), "{error}");
 }

@@ -39,7 +39,7 @@ async fn what_commits_have_changed_is_told_newest_first_without_fetching_files()
     let server = Server::start(work.0.path());
     let scratch = tempfile::tempdir().unwrap();
     let told = async |old: &str, new: &str| {
-        let remote = Remote::open(&format!("{}/a.git", server.url), None, exchange()).await.unwrap();
+        let remote = Remote::open(&format!("{}/a.git", server.url), None, &exchange().into()).await.unwrap();
         let (old, new) = (Id::parse(old).unwrap(), Id::parse(new).unwrap());
         between(&remote, old, new, scratch.path()).await.unwrap().expect("the server leaves files out")
     };

@@ -29,14 +29,14 @@ struct Clone<'a> {
 impl Clone<'_> {
     async fn run(self, into: &str) -> Result<(Id, PathBuf), Error> {
         let url = format!("{}/{}", self.server.url, self.repository);
-        let exchange = exchange();
-        let remote = Remote::open(&url, None, exchange.clone()).await?;
+        let ways = exchange().into();
+        let remote = Remote::open(&url, None, &ways).await?;
         let resolved = resolve(&remote, self.name).await?;
         let (into, scratch) = (self.work.path(into), self.work.path("scratch"));
         fs::create_dir_all(&into)?;
         fs::create_dir_all(&scratch)?;
         let options = Options { scratch, ..self.options };
-        let commit = check_out(remote, &resolved, &into, &options, &exchange).await?;
+        let commit = check_out(remote, &resolved, &into, &options, &ways).await?;
         assert_eq!(fs::read_dir(&options.scratch)?.count(), 0, "packs are left");
         Ok((commit, into))
     }

@@ -95,6 +95,13 @@ impl Connector {
         Ok(self.in_time(self.secure(stream, host, port)).await.is_ok())
     }
 
+    /// A connection without TLS and without a proxy.
+    pub async fn plainly(&self, host: &str, port: u16) -> anyhow::Result<TcpStream> {
+        let stream = self.in_time(self.dial(host, port)).await?;
+        self.admit(&stream, host, port)?;
+        Ok(stream)
+    }
+
     async fn connect(self, uri: Uri) -> anyhow::Result<TokioIo<Transport>> {
         let (https, host, port) = parts(&uri).context("a URL without a host")?;
         let make = async {

@@ -43,6 +43,12 @@ impl Web {
         })
     }
 
+    /// Connects to a server that speaks something else than HTTP; where only others may be reached, not to this machine itself. No
+    /// proxy is between.
+    pub async fn connect(&self, host: &str, port: u16) -> anyhow::Result<tokio::net::TcpStream> {
+        self.connector.plainly(host, port).await
+    }
+
     /// Sends a request, once more where nobody answered, and follows redirects. What it shows to authorise itself goes to
     /// nobody else than the host it is for; from HTTPS nothing leads to HTTP. The URL that answered, and the answer,
     /// whatever its status.

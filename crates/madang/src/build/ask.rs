@@ -23,6 +23,8 @@ use super::Build;
 /// A context that goes along.
 type Input = Box<dyn Read + Send>;
 
+/// Bytes that are read of a file of known hosts.
+const KNOWN_HOSTS: u64 = 1 << 20;
 /// The largest secret, as docker has it.
 const SECRET: u64 = 500 << 10;
 
@@ -64,13 +66,16 @@ impl Build {
             let (id, socket) = agent(text)?;
             agents.insert(id, socket);
         }
+        let known_hosts = if agents.is_empty() { None } else { known_hosts()? };
         // Which images it takes from where only the server learns.
         let (known, failed) = image::pull::user::all(|name| std::env::var(name).ok());
         for error in failed {
             eprintln!("WARNING: credentials are left out: {error:#}");
         }
         let credentials = known.into_iter().map(|(registry, known)| (registry, known.document())).collect();
-        Ok((Ask { options: self.options()?, context, dockerfile, named, secrets, agents, credentials, outputs }, input))
+        let options = self.options()?;
+        let ask = Ask { options, context, dockerfile, named, secrets, agents, known_hosts, credentials, outputs };
+        Ok((ask, input))
     }
 
     fn options(&self) -> Result<Options> {
@@ -287,6 +292,20 @@ fn agent(text: &str) -> Result<(String, PathBuf)> {
         bail!("--ssh {text}: {} is no agent's socket; add keys to an agent", socket.display());
     }
     Ok((id, socket))
+}
+
+/// The hosts that whoever asks knows, for what is fetched with their agent's keys: their own file of them.
+fn known_hosts() -> Result<Option<String>> {
+    let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty()) else { return Ok(None) };
+    let path = Path::new(&home).join(".ssh/known_hosts");
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+    };
+    let mut bytes = Vec::new();
+    file.take(KNOWN_HOSTS).read_to_end(&mut bytes).with_context(|| format!("read {}", path.display()))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The fields of a cache; a name alone is that of an image in a registry.

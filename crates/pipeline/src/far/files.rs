@@ -194,7 +194,7 @@ pub(super) async fn trusted(drive: &Arc<Drive>, ask: &Ask) -> Far {
     Ok(of_sources(drive, text(ask, "path")).await?.into())
 }
 
-/// `checkout scm`, `checkout([$class: 'GitSCM', ...])`
+/// `checkout scm`, `checkout([$class: 'GitSCM', ...])`, `checkout scmGit(...)`
 pub(super) async fn check_out(drive: &Arc<Drive>, ask: &Ask) -> Far {
     let scm = ask.arguments.get("scm").cloned().unwrap_or_default();
     if scm.get("own").and_then(Json::as_bool).unwrap_or_default() || scm.is_null() {

@@ -70,6 +70,16 @@ const DESCRIPTIONS: &[&str] = &[
     "agent",
     "kubernetesAgent",
     "nonresumable",
+    "scmGit",
+    // Extensions of the Git plugin that change nothing of which files are there.
+    "cleanAfterCheckout",
+    "cleanBeforeCheckout",
+    "cloneOption",
+    "firstBuildChangelog",
+    "localBranch",
+    "pruneStaleBranch",
+    "pruneTags",
+    "submodule",
 ];
 
 impl Host for Runner {

@@ -18,12 +18,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use client::{
     cache::{Cache, Key},
     queue::{Next, Queue},
 };
-use git::remote::{Exchange, Remote};
+use git::remote::Remote;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
@@ -43,6 +42,7 @@ use super::{
 use crate::{
     kind::{Branch, Cause, Pipeline, PipelineRun, UpstreamRun, begun},
     left::parcel::hex,
+    login::{self, Login},
     repositories::kind::Repository,
     result::Result as Outcome,
 };
@@ -63,7 +63,6 @@ struct Inner {
     pipelines: Cache<Pipeline>,
     repositories: Cache<Repository>,
     queue: Queue<Key>,
-    exchange: Option<Exchange>,
     /// Pipelines whose repository is to be looked at, and why.
     asked: Mutex<HashSet<Key>>,
     /// Webhooks that were taken, by the pipeline's UID.
@@ -80,14 +79,13 @@ impl fmt::Debug for Starter {
 }
 
 impl Starter {
-    /// Follows pipelines and repositories. Repositories elsewhere are asked through `exchange`; webhooks that were taken are kept in `dir`.
+    /// Follows pipelines and repositories. Webhooks that were taken are kept in `dir`.
     pub fn start(
         task: &Task,
         dir: PathBuf,
         client: Client,
         pipelines: Cache<Pipeline>,
         repositories: Cache<Repository>,
-        exchange: Option<Exchange>,
     ) -> Self {
         let queue = Queue::new(task);
         let listened = queue.clone();
@@ -102,7 +100,7 @@ impl Starter {
         });
         let (asked, seen) = (Mutex::default(), Mutex::default());
         let readers = tokio::sync::Semaphore::new(READERS);
-        let inner = Inner { client, pipelines, repositories, queue, exchange, asked, seen, dir, readers };
+        let inner = Inner { client, pipelines, repositories, queue, asked, seen, dir, readers };
         let starter = Self(Arc::new(inner));
         let working = starter.clone();
         starter.0.queue.run("triggers", 2, move |key| {
@@ -234,14 +232,14 @@ impl Inner {
     async fn looked(&self, pipeline: &Pipeline, cause: &str, fired: &str) -> Result<Vec<Branch>> {
         let status = pipeline.status.clone().unwrap_or_default();
         let git = pipeline.spec.git.as_ref().context("the pipeline names no repository elsewhere")?;
-        let exchange = self.exchange.clone().context("repositories elsewhere cannot be reached from here")?;
-        let login = match &git.credentials_id {
-            Some(id) => Some(self.login(&pipeline.namespace().unwrap_or_default(), id).await?),
-            None => None,
-        };
+        let namespace = pipeline.namespace().unwrap_or_default();
         let asked = async {
-            let remote = Remote::open(&git.url, login.as_deref(), exchange).await?;
-            remote.references(&["HEAD".into(), "refs/heads/".into(), "refs/tags/".into()]).await
+            let Login { authorization, ways } =
+                login::of(&self.client, &namespace, &git.url, git.credentials_id.as_deref()).await?;
+            let remote = Remote::open(&git.url, authorization.as_deref(), &ways).await?;
+            Ok::<_, anyhow::Error>(
+                remote.references(&["HEAD".into(), "refs/heads/".into(), "refs/tags/".into()]).await?,
+            )
         };
         let references = tokio::time::timeout(PATIENCE, asked)
             .await
@@ -260,20 +258,6 @@ impl Inner {
             make(&self.client, pipeline, cause, Some(one), &["look", fired, &one.branch, &one.commit]).await?;
         }
         Ok(known)
-    }
-
-    /// What a Secret of credentials shows to a Git server.
-    async fn login(&self, namespace: &str, id: &str) -> Result<String> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = api.get(id).await.with_context(|| format!("read the credentials {namespace}/{id}"))?;
-        let labelled = secret.labels().contains_key(crate::kind::CREDENTIALS);
-        anyhow::ensure!(labelled, "{namespace}/{id} is no credential: it lacks the label {}", crate::kind::CREDENTIALS);
-        let data = secret.data.unwrap_or_default();
-        let field = |name: &str| data.get(name).map(|bytes| String::from_utf8_lossy(&bytes.0).trim().to_string());
-        let password = field("password").or_else(|| field("text"));
-        let password = password.with_context(|| format!("{namespace}/{id} has no password and no text"))?;
-        let user = field("username").unwrap_or_else(|| "x-access-token".into());
-        Ok(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
     }
 
     async fn note(&self, pipeline: &Pipeline, noted: Map<String, serde_json::Value>) -> Result<()> {

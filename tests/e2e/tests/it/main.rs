@@ -27,6 +27,9 @@ mod registry;
 mod restarts;
 mod shared;
 mod shop;
+mod ssh;
+#[path = "../../../../crates/git/tests/it/sshd.rs"]
+mod sshd;
 mod suites;
 mod systemd;
 mod triggers;

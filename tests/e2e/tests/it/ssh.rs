@@ -1,0 +1,112 @@
+//! Repositories elsewhere that are fetched over SSH: by pipelines, by builds, and what keeps them from a host that is not known.
+
+use std::{path::Path, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::{
+    pipelines::{log, phase, pipeline, run},
+    shared::{IMAGE, cluster, good, space},
+    sshd::{Like, Sshd},
+    triggers::no_tools,
+};
+
+const KEY: &str = include_str!("../../../../crates/git/testdata/keys/locked");
+const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK8rO/gozIpQ8fiofSZWt1FbaKU6vbnzPSvU8dkwdBJJ";
+const PLAIN: &str = include_str!("../../../../crates/git/testdata/keys/ed25519");
+const PLAIN_PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKgzTaP1O59xnCMk1Jxv8/gh6KpCMgF1UcjblzBvmTOT";
+
+fn git(within: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.current_dir(within).env("HOME", within).args(["-c", "user.name=Kim", "-c", "user.email=kim@example.org"]);
+    good(command.args(["-c", "init.defaultBranch=main"]).args(arguments)).trim().to_owned()
+}
+
+fn secret(name: &str, kind: &str, more: Value) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "stringData": more,
+        "metadata": {"name": name, "labels": {"jenkins.io/credentials-type": kind}},
+    })
+    .to_string()
+}
+
+#[test]
+fn pipelines_and_builds_fetch_over_ssh_from_hosts_that_are_known() {
+    let Some(cluster) = cluster() else { return };
+    let Some(space) = space("ssh") else { return };
+    if no_tools() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let team = folder.path().join("it's app.git");
+    std::fs::create_dir_all(&team).unwrap();
+    git(&team, &["init", "--quiet"]);
+    let script = "pipeline { agent any\n stages { stage('own') { steps { sh 'echo own $(cat README)' } } } }";
+    for (name, text) in
+        [("README", "from afar"), ("Jenkinsfile", script), ("Dockerfile", &format!("FROM {IMAGE}\nCOPY README /\n"))]
+    {
+        std::fs::write(team.join(name), text).unwrap();
+    }
+    git(&team, &["add", "."]);
+    git(&team, &["commit", "--quiet", "--message=one"]);
+    git(&team, &["branch", "side"]);
+    let commit = git(&team, &["rev-parse", "HEAD"]);
+    // As Debian's server: it lets nobody say which version they speak.
+    let like = Like { versions: false, allowed: vec![PUBLIC.to_owned(), PLAIN_PUBLIC.to_owned()] };
+    let sshd = Sshd::start(&cluster.place.machine, folder.path(), like);
+    let url = sshd.url("it%27s%20app.git");
+    let short = format!("me@[{}:{}]:it's app.git", cluster.place.machine, sshd.port);
+    let key =
+        |hosts: &str| json!({"username": "me", "privateKey": KEY, "passphrase": "pass phrase", "known_hosts": hosts});
+    space.apply(&secret("deploy", "basicSSHUserPrivateKey", key(&sshd.line())));
+    space.apply(&secret("naive", "basicSSHUserPrivateKey", key("")));
+    let both = format!(
+        "pipeline {{ agent any\n stages {{ stage('fetch') {{ steps {{
+            git credentialsId: 'deploy', url: '{url}', branch: 'main'
+            sh 'echo git $(cat README)'
+            dir('below') {{
+                checkout scmGit(branches: [[name: '*/side']], userRemoteConfigs: [[credentialsId: 'deploy', url: \"{short}\"]])
+                sh 'echo checkout $(cat README)'
+            }}
+        }} }} }} }}"
+    );
+    space.apply(&pipeline("both", &both));
+    space.apply(&run("both-1", "both", json!([])));
+    space.apply(&pipeline("naive", &both.replace("'deploy'", "'naive'")));
+    space.apply(&run("naive-1", "naive", json!([])));
+    let own = json!({
+        "apiVersion": "madang.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": "own"},
+        "spec": {"git": {"url": url, "credentialsId": "deploy"}, "agents": [{"labels": "linux", "image": IMAGE}]},
+    });
+    space.apply(&own.to_string());
+    space.apply(&run("own-1", "own", json!([])));
+    let ended = phase(&space, "both-1");
+    let text = log(cluster, space.name(), "both-1", "");
+    assert_eq!(ended, "Succeeded", "{text}\n{}", space.field("pipelinerun/both-1", "{.status}"));
+    assert!(text.contains("git from afar") && text.contains("checkout from afar"), "{text}");
+    assert!(text.contains(&commit), "{text}");
+    let ended = phase(&space, "own-1");
+    let text = log(cluster, space.name(), "own-1", "");
+    assert!(ended == "Succeeded" && text.contains("own from afar"), "{ended}: {text}");
+    // A host that nobody has named is not believed, and the log says what to do.
+    let ended = phase(&space, "naive-1");
+    let text = log(cluster, space.name(), "naive-1", "");
+    let fingerprint = sshd.host_key.fingerprint(Default::default()).to_string();
+    assert!(ended == "Failed" && text.contains(&fingerprint) && text.contains("known_hosts"), "{ended}: {text}");
+    // A build, with a Secret as Kubernetes has it.
+    let own = json!({"ssh-privatekey": PLAIN, "known_hosts": sshd.line()});
+    let own = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/ssh-auth", "metadata": {"name": "build-key"}, "stringData": own});
+    space.apply(&own.to_string());
+    let build = json!({
+        "apiVersion": "madang.dev/v1alpha1", "kind": "Build", "metadata": {"name": "afar"}, "spec": {
+            "context": {"git": {"url": url, "ref": "main", "secretName": "build-key"}},
+            "dockerfileText": "FROM scratch\nCOPY README /\n",
+        },
+    });
+    space.apply(&build.to_string());
+    let phase = ["get", "build", "afar", "-o", "jsonpath={.status.phase} {.status.message}"];
+    let ended = space.until(&phase, |phase| phase.starts_with("Succeeded") || phase.starts_with("Failed"));
+    assert!(ended.starts_with("Succeeded"), "{ended}");
+    let ran = sshd.ran.lock().unwrap();
+    assert!(!ran.is_empty() && ran.iter().all(|(_, version)| version.is_none()), "{ran:?}");
+}
