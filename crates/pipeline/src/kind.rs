@@ -306,6 +306,8 @@ pub struct RunSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Given>,
@@ -319,6 +321,49 @@ pub struct RunSpec {
     pub keep: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Reply>,
+}
+
+/// What a forge knows of a change request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "runs.yaml documents the fields")]
+pub struct Change {
+    pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fork: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author_display_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author_email: Option<String>,
+}
+
+impl Change {
+    /// As scripts see it: the variables that Jenkins' branch sources set.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let Self { id, branch, target, fork, url, title, author, author_display_name, author_email } = self.clone();
+        let all = [
+            ("CHANGE_ID", Some(id)),
+            ("CHANGE_BRANCH", branch),
+            ("CHANGE_TARGET", target),
+            ("CHANGE_FORK", fork),
+            ("CHANGE_URL", url),
+            ("CHANGE_TITLE", title),
+            ("CHANGE_AUTHOR", author),
+            ("CHANGE_AUTHOR_DISPLAY_NAME", author_display_name),
+            ("CHANGE_AUTHOR_EMAIL", author_email),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
 }
 
 /// A value of a parameter.

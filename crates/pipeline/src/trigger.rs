@@ -11,6 +11,7 @@
 //! - [`declared`]: what a Jenkinsfile says of its pipeline
 //! - [`given`]: values of parameters
 //! - [`cron`]: when something is due
+//! - [`change`]: what a hosting service knows of change requests
 //! - [`hook`]: what a hosting service sends, checked
 //! - [`pushed`]: which runs pushes start
 //! - [`due`]: what the clock, other pipelines and a look elsewhere start
@@ -21,6 +22,8 @@ pub mod declared;
 pub mod given;
 
 pub mod cron;
+
+pub mod change;
 
 pub mod hook;
 

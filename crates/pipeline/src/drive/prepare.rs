@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::Begun;
 use crate::{
-    kind::{Phase, Pipeline, PipelineRun, RunStatus},
+    kind::{Change, Phase, Pipeline, PipelineRun, RunStatus},
     operate::Inner,
     record::Record,
     result::Result as Outcome,
@@ -114,7 +114,10 @@ async fn begin(inner: &Arc<Inner>, run: &PipelineRun, pipeline: &Pipeline, numbe
             }
             None => match change_request(branch) {
                 Some((id, name)) => {
-                    environment.extend([("BRANCH_NAME".to_owned(), name), ("CHANGE_ID".to_owned(), id)]);
+                    environment.push(("BRANCH_NAME".to_owned(), name));
+                    // What is known of another change is not said of this one.
+                    let known = run.spec.change.clone().filter(|change| change.id == id);
+                    environment.extend(known.unwrap_or(Change { id, ..Change::default() }).variables());
                 }
                 None => environment.push(("BRANCH_NAME".into(), branch.clone())),
             },

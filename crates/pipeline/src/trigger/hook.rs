@@ -1,4 +1,4 @@
-//! Requests of forges about pushes: who signed them, what they are about, whether they were here before.
+//! Requests of forges about pushes and change requests: who signed them, what they are about, whether they were here before.
 //!
 //! A request is a hint and no more: it makes the repository be looked at, and what is started is what the repository says. So the worst that a
 //! forger could do, with the secret, is to have it looked at in vain.
@@ -19,6 +19,8 @@ use ring::{
     hmac::{self, HMAC_SHA256, Key},
 };
 use serde_json::Value as Json;
+
+use super::change::{self, Changed};
 
 /// Bytes of a request.
 pub const MOST_BYTES: usize = 25 << 20;
@@ -54,6 +56,8 @@ pub enum Event {
     Ping,
     /// Something was pushed.
     Push(Push),
+    /// A change request was opened, or has other commits now.
+    Change(Box<Changed>),
     /// Something else happened.
     Other(String),
 }
@@ -129,6 +133,10 @@ pub fn check(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> Result<Checked,
     let event = match kind.as_str() {
         "ping" => Event::Ping,
         "push" | "push hook" | "tag push hook" | "tag_push" => Event::Push(push(&json)?),
+        kind if change::is_about(kind) => match change::read(&json) {
+            Some(changed) => Event::Change(Box::new(changed)),
+            None => Event::Other(format!("{kind} without new commits")),
+        },
         other => Event::Other(other.chars().take(100).collect()),
     };
     Ok(Checked { event, identity })

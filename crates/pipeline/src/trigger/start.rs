@@ -36,6 +36,7 @@ use serve::{Body, body};
 use task::Task;
 
 use super::{
+    change::{self, Changed},
     due, hook,
     pushed::{self, Asked, Wanted},
 };
@@ -51,6 +52,8 @@ use crate::{
 const READERS: usize = 4;
 /// How long a server elsewhere may take to tell its references.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Changes of one pipeline that wait for their runs.
+const MOST_CHANGES: usize = 100;
 /// The longest sleep: clocks are set, too.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -65,6 +68,8 @@ struct Inner {
     queue: Queue<Key>,
     /// Pipelines whose repository is to be looked at, and why.
     asked: Mutex<HashSet<Key>>,
+    /// Changes that webhooks told of, whose runs are to start.
+    changed: Mutex<HashMap<Key, Vec<Changed>>>,
     /// Webhooks that were taken, by the pipeline's UID.
     seen: Mutex<HashMap<String, hook::Seen>>,
     /// Where they are kept.
@@ -98,9 +103,9 @@ impl Starter {
                 }
             }
         });
-        let (asked, seen) = (Mutex::default(), Mutex::default());
+        let (asked, changed, seen) = Default::default();
         let readers = tokio::sync::Semaphore::new(READERS);
-        let inner = Inner { client, pipelines, repositories, queue, asked, seen, dir, readers };
+        let inner = Inner { client, pipelines, repositories, queue, asked, changed, seen, dir, readers };
         let starter = Self(Arc::new(inner));
         let working = starter.clone();
         starter.0.queue.run("triggers", 2, move |key| {
@@ -166,6 +171,7 @@ impl Inner {
             let cause = Cause { kind: "timer".into(), ..Cause::default() };
             make(&self.client, &pipeline, cause, None, &["timer", &at.to_string()]).await?;
         }
+        self.start_changes(&pipeline, key).await?;
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         if (asked || clock.look.is_some()) && pipeline.spec.git.is_some() && !pipeline.spec.suspend {
             let cause = if asked { "webhook" } else { "scm" };
@@ -226,6 +232,44 @@ impl Inner {
             make(&self.client, pipeline, cause, Some(one), &["push", &uid, &one.push.to_string(), &one.branch]).await?;
         }
         Ok((decision.push, decision.next))
+    }
+
+    /// Starts runs of the changes that webhooks told of. What does not go stays, and the queue tries again.
+    async fn start_changes(&self, pipeline: &Pipeline, key: &Key) -> Result<()> {
+        let all = self.changed.lock().unwrap_or_else(PoisonError::into_inner).remove(key).unwrap_or_default();
+        for (at, changed) in all.iter().enumerate() {
+            let Changed { reference, commit, change } = changed.clone();
+            if pipeline.spec.suspend || !change::fits(&pipeline.spec.branches, &reference) {
+                continue;
+            }
+            let cause = Cause { kind: "webhook".into(), user: change.author.clone(), ..Cause::default() };
+            let mut run = begun(pipeline, cause);
+            // The commit that counts is what the repository has there then, not what somebody says.
+            run.spec.branch = Some(reference.clone());
+            run.spec.change = Some(change);
+            if let Err(error) = create(&self.client, pipeline, run, &["change", &reference, &commit]).await {
+                let mut left = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+                left.entry(key.clone()).or_default().extend(all[at..].iter().cloned());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a change whose run is to start; what is to be told to the forge.
+    fn note_change(&self, pipeline: &Pipeline, key: &Key, changed: Changed) -> String {
+        let reference = changed.reference.clone();
+        if pipeline.spec.git.is_none() || !change::fits(&pipeline.spec.branches, &reference) {
+            return format!("{reference} starts nothing: no pattern of spec.branches is about it");
+        }
+        let mut all = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = all.entry(key.clone()).or_default();
+        // Of a change only the newest counts.
+        waiting.retain(|other| other.reference != reference);
+        waiting.push(changed);
+        drop(all);
+        self.queue.add(key.clone());
+        format!("a run of {reference} starts")
     }
 
     /// Looks at a repository elsewhere, and starts what is new there; what is known then.
@@ -310,6 +354,10 @@ impl Inner {
         })?;
         let secret = secret.data.unwrap_or_default().remove("secret").map(|bytes| bytes.0).unwrap_or_default();
         let checked = hook::check(&parts.headers, &bytes, &secret).map_err(refused)?;
+        let waiting = |all: &HashMap<Key, Vec<Changed>>| all.get(key).map_or(0, Vec::len);
+        if waiting(&self.changed.lock().unwrap_or_else(PoisonError::into_inner)) >= MOST_CHANGES {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, "too many changes wait: send it again later".to_string()));
+        }
         self.take(&pipeline.uid().unwrap_or_default(), &checked, refused)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Pipelines that are gone take their memory along.
@@ -325,6 +373,7 @@ impl Inner {
         match checked.event {
             hook::Event::Ping => Ok("it works".to_string()),
             hook::Event::Other(kind) => Ok(format!("{kind:?} starts nothing")),
+            hook::Event::Change(changed) => Ok(self.note_change(&pipeline, key, *changed)),
             hook::Event::Push(push) => {
                 self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
                 self.queue.add(key.clone());
@@ -385,12 +434,16 @@ pub async fn ended(client: &Client, pipelines: &Cache<Pipeline>, run: &PipelineR
 /// Makes a run, unless it was made before; `words` name what starts it.
 async fn make(client: &Client, pipeline: &Pipeline, cause: Cause, of: Option<&Wanted>, words: &[&str]) -> Result<()> {
     let mut run = begun(pipeline, cause);
-    run.metadata.generate_name = None;
-    run.metadata.name = Some(name(pipeline, words));
     if let Some(of) = of {
         run.spec.branch = Some(of.branch.clone());
         run.spec.commit = Some(of.commit.clone());
     }
+    create(client, pipeline, run, words).await
+}
+
+async fn create(client: &Client, pipeline: &Pipeline, mut run: PipelineRun, words: &[&str]) -> Result<()> {
+    run.metadata.generate_name = None;
+    run.metadata.name = Some(name(pipeline, words));
     // Parameters are not said: the run takes the defaults of the script that it runs, which may be newer than what is known here.
     let namespace = pipeline.namespace().unwrap_or_default();
     let api: Api<PipelineRun> = Api::namespaced(client.clone(), &namespace);

@@ -8,7 +8,7 @@ use crate::{
     pipelines::{log, phase, pipeline, run},
     shared::{IMAGE, cluster, good, space},
     sshd::{Like, Sshd},
-    triggers::no_tools,
+    triggers::{console, ended as triggered, no_tools},
 };
 
 const KEY: &str = include_str!("../../../../crates/git/testdata/keys/locked");
@@ -93,6 +93,50 @@ fn pipelines_and_builds_fetch_over_ssh_from_hosts_that_are_known() {
     let text = log(cluster, space.name(), "naive-1", "");
     let fingerprint = sshd.host_key.fingerprint(Default::default()).to_string();
     assert!(ended == "Failed" && text.contains(&fingerprint) && text.contains("known_hosts"), "{ended}: {text}");
+    // A merge request: the forge says that there is one, and the repository what is in it.
+    git(&team, &["update-ref", "refs/merge-requests/7/head", &commit]);
+    let script = "pipeline { agent none\n stages {
+        stage('asked') { when { changeRequest target: 'main', author: 'l.+', comparator: 'REGEXP' } steps { echo \"${BRANCH_NAME} ${CHANGE_ID} ${CHANGE_TITLE} ${CHANGE_FORK}\" } }
+        stage('other') { when { changeRequest target: 'release' } steps { error 'of another target' } }
+    } }";
+    space.run(&["create", "secret", "generic", "hook", "--from-literal=secret=open-sesame"]).good();
+    let changes = json!({
+        "apiVersion": "madang.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": "changes"}, "spec": {
+            "git": {"url": url, "credentialsId": "deploy"}, "script": script,
+            "branches": ["refs/merge-requests/*/head"], "triggers": {"webhook": {"secretName": "hook"}},
+        },
+    });
+    space.apply(&changes.to_string());
+    let told = json!({"user": {"id": 1, "username": "lee"}, "object_attributes": {
+        "action": "open", "iid": 7, "author_id": 1, "source_branch": "mend", "target_branch": "main", "title": "Mend it",
+        "last_commit": {"id": commit}, "source": {"path_with_namespace": "lee/app"}, "target": {"path_with_namespace": "team/app"},
+    }});
+    let address = format!("{}/pipelines/{}/changes/webhook", console(cluster), space.name());
+    let mut taken = String::new();
+    // The cache may not know of the pipeline yet that kubectl has made.
+    for _ in 0..50 {
+        let mut curl = cluster.place.command("curl");
+        curl.args([
+            "--silent",
+            "--header",
+            "X-Gitlab-Token: open-sesame",
+            "--header",
+            "X-Gitlab-Event: Merge Request Hook",
+        ]);
+        curl.args(["--header", "Content-Type: application/json", "--data-binary", &told.to_string(), &address]);
+        taken = good(&mut curl);
+        if taken.contains("starts") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(taken.contains("a run of refs/merge-requests/7/head starts"), "{taken}");
+    let runs = triggered(&space, "changes", 1);
+    assert_eq!(runs, [("refs/merge-requests/7/head".to_owned(), String::new())]);
+    let name = space.run(&["get", "plr", "--selector=madang.dev/pipeline=changes", "--output=name"]).good();
+    let name = name.trim().rsplit('/').next().unwrap_or_default().to_owned();
+    let text = log(cluster, space.name(), &name, "");
+    assert!(text.contains("MR-7 7 Mend it lee"), "{text}");
     // A build, with a Secret as Kubernetes has it.
     let own = json!({"ssh-privatekey": PLAIN, "known_hosts": sshd.line()});
     let own = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/ssh-auth", "metadata": {"name": "build-key"}, "stringData": own});

@@ -54,7 +54,7 @@ fn pipeline(name: &str, more: Value) -> String {
 }
 
 /// Runs of a pipeline that have ended, as branch and commit, when there are so many.
-fn ended(kubectl: &Kubectl<'_>, of: &str, count: usize) -> Vec<(String, String)> {
+pub fn ended(kubectl: &Kubectl<'_>, of: &str, count: usize) -> Vec<(String, String)> {
     let select = format!("--selector=madang.dev/pipeline={of}");
     let path = "--output=jsonpath={range .items[*]}{.status.result} {.spec.branch} {.spec.commit}{\"\\n\"}{end}";
     let rows = kubectl.until(&["get", "pipelineruns", &select, path], |rows| {
