@@ -318,6 +318,7 @@ async fn servers_that_say_nothing_or_nonsense_are_not_waited_for() {
             () = answer => {}
         }
     }
-    drop(listener);
-    assert!(refused(&url, &quiet).await.contains("connect to 127.0.0.1"));
+    let nobody: Dial = Arc::new(|_, _| Box::pin(std::future::ready(Err(std::io::ErrorKind::ConnectionRefused.into()))));
+    let error = refused(&url, &ways(Access { dial: nobody, ..access("", KEY) })).await;
+    assert!(error.contains("connect to 127.0.0.1"), "{error}");
 }
