@@ -139,8 +139,11 @@ fn docker_29_runs_looks_at_and_removes_containers() {
     assert!(image.starts_with("sha256:"), "{image}");
     assert_eq!(docker.good(&["run", "--rm", "d29/made:1"]), "/made");
     assert!(docker.good(&["history", "--format", "{{.Comment}}", "d29/made:1"]).starts_with("why"));
-    let used = docker.bad(&["rmi", IMAGE]);
+    // An image of its own: of another with several names only this one would go, and other tests would lose it.
+    docker.good(&["run", "-d", "--name", "d29-made", "d29/made:1", "sleep", "1000"]);
+    let used = docker.bad(&["rmi", "d29/made:1"]);
     assert!(used.contains("conflict: unable to") && used.contains("container"), "{used}");
+    docker.good(&["rm", "-f", "d29-made"]);
     docker.good(&["rename", "d29", "d29-b"]);
     docker.good(&["restart", "-t", "1", "d29-b"]);
     docker.good(&["stop", "-t", "1", "d29-b"]);
