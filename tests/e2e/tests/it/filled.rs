@@ -129,6 +129,12 @@ kind: ResourceQuota
 metadata: {name: quota, namespace: filled}
 spec: {hard: {pods: '20', requests.cpu: '10', requests.memory: 1Gi, limits.memory: 2Gi}}
 ---
+# Used up: an alert of the severity that others are held back by.
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: full, namespace: filled}
+spec: {hard: {count/ingresses.networking.k8s.io: '1'}}
+---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata: {name: web, namespace: filled}
