@@ -69,8 +69,12 @@ impl Known {
             Ok::<_, std::io::Error>(String::from_utf8_lossy(&text).into_owned())
         };
         // Most machines have none.
-        let text = read.await.unwrap_or_default();
-        Self::parse(&text, format!("{place}, or to {MACHINE} of the machine"))
+        let (text, trouble) = match read.await {
+            Ok(text) => (text, String::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Default::default(),
+            Err(error) => (String::new(), format!(" (which cannot be read: {error})")),
+        };
+        Self::parse(&text, format!("{place}, or to {MACHINE} of the machine{trouble}"))
     }
 
     /// Whether no host is known.
