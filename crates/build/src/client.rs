@@ -2,9 +2,10 @@
 //!
 //! BuildKit's clients answer over a session; `madang build` sends everything along. Both are the same here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use futures::future::BoxFuture;
+use git::ssh::agent::Keys;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A byte stream both ways.
@@ -16,8 +17,11 @@ pub trait Client: Send + Sync {
     /// The secret of this id; none where there is no such secret.
     fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Vec<u8>>>>;
 
-    /// A new connection to the SSH agent of this id (`default` where a mount names none); none where there is no such agent.
-    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Box<dyn Duplex>>>>;
+    /// Whether there is an SSH agent of this id (`default` where a mount names none). It is not connected to: it may be gone.
+    fn has_agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<bool>>;
+
+    /// A new connection to the SSH agent of this id; none where there is no such agent.
+    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Agent>>>;
 
     /// What is shown to hosts that are asked over SSH beside the keys of an agent, and which of them are believed. No step ever sees it.
     fn ssh<'a>(&'a self) -> BoxFuture<'a, anyhow::Result<Ssh>> {
@@ -34,6 +38,14 @@ pub trait Client: Send + Sync {
         &'a self,
         registry: &'a str,
     ) -> BoxFuture<'a, anyhow::Result<Option<::image::pull::Credentials>>>;
+}
+
+/// A connection to an SSH agent.
+pub struct Agent {
+    /// The connection.
+    pub stream: Box<dyn Duplex>,
+    /// Whether it can only be asked for its keys and for signatures. Otherwise that is for whoever hands it to a step.
+    pub guarded: bool,
 }
 
 /// What repositories behind SSH are asked with.
@@ -55,13 +67,22 @@ impl std::fmt::Debug for Ssh {
     }
 }
 
+/// An SSH agent.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// One that runs: its socket.
+    Socket(PathBuf),
+    /// One that has these keys.
+    Keys(Keys),
+}
+
 /// Answers that are known beforehand.
 #[derive(Clone, Default)]
 pub struct Given {
     /// Secrets by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// Sockets of SSH agents by id.
-    pub agents: BTreeMap<String, std::path::PathBuf>,
+    /// SSH agents by id.
+    pub agents: BTreeMap<String, Held>,
     /// Credentials by registry.
     pub credentials: BTreeMap<String, ::image::pull::Credentials>,
     /// For repositories behind SSH.
@@ -79,13 +100,25 @@ impl Client for Given {
         Box::pin(std::future::ready(Ok(self.secrets.get(id).cloned())))
     }
 
-    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Box<dyn Duplex>>>> {
+    fn has_agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<bool>> {
+        Box::pin(std::future::ready(Ok(self.agents.contains_key(id))))
+    }
+
+    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Agent>>> {
         Box::pin(async move {
-            let Some(path) = self.agents.get(id) else { return Ok(None) };
-            let stream = tokio::net::UnixStream::connect(path).await;
-            let stream =
-                stream.map_err(|error| anyhow::anyhow!("connect to SSH agent {id} at {}: {error}", path.display()))?;
-            Ok(Some(Box::new(stream) as Box<dyn Duplex>))
+            Ok(match self.agents.get(id) {
+                None => None,
+                Some(Held::Socket(path)) => {
+                    let stream = tokio::net::UnixStream::connect(path).await;
+                    let stream = stream
+                        .map_err(|error| anyhow::anyhow!("connect to SSH agent {id} at {}: {error}", path.display()))?;
+                    Some(Agent { stream: Box::new(stream), guarded: false })
+                }
+                Some(Held::Keys(keys)) => {
+                    let stream = keys.connect().await.map_err(|error| anyhow::anyhow!("SSH agent {id}: {error}"))?;
+                    Some(Agent { stream: Box::new(stream), guarded: true })
+                }
+            })
         })
     }
 

@@ -69,6 +69,8 @@ pub struct Ready {
     pub mounts: Vec<Made>,
     /// Variables that the step gets beside its own. They may be secret.
     pub environment: Vec<String>,
+    /// The socket of the first agent, which `SSH_AUTH_SOCK` names unless the step has that variable already.
+    pub agent: Option<String>,
     /// What is undone when the step has ended, the last first: mounts, sockets, locks.
     pub guards: Vec<Box<dyn Send>>,
 }

@@ -15,12 +15,13 @@ use std::{
 
 use ::image::{Which, pull::Credentials};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use git::ssh::{agent::Keys, keys::Key};
 use oci::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 use crate::{
-    client::{Given, Ssh},
+    client::{Given, Held, Ssh},
     progress::Event,
     request::{self, ArchiveForm, Built, Compression, Error, Options, Output, Sink},
 };
@@ -43,9 +44,9 @@ pub struct Ask {
     /// Secrets by id, their bytes in base64.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
-    /// Sockets of SSH agents by id.
+    /// SSH agents by id.
     #[serde(default)]
-    pub agents: BTreeMap<String, PathBuf>,
+    pub agents: BTreeMap<String, Agent>,
     /// Keys of hosts that are believed over SSH, as in `known_hosts`.
     #[serde(default)]
     pub known_hosts: Option<String>,
@@ -54,6 +55,16 @@ pub struct Ask {
     pub credentials: BTreeMap<String, serde_json::Value>,
     /// What to make.
     pub outputs: Vec<Made>,
+}
+
+/// An SSH agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Agent {
+    /// Its socket; absolute.
+    Socket(PathBuf),
+    /// The private keys that it has, without passphrases.
+    Keys(Vec<String>),
 }
 
 /// A context.
@@ -266,7 +277,17 @@ impl Ask {
             });
         }
         let ssh = Ssh { known_hosts: self.known_hosts, ..Ssh::default() };
-        let mut client = Given { agents: self.agents, ssh, ..Given::default() };
+        let mut client = Given { ssh, ..Given::default() };
+        for (id, agent) in self.agents {
+            let held = match agent {
+                Agent::Socket(path) => Held::Socket(path),
+                Agent::Keys(texts) => {
+                    let keys: Result<Keys, _> = texts.iter().map(|text| Key::parse(text, None)).collect();
+                    Held::Keys(keys.map_err(|error| Error::Invalid(format!("SSH agent {id}: {error}")))?)
+                }
+            };
+            client.agents.insert(id, held);
+        }
         for (id, text) in self.secrets {
             let bytes = STANDARD.decode(text).map_err(|error| Error::Invalid(format!("secret {id}: {error}")))?;
             client.secrets.insert(id, bytes);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use build::client::{Client, Duplex, Ssh};
+use build::client::{Agent, Client, Ssh};
 use futures::future::BoxFuture;
 use image::pull::{Credentials, Keyring};
 use k8s_openapi::api::{
@@ -175,7 +175,11 @@ impl Client for InTheNameOf {
         })
     }
 
-    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Box<dyn Duplex>>>> {
+    fn has_agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.client.has_agent(id)
+    }
+
+    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Agent>>> {
         self.client.agent(id)
     }
 

@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub mod address;
+pub mod agent;
 pub mod hosts;
 pub mod keys;
 

@@ -89,7 +89,7 @@ pub struct Build {
     /// Secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME] (repeatable)
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<String>,
-    /// SSH agent for RUN --mount=type=ssh: default or ID[=SOCKET] (repeatable)
+    /// SSH agent for RUN --mount=type=ssh: default or ID[=SOCKET|KEY[,KEY]] (repeatable)
     #[arg(long = "ssh", value_name = "AGENT")]
     agents: Vec<String>,
     /// Platform of the image: linux/arm64; several, with commas, make an index, which is pushed or written with type=oci

@@ -13,7 +13,10 @@ use task::{Running, Task};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Ground, Made, Ready, target};
-use crate::{client::Client, dockerfile::Mount};
+use crate::{
+    client::{Agent, Client},
+    dockerfile::Mount,
+};
 
 /// Connections of one step at a time.
 const MOST: usize = 64;
@@ -35,17 +38,23 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, number: usize, read
         bail!("ssh does not support source");
     }
     let id = mount.id.clone().filter(|id| !id.is_empty()).unwrap_or_else(|| "default".to_owned());
-    // Whether there is one is asked by connecting to it.
-    if ground.client.agent(&id).await.with_context(|| format!("SSH agent {id}"))?.is_none() {
-        if mount.required {
-            bail!("SSH agent {id} is required, and was not forwarded: pass --ssh {id}");
-        }
-        return Ok(());
-    }
     let target = match mount.target.as_deref().filter(|target| !target.is_empty()) {
         Some(written) => target(ground.working_dir, written)?,
         None => format!("/run/buildkit/ssh_agent.{number}"),
     };
+    // As in BuildKit, whether or not there is such an agent.
+    ready.agent.get_or_insert_with(|| target.clone());
+    let missing = || format!("no SSH key {id:?} forwarded from the client: pass --ssh {id}");
+    match ground.client.has_agent(&id).await {
+        Ok(true) => {}
+        Ok(false) if mount.required => bail!(missing()),
+        Err(error) if mount.required => return Err(error.context(missing())),
+        Ok(false) => return Ok(()),
+        Err(error) => {
+            tracing::debug!(agent = id, error = format!("{error:#}"), "a step goes without an SSH agent");
+            return Ok(());
+        }
+    }
     let place = ground.place(&format!("agent-{number}"))?;
     fs::set_permissions(&place, Permissions::from_mode(0o700))?;
     let path = place.join("agent");
@@ -54,12 +63,11 @@ pub(super) async fn make(ground: &Ground<'_>, mount: &Mount, number: usize, read
     let short = format!("/proc/self/fd/{}/agent", std::os::fd::AsRawFd::as_raw_fd(&directory));
     let listener = UnixListener::bind(short).context("listen for connections to the SSH agent")?;
     chown(&path, Some(mount.uid.unwrap_or(0)), Some(mount.gid.unwrap_or(0)))?;
-    fs::set_permissions(&path, Permissions::from_mode(mount.mode.unwrap_or(0o600) & 0o7777))?;
+    fs::set_permissions(&path, Permissions::from_mode(mount.mode.unwrap_or(0o600) & 0o777))?;
     let task = ground.task.child("agent");
     let (below, client) = (task.clone(), ground.client.clone());
     let running = task.spawn_until_cancelled("agent", async move { serve(&below, &listener, &client, &id).await });
     ready.guards.push(Box::new(Serving(running, task)));
-    ready.environment.push(format!("SSH_AUTH_SOCK={target}"));
     ready.mounts.push(Made::Bind { source: path, target, read_only: false, mapped: false });
     Ok(())
 }
@@ -84,7 +92,13 @@ async fn serve(task: &Task, listener: &UnixListener, client: &Arc<dyn Client>, i
 }
 
 async fn forward(mut near: UnixStream, client: &Arc<dyn Client>, id: &str) -> Result<()> {
-    let mut far = client.agent(id).await?.context("it has gone")?;
-    tokio::io::copy_bidirectional(&mut near, &mut far).await?;
+    let Agent { mut stream, guarded } = client.agent(id).await?.context("it has gone")?;
+    match guarded {
+        true => {
+            tokio::io::copy_bidirectional(&mut near, &mut stream).await?;
+        }
+        // A step uses keys, and does nothing else with the agent of whoever asked.
+        false => git::ssh::agent::pass(&mut near, &mut stream).await?,
+    }
     Ok(())
 }

@@ -86,6 +86,11 @@ impl Solve<'_> {
         let mut environment =
             trust::environment(&process.environment, self.bundle.as_deref(), &self.options.arguments, &host);
         environment.append(&mut ready.environment);
+        if let Some(socket) = ready.agent.take()
+            && !process.environment.iter().any(|pair| pair.starts_with("SSH_AUTH_SOCK="))
+        {
+            environment.push(format!("SSH_AUTH_SOCK={socket}"));
+        }
         let work = Work {
             sandbox: &sandbox,
             process,

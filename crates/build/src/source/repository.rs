@@ -127,8 +127,16 @@ async fn ways(how: &Fetching) -> Result<Ways> {
     let agent: Agent = Arc::new(move || {
         let client = client.clone();
         Box::pin(async move {
+            let has = client.has_agent(AGENT).await.unwrap_or_else(|error| {
+                // Clients that forward another one say that there is none of this name, in words alone.
+                tracing::debug!(error = format!("{error:#}"), "a repository is fetched without an SSH agent");
+                false
+            });
+            if !has {
+                return Ok(None);
+            }
             let stream = client.agent(AGENT).await.map_err(|error| std::io::Error::other(format!("{error:#}")))?;
-            Ok(stream.map(|stream| Box::new(stream) as Stream))
+            Ok(stream.map(|agent| Box::new(agent.stream) as Stream))
         })
     });
     let shown = how.client.ssh().await?;

@@ -16,7 +16,7 @@ use std::{
 };
 
 use build::{
-    client::{Client, Given},
+    client::{Client, Given, Held},
     dockerfile::Mount,
     ignore::Ignore,
     mounts::{Ground, Made, Ready, prepare},
@@ -219,34 +219,33 @@ async fn a_socket_leads_to_the_agent_and_ends_with_the_step() {
     let agent = place.path("agent");
     let listener = UnixListener::bind(&agent).unwrap();
     let answering = std::thread::spawn(move || {
-        // The first connection only asks whether there is an agent.
-        for stream in listener.incoming().take(2) {
-            let mut question = [0; 4];
-            let mut stream = stream.unwrap();
-            if stream.read_exact(&mut question).is_ok() {
-                stream.write_all(b"pong").unwrap();
-                assert_eq!(&question, b"ping");
-            }
-        }
+        let mut question = [0; 5];
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut question).unwrap();
+        stream.write_all(KEYS).unwrap();
+        question
     });
-    assert!(place.prepare(&["type=ssh"]).await.unwrap().mounts.is_empty());
-    assert!(place.error("type=ssh,required").await.contains("required"));
-    place.given.agents.insert("default".to_owned(), agent);
+    place.given.agents.insert("default".to_owned(), Held::Socket(agent));
     let (ready, source, target, _) = place.one("type=ssh,mode=0660,uid=3").await;
     assert_eq!(target, "/run/buildkit/ssh_agent.0");
-    assert_eq!(ready.environment, ["SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0"]);
+    assert_eq!(ready.agent.as_deref(), Some(target.as_str()));
     let status = fs::metadata(&source).unwrap();
     assert_eq!((status.permissions().mode() & 0o777, status.uid()), (0o660, 3));
     let path = source.clone();
-    let answer = tokio::task::spawn_blocking(move || {
+    let asked = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(path).unwrap();
-        stream.write_all(b"ping").unwrap();
-        let mut answer = [0; 4];
+        // Have no keys any more. The agent itself does not hear of it.
+        stream.write_all(&[0, 0, 0, 1, 19]).unwrap();
+        let mut answer = [0; 5];
         stream.read_exact(&mut answer).unwrap();
-        answer
+        assert_eq!(answer, [0, 0, 0, 1, 5]);
+        stream.write_all(WHICH).unwrap();
+        let mut answer = [0; KEYS.len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, *KEYS);
     });
-    assert_eq!(&answer.await.unwrap(), b"pong");
-    answering.join().unwrap();
+    asked.await.unwrap();
+    assert_eq!(answering.join().unwrap(), *WHICH);
     drop(ready);
     for _ in 0..100 {
         if UnixStream::connect(&source).is_err() {
@@ -255,4 +254,35 @@ async fn a_socket_leads_to_the_agent_and_ends_with_the_step() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("the socket still answers");
+}
+
+/// Asks an agent which keys it has.
+const WHICH: &[u8; 5] = &[0, 0, 0, 1, 11];
+/// None.
+const KEYS: &[u8; 9] = &[0, 0, 0, 5, 12, 0, 0, 0, 0];
+
+#[tokio::test]
+async fn a_step_goes_without_an_agent_that_is_not_required() {
+    let Some(mut place) = Place::new() else { return };
+    place.given.agents.insert("other".to_owned(), Held::Socket(place.path("none")));
+    for mount in ["type=ssh", "type=ssh,required=false", "type=ssh,id=third"] {
+        let ready = place.prepare(&[mount]).await.unwrap();
+        assert!(ready.mounts.is_empty(), "{mount}");
+        assert_eq!(ready.agent.as_deref(), Some("/run/buildkit/ssh_agent.0"), "{mount}");
+    }
+    // The variable is the first one's, and every one is counted.
+    let ready = place.prepare(&["type=ssh,target=/a", "type=ssh,id=other", "type=ssh,id=other"]).await.unwrap();
+    let targets: Vec<_> = ready.mounts.iter().map(Made::target).collect();
+    assert_eq!(
+        (targets.as_slice(), ready.agent.as_deref()),
+        (["/run/buildkit/ssh_agent.1", "/run/buildkit/ssh_agent.2"].as_slice(), Some("/a"))
+    );
+    for (mount, says) in [
+        ("type=ssh,required", "no SSH key \"default\" forwarded from the client: pass --ssh default"),
+        ("type=ssh,id=third,required=true", "no SSH key \"third\" forwarded from the client: pass --ssh third"),
+        ("type=ssh,source=/x", "ssh does not support source"),
+    ] {
+        let error = place.error(mount).await;
+        assert!(error.contains(says), "{mount}: {error}");
+    }
 }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use build::client::{Client, Duplex};
+use build::client::{Agent, Client};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use http::HeaderMap;
@@ -219,15 +219,22 @@ impl Session {
         Ok(tokio_util::io::StreamReader::new(Box::pin(pieces)))
     }
 
-    async fn agent(&self, id: &str) -> anyhow::Result<Option<Box<dyn Duplex>>> {
+    /// Whether the client forwards an agent. Clients say only in words that one of another id was meant.
+    async fn has_agent(&self, id: &str) -> anyhow::Result<bool> {
         if !self.has(CHECK_AGENT) {
-            return Ok(None);
+            return Ok(false);
         }
         let checked = self.0.channel.unary::<_, Empty>(CHECK_AGENT, CheckAgentRequest { id: id.to_owned() }).await;
         match checked {
-            Ok(_) => {}
-            Err(status) if is_missing(&status) => return Ok(None),
-            Err(status) => anyhow::bail!("SSH agent {id}: {}", status.message()),
+            Ok(_) => Ok(true),
+            Err(status) if is_missing(&status) => Ok(false),
+            Err(status) => anyhow::bail!("{}", status.message()),
+        }
+    }
+
+    async fn agent(&self, id: &str) -> anyhow::Result<Option<Agent>> {
+        if !self.has(FORWARD_AGENT) {
+            return Ok(None);
         }
         let mut metadata = MetadataMap::new();
         metadata.insert("buildkit.ssh.id", ascii(id)?);
@@ -253,7 +260,8 @@ impl Session {
             }
             let _ = writer.shutdown().await;
         });
-        Ok(Some(Box::new(ours)))
+        // The client lets through what it lets through: it may forward something else than an agent.
+        Ok(Some(Agent { stream: Box::new(ours), guarded: true }))
     }
 }
 
@@ -275,7 +283,11 @@ impl Client for Session {
         })
     }
 
-    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Box<dyn Duplex>>>> {
+    fn has_agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<bool>> {
+        Box::pin(Session::has_agent(self, id))
+    }
+
+    fn agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, anyhow::Result<Option<Agent>>> {
         Box::pin(Session::agent(self, id))
     }
 

@@ -14,7 +14,7 @@ use build::{
     dockerfile::LARGEST,
     request::{CachePlace, CacheTo, NetworkMode, Options, Ulimit},
     source,
-    wire::{Ask, Context, File as Dockerfile, Made},
+    wire::{Agent, Ask, Context, File as Dockerfile, Made},
 };
 use image::commit::{TreeOptions, write_tree};
 
@@ -25,6 +25,8 @@ type Input = Box<dyn Read + Send>;
 
 /// Bytes that are read of a file of known hosts.
 const KNOWN_HOSTS: u64 = 1 << 20;
+/// Bytes that are read of a private key, as in buildx.
+const KEY: u64 = 100 << 10;
 /// The largest secret, as docker has it.
 const SECRET: u64 = 500 << 10;
 
@@ -62,9 +64,9 @@ impl Build {
             secrets.insert(id, STANDARD.encode(bytes));
         }
         let mut agents = BTreeMap::new();
-        for text in &self.agents {
-            let (id, socket) = agent(text)?;
-            agents.insert(id, socket);
+        for text in self.agents.iter().filter(|text| !text.is_empty()) {
+            let (id, agent) = agent(text, std::env::var("SSH_AUTH_SOCK").ok().as_deref())?;
+            agents.insert(id, agent);
         }
         let known_hosts = if agents.is_empty() { None } else { known_hosts()? };
         // Which images it takes from where only the server learns.
@@ -280,18 +282,37 @@ fn secret(text: &str) -> Result<(String, Vec<u8>)> {
     Ok((id.clone(), bytes))
 }
 
-/// `default` or `ID`, with a socket.
-fn agent(text: &str) -> Result<(String, PathBuf)> {
-    let (id, socket) = pair(text);
-    let socket = match socket.or_else(|| std::env::var("SSH_AUTH_SOCK").ok()).filter(|socket| !socket.is_empty()) {
-        Some(socket) => PathBuf::from(socket),
-        None => bail!("--ssh {text}: no agent: SSH_AUTH_SOCK is not set"),
+/// `ID[=SOCKET]` or `ID=KEY[,KEY...]`, as buildx reads it.
+fn agent(text: &str, own: Option<&str>) -> Result<(String, Agent)> {
+    let (id, paths) = pair(text);
+    let id = if id.is_empty() { "default".to_owned() } else { id };
+    let paths: Vec<&str> = match (paths.as_deref().unwrap_or_default(), own.unwrap_or_default()) {
+        ("", "") => bail!("--ssh {text}: no agent: make sure SSH_AUTH_SOCK is set"),
+        ("", own) => vec![own],
+        (paths, _) => paths.split(',').collect(),
     };
-    let status = socket.metadata().with_context(|| format!("--ssh {text}: {}", socket.display()))?;
-    if !std::os::unix::fs::FileTypeExt::is_socket(&status.file_type()) {
-        bail!("--ssh {text}: {} is no agent's socket; add keys to an agent", socket.display());
+    let (mut sockets, mut keys) = (Vec::new(), Vec::new());
+    for path in paths.into_iter().map(Path::new) {
+        let said = || format!("--ssh {text}: {}", path.display());
+        let status = path.metadata().with_context(said)?;
+        if std::os::unix::fs::FileTypeExt::is_socket(&status.file_type()) {
+            // The server looks from elsewhere.
+            sockets.push(std::path::absolute(path).with_context(said)?);
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).with_context(said)?;
+        file.take(KEY).read_to_end(&mut bytes).with_context(said)?;
+        let key =
+            String::from_utf8(bytes).with_context(|| format!("{}: neither a socket nor a private key", said()))?;
+        keys.push(key);
     }
-    Ok((id, socket))
+    match (sockets.pop(), sockets.is_empty(), keys.is_empty()) {
+        (Some(socket), true, true) => Ok((id, Agent::Socket(socket))),
+        (None, _, _) => Ok((id, Agent::Keys(keys))),
+        (Some(_), false, _) => bail!("--ssh {text}: only single socket allowed"),
+        (Some(_), true, false) => bail!("--ssh {text}: invalid combination of keys and sockets"),
+    }
 }
 
 /// The hosts that whoever asks knows, for what is fetched with their agent's keys: their own file of them.
@@ -367,6 +388,36 @@ mod tests {
         assert_eq!(secret("id=PATH").unwrap().0, "PATH");
         assert!(secret("src=").is_err());
         assert!(secret("id=a,src=/none/at/all").is_err());
+    }
+
+    #[test]
+    fn an_agent_is_a_socket_or_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let (socket, key, other) = (path("socket"), path("key"), path("other"));
+        let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::fs::write(&key, "one").unwrap();
+        std::fs::write(&other, "two").unwrap();
+        let read = |text: &str, own: &str| match agent(text, Some(own)) {
+            Ok((id, Agent::Socket(path))) => format!("{id} socket {}", path.display()),
+            Ok((id, Agent::Keys(keys))) => format!("{id} keys {}", keys.join(" ")),
+            Err(error) => format!("{error:#}"),
+        };
+        let at = |id: &str| format!("{id} socket {socket}");
+        assert_eq!(read("default", &socket), at("default"));
+        assert_eq!(read("=", &socket), at("default"));
+        assert_eq!(read(&format!("mine={socket}"), "/none"), at("mine"));
+        assert_eq!(read(&format!("mine={key},{other}"), ""), "mine keys one two");
+        for (text, says) in [
+            ("default", "make sure SSH_AUTH_SOCK is set"),
+            ("default=/none/at/all", "No such file"),
+            (&format!("default={socket},{socket}"), "only single socket allowed"),
+            (&format!("default={socket},{key}"), "invalid combination of keys and sockets"),
+        ] {
+            let said = read(text, "");
+            assert!(said.contains(says), "{text}: {said}");
+        }
+        assert!(agent("default", None).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use crate::shared::{IMAGE, cluster, good, lacks, said};
@@ -404,4 +404,140 @@ fn a_layout_of_the_client_is_a_context() {
     let missing = format!("base=oci-layout://{}@sha256:{}", layout.display(), "0".repeat(64));
     let refused = docker.bad(&["buildx", "build", "--build-context", &missing, text(&context)]);
     assert!(refused.contains("not found") || refused.contains("fetch blob"), "{refused}");
+}
+
+/// The key of an agent, made for one test, and the agent, ended with it.
+struct Agent {
+    process: std::process::Child,
+    socket: PathBuf,
+    key: PathBuf,
+    fingerprint: String,
+}
+
+impl Agent {
+    fn start(folder: &Path) -> Self {
+        let (socket, key) = (folder.join("agent"), folder.join("key"));
+        good(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "of the test", "-f"]).arg(&key));
+        let process = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+        let printed = good(Command::new("ssh-keygen").arg("-lf").arg(&key));
+        let fingerprint = printed.split(' ').nth(1).unwrap().to_owned();
+        let agent = Self { process, socket, key, fingerprint };
+        for _ in 0..500 {
+            if std::os::unix::net::UnixStream::connect(&agent.socket).is_ok() {
+                good(agent.add().arg("-q").arg(&agent.key));
+                return agent;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("the agent did not start");
+    }
+
+    fn add(&self) -> Command {
+        let mut add = Command::new("ssh-add");
+        add.env("SSH_AUTH_SOCK", &self.socket);
+        add
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Puts programs of this machine into a context, in `root/bin`, and what they are linked with below `root`.
+fn with_programs(context: &Path, programs: &[&str]) {
+    let mut copied = Vec::new();
+    for program in programs {
+        let linked = good(Command::new("ldd").arg(program));
+        let of_line = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned);
+        copied.extend(linked.lines().filter_map(of_line).map(|path| (path.clone(), path)));
+        copied.push(((*program).to_owned(), program.replace("/usr/", "/")));
+    }
+    for (path, to) in copied {
+        let to = context.join("root").join(to.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&path, to).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs docker, buildx and OpenSSH's client"]
+fn steps_use_the_keys_of_an_agent_that_the_client_forwards() {
+    let Some(docker) = Docker::new() else { return };
+    let missing =
+        ["ssh-agent", "ssh-add", "ssh-keygen"].into_iter().find(|name| !Path::new("/usr/bin").join(name).exists());
+    if lacks(missing.map(|_| "no ssh-agent, ssh-add and ssh-keygen: install openssh-client")) {
+        return;
+    }
+    let agent = Agent::start(docker.folder.path());
+    let context = docker.path("context");
+    with_programs(&context, &["/usr/bin/ssh-add", "/usr/bin/ssh-keygen"]);
+    let base = format!("FROM {IMAGE}\nCOPY root /\n");
+    let public = fs::read_to_string(agent.key.with_extension("pub")).unwrap();
+    fs::write(context.join("public"), &public).unwrap();
+    // What an agent is for, what is not for a step to do, and nothing left behind.
+    let whole = format!(
+        "{base}COPY public /\n\
+         RUN --mount=type=ssh,required chmod 1777 /tmp && ssh-add -l > /listed && test \"$SSH_AUTH_SOCK\" = /run/buildkit/ssh_agent.0\n\
+         RUN --mount=type=ssh echo signed > /signed && ssh-keygen -Y sign -f /public -n test /signed && \
+         echo \"me $(cat /public)\" > /allowed && \
+         ssh-keygen -Y verify -f /allowed -I me -n test -s /signed.sig < /signed > /verified\n\
+         RUN --mount=type=ssh ssh-add -D 2> /refused; ssh-add -l > /kept\n\
+         RUN --mount=type=ssh,id=second,target=/s/agent,mode=741,uid=100,gid=102 \
+         test \"$SSH_AUTH_SOCK\" = /s/agent && stat -c '%u %g %f' /s/agent > /modes && ssh-add -l > /second\n\
+         USER web\n\
+         RUN --mount=type=ssh,uid=1000 ssh-add -l > /tmp/by-web\n\
+         ENV SSH_AUTH_SOCK=/own\n\
+         RUN --mount=type=ssh,uid=1000 test $SSH_AUTH_SOCK = /own && SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0 ssh-add -l > /tmp/own\n\
+         RUN test ! -e /run/buildkit && test ! -e /s\n"
+    );
+    fs::write(context.join("Dockerfile"), &whole).unwrap();
+    let socket = text(&agent.socket);
+    let second = format!("second={}", agent.key.display());
+    let build = |by: &str, more: &[&str]| {
+        let mut command = match by {
+            "docker" => docker.command(&["buildx", "build"]),
+            _ => cluster().unwrap().madang("build"),
+        };
+        command.env("SSH_AUTH_SOCK", socket).args(["--no-cache", "--progress", "plain"]).args(more).arg(&context);
+        command
+    };
+    for by in ["docker", "madang"] {
+        let files = docker.path(&format!("files-{by}"));
+        let output = format!("type=local,dest={}", files.display());
+        good(&mut build(by, &["--ssh", "default", "--ssh", &second, "-o", &output]));
+        let read = |name: &str| fs::read_to_string(files.join(name)).unwrap();
+        for name in ["listed", "kept", "second", "tmp/by-web", "tmp/own"] {
+            assert!(read(name).contains(&agent.fingerprint), "{by}, {name}: {}", read(name));
+        }
+        assert!(read("listed").contains("of the test"), "{by}: {}", read("listed"));
+        assert!(read("verified").contains("Good \"test\" signature for me"), "{by}: {}", read("verified"));
+        assert!(read("refused").contains("Failed to remove all identities"), "{by}: {}", read("refused"));
+        assert_eq!(read("modes"), "100 102 c1e1\n", "{by}");
+    }
+    assert!(good(agent.add().arg("-l")).contains(&agent.fingerprint));
+
+    // Without one: what is required is missed, everything else goes on.
+    let required = format!("{base}RUN --mount=type=ssh,required=true ssh-add -l\n");
+    let optional = format!("{base}RUN --mount=type=ssh test ! -e $SSH_AUTH_SOCK && ! ssh-add -l\n");
+    for by in ["docker", "madang"] {
+        fs::write(context.join("Dockerfile"), &required).unwrap();
+        for given in [&[][..], &["--ssh", &second]] {
+            let output = build(by, given).output().unwrap();
+            let said = said(&output);
+            assert!(!output.status.success(), "{by} {given:?}: {said}");
+            for part in ["no SSH key \"default\" forwarded from the client: pass --ssh default", "Dockerfile:3"] {
+                assert!(said.contains(part), "{by} {given:?}: {part}: {said}");
+            }
+        }
+        fs::write(context.join("Dockerfile"), &optional).unwrap();
+        good(&mut build(by, &[]));
+        good(&mut build(by, &["--ssh", &second]));
+    }
+    // An agent that has gone since is no agent.
+    let mut gone = build("madang", &["--ssh", "default"]);
+    let output = gone.env("SSH_AUTH_SOCK", docker.path("none")).output().unwrap();
+    assert!(!output.status.success() && said(&output).contains("No such file"), "{}", said(&output));
 }
