@@ -4,6 +4,9 @@
 //! run:   address ─ record, files, cgroup ─ shim ─ network        (a failure undoes what was done)
 //! stop:  containers ─ network ─ shim (cgroup) ─ address
 //! ```
+//!
+//! What is begun of a sandbox goes on to its end when whoever asked for it gives up, and is then there to be removed: a process that
+//! starts cannot be taken back halfway. Stopping waits for that.
 
 use std::{
     collections::BTreeSet,
@@ -42,7 +45,8 @@ const SHIM_OOM_SCORE: i32 = -998;
 const SHM_SIZE: &str = "mode=1777,size=67108864";
 
 impl Runtime {
-    /// Makes a sandbox: group, shim with namespaces, network.
+    /// Makes a sandbox: group, shim with namespaces, network. Also when the future is dropped: then it is among
+    /// [`Runtime::list_sandboxes`], for whoever gave up to remove.
     pub async fn run_pod_sandbox(&self, config: SandboxConfig) -> Result<SandboxRecord> {
         let name = format!("{}/{}", config.namespace, config.name);
         let ip = match config.host_network || config.no_network {
@@ -63,7 +67,7 @@ impl Runtime {
             stopping: false,
             stopped: false,
         };
-        let sandbox = {
+        let (sandbox, turn) = {
             let _placing = lock(&self.0.placing);
             if own_users && step_users {
                 record.users = Some(STEP_USERS.outside);
@@ -80,18 +84,30 @@ impl Runtime {
                 }
             }
             let sandbox = Arc::new(Sandbox::new(record.clone()));
+            // Nobody else knows it yet.
+            let turn = sandbox.turn.clone().try_lock_owned().context("the turn of a new sandbox")?;
             self.keep(sandbox.clone());
-            sandbox
+            (sandbox, turn)
         };
-        match self.bring_up(&sandbox, &record).await {
-            Ok(()) => Ok(record),
-            Err(error) => {
-                if let Err(error) = self.remove_pod_sandbox(&record.id).await {
-                    tracing::warn!(sandbox = record.id, error = format!("{error:#}"), "undo a failed sandbox");
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let runtime = self.clone();
+        self.0.task.spawn("make a sandbox", async move {
+            let brought = runtime.bring_up(&sandbox, &record).await;
+            drop(turn);
+            let made = match brought {
+                Ok(()) => Ok(record),
+                Err(error) => {
+                    if let Err(error) = runtime.remove_pod_sandbox(&record.id).await {
+                        tracing::warn!(sandbox = record.id, error = format!("{error:#}"), "undo a failed sandbox");
+                    }
+                    Err(error)
                 }
-                Err(error).with_context(|| format!("sandbox of pod {name}"))
-            }
-        }
+            };
+            // Whoever asked may have given up.
+            let _ = tell.send(made);
+        });
+        let made = told.await.unwrap_or_else(|_| Err(anyhow::anyhow!("the runtime ends")));
+        made.with_context(|| format!("sandbox of pod {name}"))
     }
 
     async fn bring_up(&self, sandbox: &Arc<Sandbox>, record: &SandboxRecord) -> Result<()> {
@@ -181,7 +197,7 @@ impl Runtime {
     /// Stops everything in a sandbox and gives its address back. Stopping again is no error, nor is one that is not there.
     pub async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
         let Some(sandbox) = self.find(id) else { return Ok(()) };
-        let _ending = sandbox.ending.lock().await;
+        let _turn = sandbox.turn.lock().await;
         let record = {
             let mut record = lock(&sandbox.record);
             if record.stopped {
@@ -241,7 +257,7 @@ impl Runtime {
     pub async fn remove_pod_sandbox(&self, id: &str) -> Result<()> {
         self.stop_pod_sandbox(id).await?;
         let Some(sandbox) = self.find(id) else { return Ok(()) };
-        let _ending = sandbox.ending.lock().await;
+        let _turn = sandbox.turn.lock().await;
         let containers: Vec<String> = lock(&sandbox.containers).keys().cloned().collect();
         for container in containers {
             self.0

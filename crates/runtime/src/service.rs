@@ -94,8 +94,8 @@ pub(crate) struct Sandbox {
     pub record: Mutex<SandboxRecord>,
     pub shim: Mutex<Option<Shim>>,
     pub containers: Mutex<HashMap<String, Arc<Container>>>,
-    /// Held while it is being stopped or removed.
-    pub ending: tokio::sync::Mutex<()>,
+    /// Held while it is being made, stopped or removed.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A container in memory.
@@ -127,12 +127,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Sandbox {
     pub fn new(record: SandboxRecord) -> Self {
-        Self {
-            record: Mutex::new(record),
-            shim: Mutex::new(None),
-            containers: Mutex::default(),
-            ending: tokio::sync::Mutex::default(),
-        }
+        Self { record: Mutex::new(record), shim: Mutex::new(None), containers: Mutex::default(), turn: Arc::default() }
     }
 
     pub fn shim(&self) -> Result<Shim> {

@@ -23,11 +23,15 @@ use container::{cgroup, shim::Binary};
 use image::{Store, Unpacker, pull::Trust};
 use runtime::Runtime;
 use task::Task;
+use tokio::runtime::Handle;
 
 use crate::leftovers;
 
 /// Marks a start of this executable that is to unpack.
 pub const CHILD: &str = "unpack-a-layer";
+
+/// How long what a test has begun may take to end.
+const ENDING: Duration = Duration::from_secs(30);
 
 /// Runs a test that needs root, or skips it without. In CI it fails rather than skip.
 pub fn as_root<F: Future<Output = ()>>(test: F) {
@@ -84,6 +88,11 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // What a build that was given up still does would go on in a directory that is gone.
+        let drained = tokio::task::block_in_place(|| Handle::current().block_on(self.task.drain(ENDING)));
+        if !drained {
+            eprintln!("tasks of {} do not end", self.group);
+        }
         let version = cgroup::Version::detect().unwrap();
         leftovers::remove_group(&version, &cgroup::Path::new(&self.group).unwrap());
     }

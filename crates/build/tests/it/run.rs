@@ -1,8 +1,12 @@
 //! `RUN`: what a step is, and what it leaves.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use build::{progress::Progress, request::Error};
+use runtime::description::SandboxConfig;
 
 use crate::place::{Place, as_root};
 
@@ -135,6 +139,47 @@ fn nothing_runs_on_when_nobody_waits() {
         assert!(matches!(built, Err(Error::Canceled)), "{built:?}");
         gone(&place).await;
     });
+}
+
+/// The processes of a place's shims: they are called by the ids of their sandboxes.
+fn shims(ids: &BTreeSet<String>) -> Vec<String> {
+    let commands = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&command).replace('\0', " "))
+    });
+    commands.filter(|command| command.contains("madang-shim") && ids.iter().any(|id| command.contains(id))).collect()
+}
+
+#[test]
+fn a_sandbox_that_is_given_up_while_it_is_made_leaves_no_process() {
+    let ids = std::sync::Mutex::new(BTreeSet::new());
+    let known = &ids;
+    // Its end waits for threads that still start something.
+    as_root(async move {
+        let place = Place::new().await;
+        for number in 0..40 {
+            let config = SandboxConfig {
+                name: "given-up".into(),
+                namespace: "test".into(),
+                uid: format!("{}given-up-{number}", runtime::steps::UID_PREFIX),
+                no_network: true,
+                ..SandboxConfig::default()
+            };
+            // At whatever it is then.
+            let patience = Duration::from_micros(500 * number);
+            let _ = tokio::time::timeout(patience, place.runtime.run_pod_sandbox(config)).await;
+            for sandbox in place.runtime.list_sandboxes() {
+                known.lock().unwrap().insert(sandbox.record.id.clone());
+                place.runtime.remove_pod_sandbox(&sandbox.record.id).await.unwrap();
+            }
+        }
+        assert!(place.runtime.list_sandboxes().is_empty());
+        let left = std::fs::read_dir(place.path("runtime/sandboxes")).unwrap().count();
+        assert_eq!((left, std::fs::read_dir(place.path("run")).unwrap().count()), (0, 0));
+    });
+    let ids = ids.into_inner().unwrap();
+    let left = shims(&ids);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
