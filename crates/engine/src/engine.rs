@@ -14,6 +14,7 @@ use crate::{
     buildkit,
     container::{Containers, exec::Execs, restore},
     disk,
+    error::{Error, Result},
     events::Events,
     network::Networks,
     view::View,
@@ -155,6 +156,21 @@ impl Engine {
     /// What work of requests is part of.
     pub fn task(&self) -> &Task {
         &self.0.task
+    }
+
+    /// Does something to its end, also when whoever asked for it hangs up meanwhile: what is half started, stopped or removed is neither.
+    pub(crate) async fn to_its_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.task().spawn(name, async move {
+            // Nobody may be waiting any more.
+            let _ = tell.send(work.await);
+        });
+        let ended = || Error::new(http::StatusCode::SERVICE_UNAVAILABLE, "the server ends");
+        told.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// The images of this machine.

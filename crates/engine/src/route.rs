@@ -81,7 +81,9 @@ async fn containers(engine: &Engine, mut call: Call) -> Result<Response<Body>> {
                 return Err(Error::unsupported("links between containers have no life of their own"));
             }
             let options = remove::Options { force: call.query.flag("force"), volumes: call.query.flag("v") };
-            remove::remove(engine, &container, options).await?;
+            let own = engine.clone();
+            let removal = async move { remove::remove(&own, &container, options).await };
+            engine.to_its_end("remove a container", removal).await?;
             Ok(answer::done())
         }
         (&Method::GET, [id, "attach", "ws"]) => {
@@ -100,19 +102,24 @@ async fn containers(engine: &Engine, mut call: Call) -> Result<Response<Body>> {
 async fn one(engine: &Engine, container: &Arc<Container>, action: &str, mut call: Call) -> Result<Response<Body>> {
     let signal = call.query.filled("signal").map(create::signal).transpose();
     let grace = || call.query.number::<i64>("t");
+    let (own, its) = (engine.clone(), container.clone());
     match (&call.method, action) {
         (&Method::GET, "json") => answer::json(&inspect::shown(engine, container, call.query.flag("size")).await),
         (&Method::GET, "logs") => logs::answer(engine, container, &call),
         (&Method::POST, "start") => {
-            let started = start::start(engine, container).await?;
+            let started = engine.to_its_end("start a container", async move { start::start(&own, &its).await }).await?;
             Ok(if started { answer::done() } else { answer::empty(StatusCode::NOT_MODIFIED) })
         }
         (&Method::POST, "stop") => {
-            let stopped = life::stop(engine, container, signal?, grace()?).await?;
+            let (signal, grace) = (signal?, grace()?);
+            let stop = async move { life::stop(&own, &its, signal, grace).await };
+            let stopped = engine.to_its_end("stop a container", stop).await?;
             Ok(if stopped { answer::done() } else { answer::empty(StatusCode::NOT_MODIFIED) })
         }
         (&Method::POST, "restart") => {
-            life::restart(engine, container, signal?, grace()?).await?;
+            let (signal, grace) = (signal?, grace()?);
+            let restart = async move { life::restart(&own, &its, signal, grace).await };
+            engine.to_its_end("restart a container", restart).await?;
             Ok(answer::done())
         }
         (&Method::POST, "kill") => {

@@ -339,6 +339,25 @@ fn a_network_with_ipv6_gives_addresses_names_and_published_ports_of_both_familie
 }
 
 #[test]
+fn what_was_asked_for_is_done_although_the_client_hangs_up() {
+    let Some(docker) = docker() else { return };
+    let name = docker.name("stubborn");
+    let script = "trap 'echo asked' TERM; echo up; while true; do sleep 1; done";
+    docker.good(&["run", "-d", "--name", &name, IMAGE, "sh", "-c", script]);
+    docker.until(&["logs", &name], |log| log.contains("up"));
+    let socket = docker.cluster.run_dir().join("docker.sock");
+    let mut client = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let request = format!("POST /containers/{name}/stop?t=3 HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\n\r\n");
+    std::io::Write::write_all(&mut client, request.as_bytes()).unwrap();
+    docker.until(&["logs", &name], |log| log.contains("asked"));
+    drop(client);
+    let ended = docker.until(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", &name], |state| {
+        !state.starts_with("running")
+    });
+    assert_eq!(ended, "exited 137");
+}
+
+#[test]
 fn a_build_step_is_root_inside_and_its_layers_are_roots() {
     let Some(docker) = docker() else { return };
     let folder = tempfile::tempdir().unwrap();
