@@ -48,6 +48,7 @@ use crate::{
     Engine, disk,
     error::{Error, Result},
     model::record::{Record, Status},
+    network::ports::Claim,
 };
 
 /// A container.
@@ -62,8 +63,8 @@ pub struct Container {
     progress: watch::Sender<Progress>,
     /// Who attached before it was started.
     pub(crate) early: Mutex<Vec<attach::Early>>,
-    /// Sockets that keep others from its published ports.
-    pub(crate) claims: Mutex<Vec<std::os::fd::OwnedFd>>,
+    /// What keeps others from its published ports.
+    pub(crate) claims: Mutex<Vec<Claim>>,
     /// Size of the terminal at the next start: rows, columns.
     pub(crate) console: Mutex<(u16, u16)>,
     /// The delay before the last restart.

@@ -11,7 +11,8 @@ mod address;
 pub mod attach;
 mod ipv6;
 mod names;
-mod ports;
+pub(crate) mod ports;
+mod relay;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -23,6 +23,7 @@ use crate::{
         host::LogConfig,
         record::{Record, Status},
     },
+    network::ports,
 };
 
 /// The shim is about as precious as a daemon.
@@ -288,7 +289,7 @@ pub(crate) async fn clear(engine: &Engine, container: &Arc<Container>) {
     if let Err(error) = cleared.await {
         tracing::warn!(container = container.id, error = format!("{error:#}"), "clear up after a container");
     }
-    lock(&container.claims).clear();
+    ports::release(container).await;
 }
 
 /// Bytes of a log file and files kept; none where nothing is kept.

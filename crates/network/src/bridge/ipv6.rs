@@ -6,8 +6,8 @@
 //! table       the same name and chains: DNAT of published ports, nothing between bridges, masquerade
 //! ```
 //!
-//! There is nothing like `route_localnet`: what is sent to `::1` never leaves the machine, so ports that are published on all
-//! addresses are not reached there. <https://docs.docker.com/engine/daemon/ipv6/>
+//! There is nothing like `route_localnet`: what is sent to `::1` never leaves the machine, and is for whoever publishes ports to
+//! pass on. <https://docs.docker.com/engine/daemon/ipv6/>
 
 use std::{
     io,

@@ -314,6 +314,59 @@ networks:
 
 #[test]
 #[ignore = "needs docker compose"]
+fn services_have_addresses_of_ipv6_where_their_network_has() {
+    let compose = r#"
+services:
+  web:
+    image: @IMAGE@
+    command: ["sh", "-c", "mkdir /www; echo six > /www/index.html; exec httpd -f -p 80 -h /www"]
+    init: true
+    ports: ["80", "[::1]::80"]
+    networks:
+      chosen: {ipv6_address: "fd00:c6::66"}
+      free:
+  client:
+    image: @IMAGE@
+    command: sleep 1000
+    init: true
+    networks: [free]
+networks:
+  chosen:
+    enable_ipv6: true
+    ipam:
+      config: [{subnet: "fd00:c6::/64"}]
+  free:
+    enable_ipv6: true
+"#;
+    let Some(project) = Project::new("c-six", compose) else { return };
+    project.good(&["up", "-d"]);
+    let of = |name: &str| {
+        let form = "{{.EnableIPv6}}{{range .IPAM.Config}} {{.Subnet}}{{end}}";
+        project.plain(&["network", "inspect", "-f", form, &format!("c-six_{name}")])
+    };
+    let (chosen, free) = (of("chosen"), of("free"));
+    assert!(chosen.starts_with("true ") && chosen.ends_with(" fd00:c6::/64"), "{chosen}");
+    assert!(free.starts_with("true ") && free.contains(" fd") && free.ends_with("/64"), "{free}");
+    let own = project.good(&["exec", "-T", "web", "ip", "-6", "addr"]);
+    assert!(own.contains("fd00:c6::66/64"), "{own}");
+    // By its name in a network that both are in, and from the machine's own loopback.
+    let found = project.good(&["exec", "-T", "client", "nslookup", "-type=aaaa", "web"]);
+    let six = found.lines().filter_map(|line| line.strip_prefix("Address: ")).find(|address| address.starts_with("fd"));
+    let url = format!("http://[{}]/", six.unwrap_or_else(|| panic!("{found}")));
+    project.until(&["exec", "-T", "client", "sh", "-c", &format!("wget -qO- {url} || true")], |text| text == "six");
+    let ports = project.plain(&["port", "c-six-web-1", "80/tcp"]);
+    let loopback: Vec<&str> = ports.lines().filter(|line| !line.starts_with("0.0.0.0:")).collect();
+    assert_eq!(loopback.len(), 2, "{ports}");
+    for port in loopback {
+        let port = port.rsplit(':').next().unwrap();
+        let mut fetch = cluster().unwrap().place.command("curl");
+        let got = fetch.args(["-s", "--max-time", "10", &format!("http://[::1]:{port}/")]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&got.stdout), "six\n", "{ports}");
+    }
+}
+
+#[test]
+#[ignore = "needs docker compose"]
 fn files_variables_profiles_secrets_and_configs_are_read() {
     let compose = r#"
 name: renamed-by-the-environment

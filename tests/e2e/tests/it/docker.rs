@@ -62,6 +62,13 @@ impl Docker<'_> {
         format!("{}-{name}", self.prefix)
     }
 
+    /// What is served at a port of the machine; nothing where nobody listens.
+    fn fetch(&self, host: &str, port: &str) -> String {
+        let mut fetch = self.cluster.place.command("curl");
+        let got = fetch.args(["-s", "--max-time", "10", &format!("http://{host}:{port}/")]).output().unwrap();
+        String::from_utf8(got.stdout).unwrap()
+    }
+
     /// Asks until the answer is the one that is waited for.
     #[track_caller]
     fn until(&self, line: &[&str], wanted: impl Fn(&str) -> bool) -> String {
@@ -246,7 +253,7 @@ fn containers_of_a_network_find_one_another_by_name_and_others_do_not() {
         "--network-alias",
         "web",
         "-p",
-        "127.0.0.1:0:8000",
+        "8000",
         IMAGE,
         "sh",
         "-c",
@@ -258,9 +265,22 @@ fn containers_of_a_network_find_one_another_by_name_and_others_do_not() {
     }
     let port = docker.good(&["port", &server, "8000/tcp"]);
     let port = port.rsplit(':').next().unwrap().to_owned();
-    let mut fetch = docker.cluster.place.command("curl");
-    let got = fetch.args(["-s", "--max-time", "10", &format!("http://127.0.0.1:{port}/")]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&got.stdout), "hello\n");
+    // Of the machine's addresses of both families, although the container has one of IPv4 alone.
+    for host in ["127.0.0.1", "[::1]"] {
+        assert_eq!(docker.fetch(host, &port), "hello\n", "{host}");
+    }
+    // It is there again after a restart at once, in spite of connections that have just ended.
+    docker.good(&["restart", "-t", "0", &server]);
+    let again = docker.good(&["port", &server, "8000/tcp"]);
+    assert!(again.lines().all(|line| line.rsplit(':').next().is_some_and(|number| number != "0")), "{again}");
+    let alone = docker.name("alone");
+    let script = "mkdir /www; echo alone > /www/index.html; exec httpd -f -p 8000 -h /www";
+    docker.good(&["run", "-d", "--name", &alone, "-p", "[::1]::8000", IMAGE, "sh", "-c", script]);
+    let port_of_one = docker.good(&["port", &alone, "8000/tcp"]);
+    let number = port_of_one.strip_prefix("[::1]:").unwrap_or_else(|| panic!("{port_of_one}"));
+    docker.until(&["exec", &alone, "sh", "-c", "wget -qO- http://127.0.0.1:8000/ || true"], |said| said == "alone");
+    assert_eq!((docker.fetch("[::1]", number).as_str(), docker.fetch("127.0.0.1", number).as_str()), ("alone\n", ""));
+    docker.good(&["rm", "-f", &alone]);
     let outside = docker.any(&["run", "--rm", IMAGE, "timeout", "3", "wget", "-qO-", "http://web:8000/"]);
     assert_ne!(outside.0, 0, "{outside:?}");
     let ip = docker.good(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &server]);
@@ -318,10 +338,8 @@ fn a_network_with_ipv6_gives_addresses_names_and_published_ports_of_both_familie
     lines.sort_unstable();
     let number = lines[0].rsplit(':').next().unwrap().to_owned();
     assert_eq!(lines, [format!("0.0.0.0:{number}"), format!("[::]:{number}")]);
-    for host in ["127.0.0.1", "[fd00:66::1]"] {
-        let mut fetch = docker.cluster.place.command("curl");
-        let got = fetch.args(["-s", "--max-time", "10", &format!("http://{host}:{number}/")]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&got.stdout), "hello\n", "{host}");
+    for host in ["127.0.0.1", "[fd00:66::1]", "[::1]"] {
+        assert_eq!(docker.fetch(host, &number), "hello\n", "{host}");
     }
     // Without a subnet the machine has one of its own, apart from others.
     docker.good(&["network", "create", "--ipv6", &free]);
