@@ -22,7 +22,7 @@ use std::{
     time::SystemTime,
 };
 
-use ::network::{Bridge, Bridges, Cidr};
+use ::network::{Bridge, Bridge4, Bridges, Cidr};
 use anyhow::Context as _;
 use http::{Method, Response};
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// `ADDRESS/BITS`; empty for `host` and `none`.
+    /// `ADDRESS/BITS`; empty for `host` and `none`, and where it has addresses of IPv6 alone.
     pub subnet: String,
     /// Addresses given out by itself, if not all of the subnet.
     pub range: String,
@@ -100,12 +100,16 @@ impl Network {
     fn bridge(&self) -> Option<Bridge> {
         let option = |name: &str| self.options.get(&format!("com.docker.network.bridge.{name}"));
         let on = |name: &str| option(name).is_none_or(|value| !matches!(value.as_str(), "false" | "0"));
+        let ipv4 = self.gateway.zip(self.cidr()).map(|(gateway, subnet)| Bridge4 { gateway, subnet });
+        let ipv6 = self.ipv6.as_ref().and_then(Ipv6::bridge);
+        if ipv4.is_none() && ipv6.is_none() {
+            return None;
+        }
         Some(Bridge {
             id: self.id.clone(),
             link: option("name").filter(|name| !name.is_empty()).cloned(),
-            gateway: self.gateway?,
-            subnet: self.cidr()?,
-            ipv6: self.ipv6.as_ref().and_then(Ipv6::bridge),
+            ipv4,
+            ipv6,
             internal: self.internal,
             masquerade: on("enable_ip_masquerade"),
             open: on("enable_icc"),
@@ -352,16 +356,26 @@ impl Networks {
                 _ => Error::missing(format!("could not find plugin {driver} in v1 plugin registry: plugin not found")),
             });
         }
-        if request.enable_ipv4 == Some(false) {
-            return Err(Error::unsupported("networks have IPv4 addresses: --ipv4=false is not supported"));
-        }
         if !matches!(request.ipam.driver.as_str(), "" | "default") {
             return Err(Error::missing(format!("could not find IPAM driver {}", request.ipam.driver)));
         }
-        // What is of IPv6 counts only where that is asked for, as upstream has it.
+        // What is of a family counts only where that is asked for, as upstream has it.
         let (of_ipv6, of_ipv4): (Vec<&IpamConfig>, Vec<&IpamConfig>) =
             request.ipam.config.iter().partition(|config| config.subnet.contains(':'));
-        let with_ipv6 = request.enable_ipv6 == Some(true);
+        let enabled = |asked: Option<bool>, option: &str, otherwise: bool| match (asked, request.options.get(option)) {
+            (Some(asked), _) => Ok(asked),
+            (None, None) => Ok(otherwise),
+            (None, Some(text)) => match text.as_str() {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+                _ => Err(Error::invalid(format!("driver-opt {option:?} is not a valid bool"))),
+            },
+        };
+        let with_ipv4 = enabled(request.enable_ipv4, "com.docker.network.enable_ipv4", true)?;
+        let with_ipv6 = enabled(request.enable_ipv6, "com.docker.network.enable_ipv6", false)?;
+        if !with_ipv4 && !with_ipv6 {
+            return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
+        }
         for (family, list) in [("IPv4", &of_ipv4), ("IPv6", &of_ipv6)] {
             if list.len() > 1 {
                 return Err(Error::invalid(format!("bridge driver doesn't support more than one {family} subnet")));
@@ -390,7 +404,9 @@ impl Networks {
         {
             return Err(Error::invalid(format!("invalid name of a bridge: {link}")));
         }
-        self.choose(&mut network, &of_ipv4.first().copied().cloned().unwrap_or_default())?;
+        if with_ipv4 {
+            self.choose(&mut network, &of_ipv4.first().copied().cloned().unwrap_or_default())?;
+        }
         if with_ipv6 {
             let all = self.list();
             let others: Vec<&Ipv6> = all.iter().filter_map(|other| other.ipv6.as_ref()).collect();
@@ -629,7 +645,7 @@ fn shown(engine: &Engine, network: &Network, containers: bool) -> Value {
         "Created": network.created_at.map(timestamp),
         "Scope": "local",
         "Driver": network.driver,
-        "EnableIPv4": true,
+        "EnableIPv4": network.driver != "bridge" || !network.subnet.is_empty(),
         "EnableIPv6": network.ipv6.is_some(),
         "IPAM": {"Driver": "default", "Options": null, "Config": config},
         "Internal": network.internal,

@@ -12,7 +12,7 @@
 //! postrouting:        masquerade what leaves a bridge for elsewhere; hairpins; the machine's loopback
 //! ```
 //!
-//! A network may have addresses of IPv6 beside these, which `ipv6` makes the same of.
+//! A network may have addresses of IPv6 beside these or instead of them, which `ipv6` makes the same of.
 //!
 //! They have a table, names of links and a life apart from those of pods: an instance `NAME` of its own, so that what finds and
 //! removes the one does it for the other too. There are few networks and ports: each change writes the table anew, in one
@@ -50,10 +50,8 @@ pub struct Bridge {
     pub id: String,
     /// Name of the link; none for one that is made up.
     pub link: Option<String>,
-    /// The machine's address in it.
-    pub gateway: Ipv4Addr,
-    /// Its addresses.
-    pub subnet: Cidr,
+    /// What it has of IPv4.
+    pub ipv4: Option<Bridge4>,
     /// What it has of IPv6.
     pub ipv6: Option<Bridge6>,
     /// Whether nothing leaves it.
@@ -64,6 +62,15 @@ pub struct Bridge {
     pub open: bool,
     /// Bytes of a packet; none for 1500.
     pub mtu: Option<u32>,
+}
+
+/// A network's addresses of IPv4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge4 {
+    /// The machine's address in it.
+    pub gateway: Ipv4Addr,
+    /// Its addresses.
+    pub subnet: Cidr,
 }
 
 /// A network's addresses of IPv6.
@@ -86,8 +93,8 @@ pub struct Place {
     pub netns: PathBuf,
     /// What the link is called there.
     pub link: String,
-    /// The address.
-    pub ip: Ipv4Addr,
+    /// The address of IPv4, in a network that has such.
+    pub ip: Option<Ipv4Addr>,
     /// The address of IPv6, in a network that has such.
     pub ipv6: Option<Ipv6Addr>,
     /// Ethernet address.
@@ -345,7 +352,7 @@ impl Inner {
             Some(found) => found.index,
             None => {
                 let mut request = Request::default();
-                link::bridge(&mut request, &name, mac(bridge.gateway), bridge.mtu.unwrap_or(MTU));
+                link::bridge(&mut request, &name, mac(bridge), bridge.mtu.unwrap_or(MTU));
                 lock(&self.route).all(request)?;
                 let found = self.find(&name)?;
                 found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?.index
@@ -353,7 +360,9 @@ impl Inner {
         };
         let mut request = Request::default();
         link::settings(&mut request, index, &self.names.alias(&bridge.id), self.ipv6);
-        link::network_address(&mut request, index, bridge.gateway, bridge.subnet.prefix());
+        if let Some(ipv4) = &bridge.ipv4 {
+            link::network_address(&mut request, index, ipv4.gateway, ipv4.subnet.prefix());
+        }
         link::up(&mut request, index);
         lock(&self.route).all(request)?;
         match &bridge.ipv6 {
@@ -392,11 +401,13 @@ impl Inner {
             link::find(&mut request, &place.link);
             let index = inside.all(request)?.last().and_then(link::found).ok_or_else(gone)?.index;
             let mut request = Request::default();
-            link::network_address(&mut request, index, place.ip, bridge.subnet.prefix());
+            if let (Some(ip), Some(ipv4)) = (place.ip, &bridge.ipv4) {
+                link::network_address(&mut request, index, ip, ipv4.subnet.prefix());
+            }
             link::up(&mut request, index);
-            if place.default_route && !bridge.internal {
+            if let (true, false, Some(ipv4)) = (place.default_route, bridge.internal, &bridge.ipv4) {
                 let to = Cidr::new(Ipv4Addr::UNSPECIFIED, 0).expect("a prefix of 0 bits");
-                let way = Way::Via(bridge.gateway, index);
+                let way = Way::Via(ipv4.gateway, index);
                 link::route(&mut request, &Route { to, way, source: None, metric: None });
             }
             inside.all(request)?;
@@ -421,9 +432,17 @@ impl Inner {
     }
 }
 
-/// An Ethernet address that follows from an IPv4 address, so that who remembers the one is right about the other.
-fn mac(ip: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = ip.octets();
+/// An Ethernet address that follows from the network's own, so that who remembers the one is right about the other.
+fn mac(bridge: &Bridge) -> [u8; 6] {
+    let [a, b, c, d] = match (&bridge.ipv4, &bridge.ipv6) {
+        (Some(ipv4), _) => ipv4.gateway.octets(),
+        (None, Some(ipv6)) => {
+            // Gateways of networks differ in their subnets.
+            let octets = ipv6.gateway.octets();
+            [octets[6], octets[7], octets[14], octets[15]]
+        }
+        (None, None) => [0; 4],
+    };
     [0x02, 0x42, a, b, c, d]
 }
 
@@ -474,21 +493,22 @@ fn rules(batch: &mut Batch<'_>, prefix: &str, bridges: &[(String, &Bridge)]) {
     }
     forward(batch, &ours, bridges);
     for (link, bridge) in bridges {
+        let Some(ipv4) = &bridge.ipv4 else { continue };
         if bridge.masquerade && !bridge.internal {
             batch.rule("postrouting", |rule| {
                 rule.output_name(Reg(0)).is_not(Reg(0), &whole(link));
-                rule.source(Reg(0)).within(Reg(0), bridge.subnet, true).masquerade();
+                rule.source(Reg(0)).within(Reg(0), ipv4.subnet, true).masquerade();
             });
         }
         // Who reaches itself by a published port would answer itself directly, and not know the answer.
         batch.rule("postrouting", |rule| {
             rule.ct(CtKey::Status, Reg(0)).bits(Reg(0), STATUS_TRANSLATED, true);
-            rule.source(Reg(0)).within(Reg(0), bridge.subnet, true);
-            rule.destination(Reg(0)).within(Reg(0), bridge.subnet, true).masquerade();
+            rule.source(Reg(0)).within(Reg(0), ipv4.subnet, true);
+            rule.destination(Reg(0)).within(Reg(0), ipv4.subnet, true).masquerade();
         });
         batch.rule("postrouting", |rule| {
             rule.source(Reg(0)).within(Reg(0), loopback, true);
-            rule.destination(Reg(0)).within(Reg(0), bridge.subnet, true).masquerade();
+            rule.destination(Reg(0)).within(Reg(0), ipv4.subnet, true).masquerade();
         });
     }
 }
@@ -548,6 +568,22 @@ mod tests {
     fn names_of_links_are_compared_whole() {
         assert_eq!(&whole("br0")[..4], b"br0\0");
         assert_eq!(whole("a-name-that-is-much-too-long")[15], 0);
-        assert_eq!(mac(Ipv4Addr::new(172, 18, 0, 2)), [2, 0x42, 172, 18, 0, 2]);
+    }
+
+    #[test]
+    fn links_have_addresses_that_follow_from_the_networks() {
+        let bridge = |ipv4: Option<&str>, ipv6: &str| Bridge {
+            id: "net".into(),
+            link: None,
+            ipv4: ipv4
+                .map(|gateway| Bridge4 { gateway: gateway.parse().unwrap(), subnet: "172.18.0.0/16".parse().unwrap() }),
+            ipv6: Some(Bridge6 { gateway: ipv6.parse().unwrap(), subnet: "fd00::/16".parse().unwrap() }),
+            internal: false,
+            masquerade: true,
+            open: true,
+            mtu: None,
+        };
+        assert_eq!(mac(&bridge(Some("172.18.0.2"), "fd00:1:2:3::1")), [2, 0x42, 172, 18, 0, 2]);
+        assert_eq!(mac(&bridge(None, "fd00:1:2:304::1")), [2, 0x42, 3, 4, 0, 1]);
     }
 }

@@ -53,7 +53,7 @@ mod bridge;
 mod queue;
 
 pub use address::{Cidr, Cidr6, Cidr6Error, CidrError, Protocol};
-pub use bridge::{Bridge, Bridge6, Bridges, Forward, Place};
+pub use bridge::{Bridge, Bridge4, Bridge6, Bridges, Forward, Place};
 pub use error::Error;
 pub use leftover::Leftover;
 pub use network::{Config, Network};

@@ -199,6 +199,13 @@ pub struct Endpoint {
     pub dns_names: Option<Vec<String>>,
 }
 
+impl Endpoint {
+    /// Whether the container is in the network now, with an address of either family.
+    pub fn has_address(&self) -> bool {
+        !self.ip_address.is_empty() || !self.global_ipv6_address.is_empty()
+    }
+}
+
 /// Addresses that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, HashSet},
     fmt::Write as _,
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     path::Path,
     sync::Arc,
 };
 
-use ::network::Place;
+use ::network::{Cidr, Place};
 use anyhow::Context as _;
 
 use crate::{
@@ -34,10 +34,16 @@ pub(crate) fn mac(text: &str) -> Result<[u8; 6]> {
     if parts.next().is_some() || bytes[0] & 1 == 1 { Err(bad()) } else { Ok(bytes) }
 }
 
-/// The address that a container has where nobody chose one: it follows from the other.
-fn mac_of(ip: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = ip.octets();
+/// The address that a container has where nobody chose one: it follows from the others.
+fn mac_of(ip: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> [u8; 6] {
+    let last = |ip: Ipv6Addr| (ip.to_bits() as u32).to_be_bytes();
+    let [a, b, c, d] = ip.map(|ip| ip.octets()).or(ipv6.map(last)).unwrap_or_default();
     [0x02, 0x42, a, b, c, d]
+}
+
+/// The same of an endpoint.
+fn mac_of_endpoint(endpoint: &Endpoint) -> [u8; 6] {
+    mac_of(endpoint.ip_address.parse().ok(), endpoint.global_ipv6_address.parse().ok())
 }
 
 fn mac_text(mac: [u8; 6]) -> String {
@@ -86,31 +92,44 @@ impl Networks {
             });
             return Ok(());
         }
-        let subnet = network.cidr().context("a bridge without addresses")?;
         let _changes = self.changes.lock().await;
-        let known: Option<Ipv4Addr> = wanted.ip_address.parse().ok().filter(|ip| subnet.contains(*ip));
-        let ip = match known {
-            Some(ip) => ip,
-            None => take(engine, &network, &container.id, &wanted)?,
+        let ipv4 = match network.cidr() {
+            None => None,
+            Some(subnet) => {
+                let known: Option<Ipv4Addr> = wanted.ip_address.parse().ok().filter(|ip| subnet.contains(*ip));
+                let ip = match known {
+                    Some(ip) => ip,
+                    None => take(engine, &network, subnet, &container.id, &wanted)?,
+                };
+                Some((ip, subnet.prefix()))
+            }
         };
-        let mac = if wanted.mac_address.is_empty() { mac_of(ip) } else { mac(&wanted.mac_address)? };
-        let id = if wanted.endpoint_id.is_empty() { runtime::record::new_id()? } else { wanted.endpoint_id.clone() };
         let ipv6 = ipv6::take(engine, &network, &container.id, &wanted)?;
+        anyhow::ensure!(ipv4.is_some() || ipv6.is_some(), "network {} has no addresses", network.name);
+        let mac = match wanted.mac_address.as_str() {
+            "" => mac_of(ipv4.map(|(ip, _)| ip), ipv6.map(|(ip, _)| ip)),
+            text => mac(text)?,
+        };
+        let id = if wanted.endpoint_id.is_empty() { runtime::record::new_id()? } else { wanted.endpoint_id.clone() };
         let leads_out = |endpoint: &Endpoint| {
             self.find(&endpoint.network_id).is_ok_and(|found| found.driver == "bridge" && !found.internal)
         };
+        let has_ipv4 = |endpoint: &Endpoint| self.find(&endpoint.network_id).is_ok_and(|found| found.cidr().is_some());
         let has_ipv6 = |endpoint: &Endpoint| self.find(&endpoint.network_id).is_ok_and(|found| found.ipv6.is_some());
         let record = container.record();
-        let first = default_network(&record, leads_out).as_deref() == Some(name);
+        let first = default_network(&record, |endpoint| leads_out(endpoint) && has_ipv4(endpoint));
         let first6 = default_network(&record, |endpoint| leads_out(endpoint) && has_ipv6(endpoint));
         container.change(|record| {
             let names = dns_names(record, &wanted);
             let chosen = record.networks.entry(name.to_owned()).or_default();
             chosen.network_id.clone_from(&network.id);
             chosen.endpoint_id.clone_from(&id);
-            chosen.ip_address = ip.to_string();
-            chosen.ip_prefix_len = subnet.prefix();
-            chosen.gateway = network.gateway.filter(|_| !network.internal).map(|ip| ip.to_string()).unwrap_or_default();
+            if let Some((ip, prefix)) = ipv4 {
+                chosen.ip_address = ip.to_string();
+                chosen.ip_prefix_len = prefix;
+                let gateway = network.gateway.filter(|_| !network.internal);
+                chosen.gateway = gateway.map(|ip| ip.to_string()).unwrap_or_default();
+            }
             if let (Some((ip, prefix)), Some(ipv6)) = (ipv6, &network.ipv6) {
                 chosen.global_ipv6_address = ip.to_string();
                 chosen.global_ipv6_prefix_len = prefix;
@@ -125,10 +144,10 @@ impl Networks {
             bridge: network.id.clone(),
             netns: netns.to_owned(),
             link: format!("eth{number}"),
-            ip,
+            ip: ipv4.map(|(ip, _)| ip),
             ipv6: ipv6.map(|(ip, _)| ip),
             mac,
-            default_route: first,
+            default_route: first.as_deref() == Some(name),
             default_route6: first6.as_deref() == Some(name),
         };
         Ok(self.bridges.join(place).await?)
@@ -138,7 +157,7 @@ impl Networks {
     pub(crate) async fn detach(&self, _engine: &Engine, container: &Arc<Container>) -> Result<()> {
         self.bridges.publish(&container.id, Vec::new()).await.context("take published ports back")?;
         let endpoints = container.look(|record| record.networks.clone());
-        for endpoint in endpoints.values().filter(|endpoint| !endpoint.ip_address.is_empty()) {
+        for endpoint in endpoints.values().filter(|endpoint| endpoint.has_address()) {
             self.bridges.leave(&endpoint.endpoint_id).await.context("leave a network")?;
         }
         container.change(|record| {
@@ -152,7 +171,7 @@ impl Networks {
 /// Leaves of an endpoint what was asked for.
 fn clear(endpoint: &mut Endpoint) {
     // An address that follows from another is none that was asked for.
-    if endpoint.ip_address.parse().is_ok_and(|ip| mac_text(mac_of(ip)) == endpoint.mac_address) {
+    if endpoint.has_address() && mac_text(mac_of_endpoint(endpoint)) == endpoint.mac_address {
         endpoint.mac_address.clear();
     }
     endpoint.endpoint_id.clear();
@@ -197,8 +216,7 @@ fn dns_names(record: &Record, wanted: &Endpoint) -> Vec<String> {
 }
 
 /// The address that was asked for, else a free one.
-fn take(engine: &Engine, network: &Network, container: &str, wanted: &Endpoint) -> Result<Ipv4Addr> {
-    let subnet = network.cidr().ok_or_else(|| Error::failed("a network without addresses"))?;
+fn take(engine: &Engine, network: &Network, subnet: Cidr, container: &str, wanted: &Endpoint) -> Result<Ipv4Addr> {
     let mut taken: HashSet<Ipv4Addr> = network.kept.values().copied().chain(network.gateway).collect();
     let (mut used, mut reserved) = (HashSet::new(), HashSet::new());
     for other in engine.containers().all().iter().filter(|other| other.id != container) {
@@ -288,7 +306,7 @@ pub(crate) async fn disconnect(
             container.id, network.name
         )));
     };
-    if !endpoint.ip_address.is_empty() {
+    if endpoint.has_address() {
         engine.networks().bridges.leave(&endpoint.endpoint_id).await.context("leave a network")?;
     }
     container.change(|record| drop(record.networks.remove(&name)));
@@ -339,7 +357,8 @@ fn links(engine: &Engine, record: &Record) -> Vec<(String, String)> {
         let Ok(other) = engine.containers().find(other) else { continue };
         let ip = other.look(|other| {
             let shared = other.networks.iter().find(|(name, _)| record.networks.contains_key(*name));
-            shared.map(|(_, endpoint)| endpoint.ip_address.clone()).unwrap_or_default()
+            let ips = shared.map(|(_, endpoint)| [endpoint.ip_address.clone(), endpoint.global_ipv6_address.clone()]);
+            ips.into_iter().flatten().find(|ip| !ip.is_empty()).unwrap_or_default()
         });
         if !ip.is_empty() {
             found.push((format!("{} {}", alias.trim_start_matches('/'), other.name()), ip));
@@ -350,7 +369,9 @@ fn links(engine: &Engine, record: &Record) -> Vec<(String, String)> {
 
 /// `NAME:ADDRESS`, or `NAME=ADDRESS`; `host-gateway` stands for the machine.
 fn extra_hosts(record: &Record) -> Vec<(String, String)> {
-    let gateway = record.networks.values().map(|endpoint| endpoint.gateway.clone()).find(|gateway| !gateway.is_empty());
+    let of_ipv4 = record.networks.values().map(|endpoint| endpoint.gateway.clone());
+    let of_ipv6 = record.networks.values().map(|endpoint| endpoint.ipv6_gateway.clone());
+    let gateway = of_ipv4.chain(of_ipv6).find(|gateway| !gateway.is_empty());
     record
         .host
         .extra_hosts
@@ -377,7 +398,7 @@ fn hosts(record: &Record) -> String {
          ff02::2\tip6-allrouters\n",
     );
     let name = &record.config.hostname;
-    for endpoint in record.networks.values().filter(|endpoint| !endpoint.ip_address.is_empty()) {
+    for endpoint in record.networks.values().filter(|endpoint| endpoint.has_address()) {
         let long = if record.config.domainname.is_empty() {
             String::new()
         } else {
@@ -438,13 +459,18 @@ fn resolv_conf(record: &Record, machine: &str, named: bool, host: bool) -> Strin
 
 /// Where the names of an endpoint's network are served: the machine's address in it.
 fn server_of(endpoint: &Endpoint) -> Option<String> {
-    let ip: Ipv4Addr = endpoint.ip_address.parse().ok()?;
-    if !endpoint.gateway.is_empty() {
-        return Some(endpoint.gateway.clone());
+    let gateways = [&endpoint.gateway, &endpoint.ipv6_gateway];
+    if let Some(gateway) = gateways.into_iter().find(|gateway| !gateway.is_empty()) {
+        return Some(gateway.clone());
     }
     // Internal networks have no router, but the machine is in them.
-    let mask = u32::MAX.checked_shl(32 - u32::from(endpoint.ip_prefix_len)).unwrap_or(0);
-    Some(Ipv4Addr::from((u32::from(ip) & mask) + 1).to_string())
+    if let Ok(ip) = endpoint.ip_address.parse::<Ipv4Addr>() {
+        let mask = u32::MAX.checked_shl(32 - u32::from(endpoint.ip_prefix_len)).unwrap_or(0);
+        return Some(Ipv4Addr::from((u32::from(ip) & mask) + 1).to_string());
+    }
+    let ip: Ipv6Addr = endpoint.global_ipv6_address.parse().ok()?;
+    let mask = u128::MAX.checked_shl(128 - u32::from(endpoint.global_ipv6_prefix_len)).unwrap_or(0);
+    Some(Ipv6Addr::from_bits((ip.to_bits() & mask) + 1).to_string())
 }
 
 #[cfg(test)]
@@ -494,6 +520,13 @@ mod tests {
         let machine = "nameserver 127.0.0.53\nnameserver 10.0.0.2\nsearch example.org\noptions ndots:2 edns0\n";
         let named = resolv_conf(&record(), machine, true, false);
         assert_eq!(named, "nameserver 172.19.0.1\nnameserver 172.18.0.1\nsearch example.org\noptions edns0 ndots:0\n");
+        let mut six = record();
+        for (endpoint, gateway) in six.networks.values_mut().zip(["", "fd00:2::1"]) {
+            (endpoint.ip_address, endpoint.gateway) = (String::new(), String::new());
+            (endpoint.global_ipv6_address, endpoint.global_ipv6_prefix_len) = ("fd00:1::7".into(), 64);
+            endpoint.ipv6_gateway = gateway.into();
+        }
+        assert!(resolv_conf(&six, "", true, false).starts_with("nameserver fd00:1::1\nnameserver fd00:2::1\n"));
         let plain = resolv_conf(&record(), machine, false, false);
         assert_eq!(plain, "nameserver 10.0.0.2\nsearch example.org\noptions ndots:2 edns0\n");
         assert!(resolv_conf(&record(), machine, false, true).starts_with("nameserver 127.0.0.53\n"));
@@ -506,7 +539,9 @@ mod tests {
         for bad in ["", "02:42", "02:42:ac:11:00:zz", "03:42:ac:11:00:02", "02:42:ac:11:00:02:03"] {
             assert!(mac(bad).is_err(), "{bad}");
         }
-        assert_eq!(mac_text(mac_of(Ipv4Addr::new(172, 17, 0, 2))), "02:42:ac:11:00:02");
+        let of = |ip: &str, ipv6: &str| mac_text(mac_of(ip.parse().ok(), ipv6.parse().ok()));
+        assert_eq!(of("172.17.0.2", "fd00::7"), "02:42:ac:11:00:02");
+        assert_eq!(of("", "fd00::1:0:7"), "02:42:00:00:00:07");
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Containers {
                     let is = |endpoint: &Endpoint| endpoint.ip_address == text || endpoint.global_ipv6_address == text;
                     networks.values().any(is)
                 })
-                .flat_map(|(networks, _, _)| networks.values().filter(|endpoint| !endpoint.ip_address.is_empty()))
+                .flat_map(|(networks, _, _)| networks.values().filter(|endpoint| endpoint.has_address()))
         };
         let own: BTreeSet<&str> = endpoints().map(|endpoint| endpoint.network_id.as_str()).collect();
         let mut found = Vec::new();
@@ -96,8 +96,10 @@ impl dns::Names for Containers {
 
 /// Serves the names of a network on its gateway's address, as part of the task that comes back.
 pub(super) fn serve(engine: &Engine, network: &Network) -> anyhow::Result<task::Task> {
-    let gateway = network.gateway.context("a network without a gateway has no names")?;
-    let address = SocketAddr::new(gateway.into(), 53);
+    let of_ipv6 = || network.ipv6.as_ref().and_then(|ipv6| ipv6.gateway).map(IpAddr::V6);
+    let gateway = network.gateway.map(IpAddr::V4).or_else(of_ipv6);
+    let gateway = gateway.context("a network without a gateway has no names")?;
+    let address = SocketAddr::new(gateway, 53);
     let udp = UdpSocket::bind(address).with_context(|| format!("listen on {address} (udp) for names"))?;
     let tcp = TcpListener::bind(address).with_context(|| format!("listen on {address} (tcp) for names"))?;
     let text = std::fs::read_to_string(&engine.settings().resolv_conf).unwrap_or_default();

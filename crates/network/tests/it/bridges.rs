@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use network::{Bridge, Bridge6, Bridges, Forward, Leftover, Network, Place, Protocol};
+use network::{Bridge, Bridge4, Bridge6, Bridges, Forward, Leftover, Network, Place, Protocol};
 
 use crate::world::{Space, ip, run};
 
@@ -17,8 +17,10 @@ fn bridge(number: u8) -> Bridge {
     Bridge {
         id: format!("net-{number}"),
         link: None,
-        gateway: Ipv4Addr::new(172, 30, number, 1),
-        subnet: format!("172.30.{number}.0/24").parse().unwrap(),
+        ipv4: Some(Bridge4 {
+            gateway: Ipv4Addr::new(172, 30, number, 1),
+            subnet: format!("172.30.{number}.0/24").parse().unwrap(),
+        }),
         ipv6: Some(Bridge6 {
             gateway: format!("fd00:{number}::1").parse().unwrap(),
             subnet: format!("fd00:{number}::/64").parse().unwrap(),
@@ -38,7 +40,7 @@ async fn join(bridges: &Bridges, number: u8, host: u8) -> Space {
         bridge: format!("net-{number}"),
         netns: space.netns.clone(),
         link: "eth0".into(),
-        ip: Ipv4Addr::new(172, 30, number, host),
+        ip: Some(Ipv4Addr::new(172, 30, number, host)),
         ipv6: Some(Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, host.into())),
         mac: [2, 0x42, 172, 30, number, host],
         default_route: true,

@@ -325,6 +325,7 @@ services:
     networks:
       chosen: {ipv6_address: "fd00:c6::66"}
       free:
+      only:
   client:
     image: @IMAGE@
     command: sleep 1000
@@ -337,16 +338,21 @@ networks:
       config: [{subnet: "fd00:c6::/64"}]
   free:
     enable_ipv6: true
+  only:
+    enable_ipv4: false
+    enable_ipv6: true
 "#;
     let Some(project) = Project::new("c-six", compose) else { return };
     project.good(&["up", "-d"]);
     let of = |name: &str| {
-        let form = "{{.EnableIPv6}}{{range .IPAM.Config}} {{.Subnet}}{{end}}";
+        let form = "{{.EnableIPv4}} {{.EnableIPv6}}{{range .IPAM.Config}} {{.Subnet}}{{end}}";
         project.plain(&["network", "inspect", "-f", form, &format!("c-six_{name}")])
     };
     let (chosen, free) = (of("chosen"), of("free"));
-    assert!(chosen.starts_with("true ") && chosen.ends_with(" fd00:c6::/64"), "{chosen}");
-    assert!(free.starts_with("true ") && free.contains(" fd") && free.ends_with("/64"), "{free}");
+    assert!(chosen.starts_with("true true ") && chosen.ends_with(" fd00:c6::/64"), "{chosen}");
+    assert!(free.starts_with("true true ") && free.contains(" fd") && free.ends_with("/64"), "{free}");
+    let only = of("only");
+    assert!(only.starts_with("false true fd") && only.ends_with("/64"), "{only}");
     let own = project.good(&["exec", "-T", "web", "ip", "-6", "addr"]);
     assert!(own.contains("fd00:c6::66/64"), "{own}");
     // By its name in a network that both are in, and from the machine's own loopback.

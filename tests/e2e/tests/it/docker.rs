@@ -357,6 +357,42 @@ fn a_network_with_ipv6_gives_addresses_names_and_published_ports_of_both_familie
 }
 
 #[test]
+fn a_network_of_ipv6_alone_has_names_and_is_reached_from_both_families() {
+    let Some(docker) = docker() else { return };
+    let (network, server) = (docker.name("only"), docker.name("six"));
+    docker.good(&["network", "create", "--ipv4=false", "--ipv6", "--subnet", "fd00:67::/64", &network]);
+    let form = "{{.EnableIPv4}} {{.EnableIPv6}}{{range .IPAM.Config}} {{.Subnet}} {{.Gateway}}{{end}}";
+    let shown = docker.good(&["network", "inspect", "-f", form, &network]);
+    assert_eq!(shown, "false true fd00:67::/64 fd00:67::1");
+    let script = "mkdir /www; echo six > /www/index.html; exec httpd -f -p 8000 -h /www";
+    let published = ["-p", "8000", "--network-alias", "web"];
+    let run = ["run", "-d", "--name", &server, "--network", &network];
+    docker.good(&[&run[..], &published, &[IMAGE, "sh", "-c", script]].concat());
+    let form = "{{range .NetworkSettings.Networks}}{{json .}}{{end}}";
+    let place: serde_json::Value = serde_json::from_str(&docker.good(&["inspect", "-f", form, &server])).unwrap();
+    let of = ["IPAddress", "Gateway", "GlobalIPv6Address"].map(|field| place[field].as_str().unwrap_or_default());
+    assert_eq!(of, ["", "", "fd00:67::2"], "{place}");
+    let script = "wget -qO- http://web:8000/; ip -4 addr show dev eth0; ip -4 route; cat /etc/resolv.conf";
+    let said = docker.good(&["run", "--rm", "--network", &network, IMAGE, "sh", "-c", script]);
+    assert!(said.starts_with("six\n") && said.contains("nameserver fd00:67::1\n"), "{said}");
+    assert!(!said.contains("inet ") && !said.contains("default"), "{said}");
+    let port = docker.good(&["port", &server, "8000/tcp"]);
+    let port = port.rsplit(':').next().unwrap();
+    for host in ["127.0.0.1", "[::1]", "[fd00:67::1]"] {
+        assert_eq!(docker.fetch(host, port), "six\n", "{host}");
+    }
+    // A further network gives it the other family.
+    docker.good(&["network", "connect", "bridge", &server]);
+    let own = docker.good(&["exec", &server, "sh", "-c", "ip -4 route; ip -6 route"]);
+    assert!(own.contains("default via 172.") && own.contains("default via fd00:67::1"), "{own}");
+    assert_eq!(docker.fetch("127.0.0.1", port), "six\n");
+    docker.good(&["rm", "-f", &server]);
+    docker.good(&["network", "rm", &network]);
+    let (code, text) = docker.any(&["network", "create", "--ipv4=false", &docker.name("none")]);
+    assert!(code != 0 && text.contains("IPv4 or IPv6 must be enabled"), "{text}");
+}
+
+#[test]
 fn what_was_asked_for_is_done_although_the_client_hangs_up() {
     let Some(docker) = docker() else { return };
     let name = docker.name("stubborn");
