@@ -10,6 +10,7 @@
 //! that makes an outcome that was not seen is kept. Why not `cargo-fuzz` or `bolero`: the first needs a nightly compiler, and
 //! the second steers on stable by nothing.
 
+pub mod history;
 pub mod metrics;
 pub mod mutate;
 pub mod pipelines;

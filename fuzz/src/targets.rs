@@ -20,7 +20,7 @@ use groovy::{
     value::Value,
 };
 
-use crate::{metrics, pipelines};
+use crate::{history, metrics, pipelines};
 
 /// A reader under test.
 #[derive(Clone, Copy)]
@@ -49,6 +49,7 @@ pub const TARGETS: &[Target] = &[
         words: &["[submodule \"", "\"]\n", "path = ", "url = ", "../", "\\", "#"],
     },
     Target { name: "fetch", read: fetch, words: FETCH },
+    Target { name: "changes", read: history::changes, words: history::WORDS },
     Target { name: "query", read: metrics::query, words: metrics::QUERY },
     Target { name: "exposition", read: metrics::exposition, words: metrics::EXPOSITION },
     Target { name: "families", read: metrics::families, words: &["\n", "\x12", "\x1a", "\x22", "\x3a"] },

@@ -24,15 +24,20 @@ use crate::{
 const DEPTH: u32 = 200;
 /// Commits that are told of.
 const COMMITS: usize = 500;
-/// Paths of all of them together.
+/// Paths of all of them together, and their bytes.
 const PATHS: usize = 20_000;
+const PATH_BYTES: usize = 8 << 20;
 /// Directories within directories.
 const DEEPEST: usize = 200;
 /// Bytes of a message, and of a name.
 const MESSAGE: usize = 16 << 10;
 const NAME: usize = 512;
-/// Bytes of a history without files.
+/// Bytes of a history without files, of its largest directory or commit, and of all of them.
 const PACK: u64 = 512 << 20;
+const OBJECT: u64 = 64 << 20;
+const UNPACKED: u64 = 8 << 30;
+/// Bytes of an entry of a directory, about: its mode, a name, a hash.
+const ENTRY: u64 = 64;
 
 /// What a commit did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,18 +80,23 @@ pub async fn between(remote: &Remote, old: Id, new: Id, scratch: &Path) -> Resul
     // It is needed only as long as it is open.
     std::fs::remove_file(&path)?;
     let mut writer = tokio::fs::File::from_std(file.try_clone()?);
-    let limits = Limits { pack: PACK, ..Limits::default() };
+    let limits = Limits { pack: PACK, object: OBJECT, unpacked: UNPACKED, ..Limits::default() };
     remote.fetch_history(&[new, old], DEPTH, &mut writer, &limits).await?;
     drop(writer);
     let format = remote.format;
-    let work = tokio::task::spawn_blocking(move || told(&Pack::read(file, format, limits)?, old, new));
+    let work = tokio::task::spawn_blocking(move || told(&Pack::read(file, format, limits)?, old, new, &limits));
     work.await.map_err(|error| Error::Io(std::io::Error::other(error)))?.map(Some)
 }
 
-fn told(pack: &Pack, old: Id, new: Id) -> Result<Vec<Change>, Error> {
+/// What leads from `old` to `new` in a pack of both histories, newest first. Of `limits`, `entries` bounds what of directories is read.
+///
+/// # Errors
+/// The pack lacks `new` or a directory of its history, or says in them what cannot be.
+pub fn told(pack: &Pack, old: Id, new: Id, limits: &Limits) -> Result<Vec<Change>, Error> {
     let known = reached(pack, old)?;
     let (mut heap, mut seen) = (BinaryHeap::new(), HashSet::from([new]));
-    let (mut changes, mut room) = (Vec::new(), PATHS);
+    let (mut changes, mut room) =
+        (Vec::new(), Room { paths: PATHS, bytes: PATH_BYTES, read: limits.entries.saturating_mul(ENTRY) });
     heap.push((i64::MAX, new));
     while let Some((_, id)) = heap.pop() {
         if known.contains(&id) || changes.len() == COMMITS {
@@ -133,14 +143,31 @@ fn reached(pack: &Pack, from: Id) -> Result<HashSet<Id>, Error> {
 
 type Listed = BTreeMap<String, (Mode, Id)>;
 
-fn listed(pack: &Pack, tree: Option<Id>) -> Result<Listed, Error> {
-    let Some(tree) = tree else { return Ok(Listed::new()) };
-    let content = pack.expect(&tree, Kind::Tree)?;
-    let entries = object::tree(&content, tree.format())?;
-    Ok(entries.into_iter().map(|entry| (entry.name.to_owned(), (entry.mode, entry.id))).collect())
+/// What may be read and told still. A few small directories, each of which is twice in the one above it, say as much as a large history would.
+struct Room {
+    paths: usize,
+    /// Of paths.
+    bytes: usize,
+    /// Bytes of directories.
+    read: u64,
 }
 
-/// Tells the paths of files that are in one tree and not in the other, or not the same.
+/// What is in a directory; none where there is no room to know it.
+fn listed(pack: &Pack, tree: Option<Id>, room: &mut Room) -> Result<Option<Listed>, Error> {
+    let Some(tree) = tree else { return Ok(Some(Listed::new())) };
+    let content = pack.expect(&tree, Kind::Tree)?;
+    match room.read.checked_sub(content.len() as u64 + ENTRY) {
+        Some(left) => room.read = left,
+        None => {
+            room.paths = 0;
+            return Ok(None);
+        }
+    }
+    let entries = object::tree(&content, tree.format())?;
+    Ok(Some(entries.into_iter().map(|entry| (entry.name.to_owned(), (entry.mode, entry.id))).collect()))
+}
+
+/// Tells the paths of files that are in one tree and not in the other, or not the same, as far as there is room.
 fn compare(
     pack: &Pack,
     before: Option<Id>,
@@ -148,15 +175,16 @@ fn compare(
     below: &str,
     depth: usize,
     paths: &mut Vec<(How, String)>,
-    room: &mut usize,
+    room: &mut Room,
 ) -> Result<(), Error> {
-    if before == after || *room == 0 {
+    if before == after || room.paths == 0 {
         return Ok(());
     }
     if depth > DEEPEST {
         return Err(Error::TooLarge { what: "the depth of a tree", limit: DEEPEST as u64 });
     }
-    let (before, after) = (listed(pack, before)?, listed(pack, after)?);
+    let Some(before) = listed(pack, before, room)? else { return Ok(()) };
+    let Some(after) = listed(pack, after, room)? else { return Ok(()) };
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort();
     names.dedup();
@@ -178,10 +206,13 @@ fn compare(
             (false, true) => How::Added,
             (false, false) => continue,
         };
-        if *room == 0 {
-            return Ok(());
+        match (room.paths.checked_sub(1), room.bytes.checked_sub(path.len())) {
+            (Some(left), Some(bytes)) => (room.paths, room.bytes) = (left, bytes),
+            _ => {
+                room.paths = 0;
+                return Ok(());
+            }
         }
-        *room -= 1;
         paths.push((how, path));
     }
     Ok(())
@@ -201,16 +232,4 @@ fn words(content: &[u8]) -> (String, String, String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_commit_says_who_wrote_it_and_why() {
-        let content = b"tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor Kim Lee <kim@example.org> 1700000000 +0900\ncommitter X <x> 1 +0000\n\nMend it\n\nAll of it.\n";
-        let (author, email, message) = words(content);
-        assert_eq!((author.as_str(), email.as_str()), ("Kim Lee", "kim@example.org"));
-        assert_eq!(message, "Mend it\n\nAll of it.\n");
-        assert_eq!(words(b"").0, "");
-        assert_eq!(words(b"author nobody\n\n"), ("nobody".into(), String::new(), String::new()));
-    }
-}
+mod tests;

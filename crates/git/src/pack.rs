@@ -37,6 +37,29 @@ const KEPT: usize = 32 << 20;
 /// How often an object may be built from another that is built from another: git itself makes at most 4,095.
 pub(crate) const DEEPEST: usize = 4_096;
 
+/// Objects that were built, by offset, with their kinds.
+#[derive(Debug, Default)]
+struct Built {
+    objects: HashMap<u64, (Kind, Arc<Vec<u8>>)>,
+    bytes: usize,
+}
+
+impl Built {
+    fn keep(&mut self, offset: u64, kind: Kind, content: &Arc<Vec<u8>>) {
+        // However little an object has to say, keeping it takes room.
+        let size = content.len() + 128;
+        if size > KEPT / 8 {
+            return;
+        }
+        if self.bytes + size > KEPT {
+            *self = Self::default();
+        }
+        if self.objects.insert(offset, (kind, content.clone())).is_none() {
+            self.bytes += size;
+        }
+    }
+}
+
 /// Where an object begins in its pack, and what is known of it without its base.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -87,8 +110,7 @@ pub struct Pack {
     /// By id.
     known: Vec<Known>,
     places: HashMap<u64, Place>,
-    /// What was built, by offset, with its kind.
-    built: Mutex<HashMap<u64, (Kind, Arc<Vec<u8>>)>>,
+    built: Mutex<Built>,
     trailer: Id,
 }
 
@@ -282,8 +304,11 @@ impl Pack {
     fn build(&self, offset: u64) -> Result<(Kind, Arc<Vec<u8>>), Error> {
         let (mut chain, mut at) = (Vec::new(), offset);
         let (kind, mut content) = loop {
-            if let Some(kept) = self.built.lock().expect("objects lock").get(&at) {
-                break kept.clone();
+            let kept = self.built.lock().expect("objects lock").objects.get(&at).cloned();
+            match kept {
+                Some(kept) if at == offset => return Ok(kept),
+                Some(kept) => break kept,
+                None => {}
             }
             let place =
                 *self.places.get(&at).ok_or_else(|| Error::invalid("an object is built from what is no object"))?;
@@ -301,13 +326,7 @@ impl Pack {
         while let Some(place) = chain.pop() {
             content = Arc::new(delta::apply(&content, &self.inflate(&place)?, self.limits.object)?);
         }
-        let mut built = self.built.lock().expect("objects lock");
-        if content.len() <= KEPT / 8 {
-            if built.values().map(|(_, content)| content.len()).sum::<usize>() + content.len() > KEPT {
-                built.clear();
-            }
-            built.insert(offset, (kind, content.clone()));
-        }
+        self.built.lock().expect("objects lock").keep(offset, kind, &content);
         Ok((kind, content))
     }
 
