@@ -256,11 +256,29 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fired: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Timestamp>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub waiting: BTreeMap<String, Waiting>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// A forge's request that was taken and not acted upon yet: about a change where it names one, else to look at the repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "pipelines.yaml documents the fields")]
+pub struct Waiting {
+    pub number: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
 }
 
 /// A run that has ended.

@@ -3,7 +3,7 @@
 //! ```text
 //! push ── a Repository's status ─ pushed ─┐
 //! clock ── cron ──────────────────────────┼─► PipelineRun, once
-//! forge ── hook ── look at the remote ────┘
+//! forge ── hook ── waiting ── look, run ──┘
 //! ```
 //!
 //! In reading order:
@@ -13,6 +13,7 @@
 //! - [`cron`]: when something is due
 //! - [`change`]: what a hosting service knows of change requests
 //! - [`hook`]: what a hosting service sends, checked
+//! - [`waiting`]: which of it is written down, and what is started of that
 //! - [`pushed`]: which runs pushes start
 //! - [`due`]: what the clock, other pipelines and a look elsewhere start
 //! - [`start`]: the loop
@@ -26,6 +27,8 @@ pub mod cron;
 pub mod change;
 
 pub mod hook;
+
+pub mod waiting;
 
 pub mod pushed;
 

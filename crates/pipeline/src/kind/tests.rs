@@ -85,6 +85,19 @@ fn all_that_a_pipeline_says_is_in_its_definition() {
         finished: Some(Timestamp::UNIX_EPOCH),
         ..Last::default()
     };
+    let some = || Some("a".to_owned());
+    let change = Change {
+        id: "7".into(),
+        branch: some(),
+        target: some(),
+        fork: some(),
+        url: some(),
+        title: some(),
+        author: some(),
+        author_display_name: some(),
+        author_email: some(),
+    };
+    let waiting = Waiting { number: 1, reference: some(), commit: some(), change: Some(change) };
     let status = Status {
         last: Some(last.clone()),
         last_successful: Some(last.clone()),
@@ -103,6 +116,8 @@ fn all_that_a_pipeline_says_is_in_its_definition() {
         }],
         push: Some(1),
         fired: Some(Timestamp::UNIX_EPOCH),
+        looked: Some(Timestamp::UNIX_EPOCH),
+        waiting: [("a".to_owned(), waiting)].into(),
         message: Some("a".into()),
         observed_generation: Some(1),
         ..Status::default()

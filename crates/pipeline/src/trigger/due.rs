@@ -7,7 +7,7 @@ use super::{
     pushed::{Wanted, branch_of, fits},
 };
 use crate::{
-    kind::{Branch, Pipeline, PipelineRun, Triggers},
+    kind::{Branch, Pipeline, PipelineRun, Status, Triggers},
     result::Result,
 };
 
@@ -66,6 +66,16 @@ pub fn clock(triggers: &Triggers, name: &str, fired: Timestamp, now: Timestamp) 
         }
     }
     (clock, wrong)
+}
+
+/// Since when the branches are as they are known, which names the runs that a look starts: one that was interrupted starts none again.
+pub fn since(pipeline: &Pipeline) -> Option<Timestamp> {
+    let status = pipeline.status.as_ref();
+    let known = |status: &&Status| !status.branches.is_empty();
+    let noted = status.and_then(|status| status.looked);
+    // Of those who noted no such time the clock's was the same.
+    let fired = status.filter(known).and_then(|status| status.fired);
+    noted.or(fired).or(pipeline.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
 /// What a look at a repository finds: runs to start, and what is known then. Names are those of references; the target of `HEAD` is the

@@ -158,7 +158,8 @@ fn push(json: &Json) -> Result<Push, Refusal> {
     })
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// Bytes by their digits, none where they are others.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
@@ -234,7 +235,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Keeps what was taken last, before it is acted upon.
+    /// Keeps what was taken last, before it is acknowledged.
     ///
     /// # Errors
     /// It cannot be written.
@@ -243,21 +244,29 @@ impl Seen {
             return self.rewrite(path);
         }
         let (Some(file), Some(last)) = (&mut self.file, self.order.back()) else { return Ok(()) };
-        file.write_all(last)?;
-        file.sync_data()?;
+        if let Err(error) = file.write_all(last).and_then(|()| file.sync_data()) {
+            // Half of it may be there: nothing is to be written behind that.
+            self.lines = 2 * REMEMBERED;
+            return Err(error);
+        }
         self.lines += 1;
         Ok(())
+    }
+
+    /// Whether a request was here before.
+    pub fn has(&self, identity: &[u8; 32]) -> bool {
+        self.all.contains(identity)
     }
 
     /// Notes a request.
     ///
     /// # Errors
     /// It was here before.
-    pub fn take(&mut self, checked: &Checked) -> Result<(), Refusal> {
-        if !self.all.insert(checked.identity) {
+    pub fn take(&mut self, identity: &[u8; 32]) -> Result<(), Refusal> {
+        if !self.all.insert(*identity) {
             return Err(Refusal::Replayed);
         }
-        self.order.push_back(checked.identity);
+        self.order.push_back(*identity);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
@@ -266,10 +275,10 @@ impl Seen {
         Ok(())
     }
 
-    /// Forgets a request that could not be acted upon, so that its sender may try again.
-    pub fn forget(&mut self, checked: &Checked) {
-        self.all.remove(&checked.identity);
-        self.order.retain(|identity| *identity != checked.identity);
+    /// Forgets a request that could not be kept.
+    pub fn forget(&mut self, identity: &[u8; 32]) {
+        self.all.remove(identity);
+        self.order.retain(|other| other != identity);
     }
 }
 

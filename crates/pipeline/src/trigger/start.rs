@@ -3,17 +3,18 @@
 //! ```text
 //! Pipeline, Repository change ─┐
 //! clock                        ├─► turn: decide ─► make runs ─► note in the status up to where
-//! webhook, `look`              ┘
+//! webhook ─► in the status     ┘
 //! ```
 //!
 //! A run's name is made from what it is started by. A turn that was interrupted between making runs and noting it is done again, and finds the
-//! runs there already: each starts once, also over a kill.
+//! runs there already: each starts once, also over a kill. A webhook is acknowledged once the pipeline's status tells of it ([`super::waiting`]),
+//! and is remembered as taken before the status forgets it.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    fmt,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -31,17 +32,18 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use ring::digest::{SHA256, digest};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use serve::{Body, body};
 use task::Task;
 
 use super::{
-    change::{self, Changed},
-    due, hook,
+    due,
+    hook::{self, Seen},
     pushed::{self, Asked, Wanted},
+    waiting::{self, Due, Taken},
 };
 use crate::{
-    kind::{Branch, Cause, Pipeline, PipelineRun, UpstreamRun, begun},
+    kind::{Branch, Cause, Pipeline, PipelineRun, Status, UpstreamRun, begun},
     left::parcel::hex,
     login::{self, Login},
     repositories::kind::Repository,
@@ -52,8 +54,10 @@ use crate::{
 const READERS: usize = 4;
 /// How long a server elsewhere may take to tell its references.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Changes of one pipeline that wait for their runs.
-const MOST_CHANGES: usize = 100;
+/// How long writing down what a webhook tells may take, which forges wait for.
+const KEEPING: Duration = Duration::from_secs(8);
+/// How often it is tried while others write the same object.
+const TRIES: u32 = 20;
 /// The longest sleep: clocks are set, too.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -66,12 +70,10 @@ struct Inner {
     pipelines: Cache<Pipeline>,
     repositories: Cache<Repository>,
     queue: Queue<Key>,
-    /// Pipelines whose repository is to be looked at, and why.
-    asked: Mutex<HashSet<Key>>,
-    /// Changes that webhooks told of, whose runs are to start.
-    changed: Mutex<HashMap<Key, Vec<Changed>>>,
+    /// Webhooks that were acted upon, of which the cache may not know it yet.
+    done: Mutex<HashMap<Key, HashSet<String>>>,
     /// Webhooks that were taken, by the pipeline's UID.
-    seen: Mutex<HashMap<String, hook::Seen>>,
+    seen: Mutex<HashMap<String, Seen>>,
     /// Where they are kept.
     dir: PathBuf,
     readers: tokio::sync::Semaphore,
@@ -103,9 +105,9 @@ impl Starter {
                 }
             }
         });
-        let (asked, changed, seen) = Default::default();
+        let (done, seen) = Default::default();
         let readers = tokio::sync::Semaphore::new(READERS);
-        let inner = Inner { client, pipelines, repositories, queue, asked, changed, seen, dir, readers };
+        let inner = Inner { client, pipelines, repositories, queue, done, seen, dir, readers };
         let starter = Self(Arc::new(inner));
         let working = starter.clone();
         starter.0.queue.run("triggers", 2, move |key| {
@@ -113,12 +115,6 @@ impl Starter {
             async move { starter.0.turn(&key).await.map_err(|error| format!("{error:#}")) }
         });
         starter
-    }
-
-    /// Has a pipeline's repository looked at now.
-    pub fn look(&self, key: &Key) {
-        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-        self.0.queue.add(key.clone());
     }
 
     /// Answers a forge's request about a pipeline.
@@ -139,7 +135,10 @@ impl Starter {
 impl Inner {
     async fn turn(&self, key: &Key) -> Result<Next> {
         self.repositories.ready().await;
-        let Some(pipeline) = self.pipelines.get(key) else { return Ok(Next::Done) };
+        let Some(pipeline) = self.pipelines.get(key) else {
+            self.done().remove(key);
+            return Ok(Next::Done);
+        };
         if pipeline.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
@@ -171,38 +170,51 @@ impl Inner {
             let cause = Cause { kind: "timer".into(), ..Cause::default() };
             make(&self.client, &pipeline, cause, None, &["timer", &at.to_string()]).await?;
         }
-        self.start_changes(&pipeline, key).await?;
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let due = waiting::due(&pipeline, &self.done_of(key, &status));
+        // What cannot be done holds up nothing else.
+        let (mut over, started) = self.start_waiting(&pipeline, key, &due).await;
+        let mut looked = Ok(());
+        let asked = !due.look.is_empty();
         if (asked || clock.look.is_some()) && pipeline.spec.git.is_some() && !pipeline.spec.suspend {
             let cause = if asked { "webhook" } else { "scm" };
-            let since = status.fired.or(pipeline.creation_timestamp().map(|time| time.0)).unwrap_or_default();
+            let since = due::since(&pipeline).unwrap_or_default();
             match self.looked(&pipeline, cause, &since.to_string()).await {
-                Ok(branches) if branches == status.branches => {}
-                Ok(branches) => drop(noted.insert("branches".into(), json!(branches))),
-                Err(error) => {
-                    // It stays asked for; the queue tries again, later each time.
-                    if asked {
-                        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+                Ok(branches) => {
+                    if branches != status.branches {
+                        noted.insert("branches".into(), json!(branches));
+                        noted.insert("looked".into(), now.to_string().into());
                     }
-                    return Err(error);
+                    over.extend(&due.look);
                 }
+                // It stays asked for; the queue tries again, later each time.
+                Err(error) => looked = Err(error),
             }
         }
         let times = !triggers.cron.is_empty() || !triggers.poll.is_empty();
-        if clock.run.is_some()
-            || clock.look.is_some()
-            || noted.contains_key("branches")
-            || times && status.fired.is_none()
-        {
+        let acted = clock.run.is_some() || clock.look.is_some() || noted.contains_key("branches");
+        // A webhook's look that fails holds up no clock; the clock's own is due until it goes.
+        if (looked.is_ok() || clock.look.is_none()) && (acted || times && status.fired.is_none()) {
             noted.insert("fired".into(), now.to_string().into());
+        }
+        if !over.is_empty() {
+            noted.insert("waiting".into(), self.forgotten(&pipeline, &over)?);
         }
         if !noted.is_empty() {
             self.note(&pipeline, noted).await?;
+            self.note_done(key, &over);
         }
-        Ok(next.map_or(Next::Done, |at| {
+        let left = next.map(|at| {
             let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
-            Next::After(left.min(LONGEST))
-        }))
+            left.min(LONGEST)
+        });
+        if let Err(error) = started.and(looked) {
+            // Nor does one that fails for long.
+            if let Some(left) = left {
+                self.queue.add_after(key.clone(), left.max(Duration::from_secs(1)));
+            }
+            return Err(error);
+        }
+        Ok(left.map_or(Next::Done, Next::After))
     }
 
     /// Starts what pushes start; up to which push, and when to look again.
@@ -234,42 +246,96 @@ impl Inner {
         Ok((decision.push, decision.next))
     }
 
-    /// Starts runs of the changes that webhooks told of. What does not go stays, and the queue tries again.
-    async fn start_changes(&self, pipeline: &Pipeline, key: &Key) -> Result<()> {
-        let all = self.changed.lock().unwrap_or_else(PoisonError::into_inner).remove(key).unwrap_or_default();
-        for (at, changed) in all.iter().enumerate() {
-            let Changed { reference, commit, change } = changed.clone();
-            if pipeline.spec.suspend || !change::fits(&pipeline.spec.branches, &reference) {
-                continue;
-            }
-            let cause = Cause { kind: "webhook".into(), user: change.author.clone(), ..Cause::default() };
-            let mut run = begun(pipeline, cause);
+    /// Starts runs of the changes that wait, each whether or not another goes; what is done with, and the first that went wrong.
+    async fn start_waiting<'a>(&self, pipeline: &Pipeline, key: &Key, due: &Due<'a>) -> (Vec<&'a str>, Result<()>) {
+        let (mut over, mut started) = (due.drop.clone(), Ok(()));
+        for delivery in &due.drop {
+            tracing::info!(pipeline = %key, delivery, "what a webhook told starts nothing any more");
+        }
+        for (delivery, waiting) in &due.start {
+            let author = waiting.change.as_ref().and_then(|change| change.author.clone());
+            let mut run = begun(pipeline, Cause { kind: "webhook".into(), user: author, ..Cause::default() });
             // The commit that counts is what the repository has there then, not what somebody says.
-            run.spec.branch = Some(reference.clone());
-            run.spec.change = Some(change);
-            if let Err(error) = create(&self.client, pipeline, run, &["change", &reference, &commit]).await {
-                let mut left = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-                left.entry(key.clone()).or_default().extend(all[at..].iter().cloned());
-                return Err(error);
+            run.spec.branch = waiting.reference.clone();
+            run.spec.change = waiting.change.clone();
+            match create(&self.client, pipeline, run, &["webhook", delivery]).await {
+                Ok(()) => over.push(*delivery),
+                Err(error) => started = started.and(Err(error)),
             }
         }
-        Ok(())
+        (over, started)
     }
 
-    /// Notes a change whose run is to start; what is to be told to the forge.
-    fn note_change(&self, pipeline: &Pipeline, key: &Key, changed: Changed) -> String {
-        let reference = changed.reference.clone();
-        if pipeline.spec.git.is_none() || !change::fits(&pipeline.spec.branches, &reference) {
-            return format!("{reference} starts nothing: no pattern of spec.branches is about it");
+    /// What takes webhooks out of the status, once they are remembered as taken.
+    fn forgotten(&self, pipeline: &Pipeline, deliveries: &[&str]) -> Result<Value> {
+        let uid = pipeline.uid().unwrap_or_default();
+        for delivery in deliveries {
+            self.remember(&uid, delivery).with_context(|| format!("remember a webhook of {}", Key::of(pipeline)))?;
         }
-        let mut all = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = all.entry(key.clone()).or_default();
-        // Of a change only the newest counts.
-        waiting.retain(|other| other.reference != reference);
-        waiting.push(changed);
-        drop(all);
-        self.queue.add(key.clone());
-        format!("a run of {reference} starts")
+        Ok(deliveries.iter().map(|delivery| ((*delivery).to_owned(), Value::Null)).collect::<Map<_, _>>().into())
+    }
+
+    fn done(&self) -> MutexGuard<'_, HashMap<Key, HashSet<String>>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_done(&self, key: &Key, deliveries: &[&str]) {
+        if !deliveries.is_empty() {
+            let mut done = self.done();
+            done.entry(key.clone()).or_default().extend(deliveries.iter().map(|delivery| (*delivery).to_owned()));
+        }
+    }
+
+    /// What of a status was acted upon already.
+    fn done_of(&self, key: &Key, status: &Status) -> HashSet<String> {
+        let mut all = self.done();
+        let Some(done) = all.get_mut(key) else { return HashSet::new() };
+        done.retain(|delivery| status.waiting.contains_key(delivery));
+        if done.is_empty() {
+            all.remove(key);
+            return HashSet::new();
+        }
+        done.clone()
+    }
+
+    /// Writes a webhook into the pipeline's status, where a restart finds it; what is to be told to the forge.
+    async fn keep(&self, pipeline: &Pipeline, checked: &hook::Checked) -> Result<String, (StatusCode, String)> {
+        let again = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}: send it again later"));
+        let (uid, name, key) = (pipeline.uid().unwrap_or_default(), pipeline.name_any(), Key::of(pipeline));
+        let failed = |error: &dyn fmt::Display| {
+            tracing::warn!(pipeline = %key, %error, "write down what a webhook told");
+            again("what it tells cannot be written down")
+        };
+        let api: Api<Pipeline> = Api::namespaced(self.client.clone(), &key.namespace);
+        let delivery = hex(&checked.identity);
+        for _ in 0..TRIES {
+            let now = api.get(&name).await.map_err(|error| failed(&error))?;
+            // The secret was that of the one before.
+            if now.uid().unwrap_or_default() != uid || now.metadata.deletion_timestamp.is_some() {
+                return Err(again("the pipeline was made anew"));
+            }
+            // What is not in the status any more is known as taken since before it left.
+            if self.with_seen(&uid, |seen, _| Ok(seen.has(&checked.identity))).map_err(|error| failed(&error))? {
+                return Err(refused(hook::Refusal::Replayed));
+            }
+            let taken = waiting::take(&now, &delivery, &checked.event);
+            let (told, waiting, replaced) = match taken {
+                Err(full) => return Err((StatusCode::SERVICE_UNAVAILABLE, full.to_string())),
+                Ok(Taken::Told(told)) => return Ok(told),
+                Ok(Taken::Kept { told, waiting, replaced }) => (told, waiting, replaced),
+            };
+            let replaced: Vec<&str> = replaced.iter().map(String::as_str).collect();
+            let mut fields = self.forgotten(&now, &replaced).map_err(|error| failed(&error))?;
+            fields[&delivery] = json!(waiting);
+            let patch =
+                json!({ "metadata": { "resourceVersion": now.resource_version() }, "status": { "waiting": fields } });
+            match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Ok(_) => return Ok(told),
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Err(failed(&"others write the pipeline all the time"))
     }
 
     /// Looks at a repository elsewhere, and starts what is new there; what is known then.
@@ -304,7 +370,7 @@ impl Inner {
         Ok(known)
     }
 
-    async fn note(&self, pipeline: &Pipeline, noted: Map<String, serde_json::Value>) -> Result<()> {
+    async fn note(&self, pipeline: &Pipeline, noted: Map<String, Value>) -> Result<()> {
         let namespace = pipeline.namespace().unwrap_or_default();
         let api: Api<Pipeline> = Api::namespaced(self.client.clone(), &namespace);
         let mut patch = json!({ "status": noted });
@@ -329,16 +395,6 @@ impl Inner {
         if parts.method != http::Method::POST {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted".to_string()));
         }
-        let refused = |refusal: hook::Refusal| {
-            let status = match refusal {
-                hook::Refusal::Unsigned => StatusCode::UNAUTHORIZED,
-                hook::Refusal::Forged => StatusCode::FORBIDDEN,
-                hook::Refusal::Replayed => StatusCode::CONFLICT,
-                hook::Refusal::NoSecret => StatusCode::SERVICE_UNAVAILABLE,
-                hook::Refusal::Unreadable(_) => StatusCode::BAD_REQUEST,
-            };
-            (status, refusal.to_string())
-        };
         // Nobody's megabytes are read who shows no signature at all.
         if !is_signed(&parts.headers) {
             return Err(refused(hook::Refusal::Unsigned));
@@ -354,11 +410,17 @@ impl Inner {
         })?;
         let secret = secret.data.unwrap_or_default().remove("secret").map(|bytes| bytes.0).unwrap_or_default();
         let checked = hook::check(&parts.headers, &bytes, &secret).map_err(refused)?;
-        let waiting = |all: &HashMap<Key, Vec<Changed>>| all.get(key).map_or(0, Vec::len);
-        if waiting(&self.changed.lock().unwrap_or_else(PoisonError::into_inner)) >= MOST_CHANGES {
-            return Err((StatusCode::SERVICE_UNAVAILABLE, "too many changes wait: send it again later".to_string()));
-        }
-        self.take(&pipeline.uid().unwrap_or_default(), &checked, refused)?;
+        let uid = pipeline.uid().unwrap_or_default();
+        let unkept = |error: io::Error| {
+            tracing::warn!(pipeline = %key, %error, "keep what webhooks were taken");
+            (StatusCode::SERVICE_UNAVAILABLE, "what was taken cannot be kept: send it again later".to_string())
+        };
+        let told = tokio::time::timeout(KEEPING, self.keep(&pipeline, &checked)).await.map_err(|_| {
+            tracing::warn!(pipeline = %key, "write down what a webhook told: no answer in {} s", KEEPING.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, "what it tells cannot be written down: send it again later".to_string())
+        })??;
+        // What waits is acted upon whether or not the sender hears of it, and may have been by now.
+        self.remember(&uid, &hex(&checked.identity)).map_err(unkept)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Pipelines that are gone take their memory along.
         if seen.len() > 2 * self.pipelines.list().len() + 16 {
@@ -370,45 +432,35 @@ impl Inner {
             }
         }
         drop(seen);
-        match checked.event {
-            hook::Event::Ping => Ok("it works".to_string()),
-            hook::Event::Other(kind) => Ok(format!("{kind:?} starts nothing")),
-            hook::Event::Change(changed) => Ok(self.note_change(&pipeline, key, *changed)),
-            hook::Event::Push(push) => {
-                self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-                self.queue.add(key.clone());
-                Ok(format!("{} is looked at", push.reference))
-            }
-        }
+        Ok(told)
     }
 }
 
 impl Inner {
-    /// Takes a webhook once, also where the server was started again in between.
-    fn take(
-        &self,
-        uid: &str,
-        checked: &hook::Checked,
-        refused: impl Fn(hook::Refusal) -> (StatusCode, String),
-    ) -> Result<(), (StatusCode, String)> {
-        let plain = !uid.is_empty() && uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let kept = |error: std::io::Error| {
-            tracing::warn!(%error, "keep what webhooks were taken");
-            (StatusCode::SERVICE_UNAVAILABLE, "what was taken cannot be kept: send it again later".to_string())
-        };
-        if !plain {
-            return Err((StatusCode::SERVICE_UNAVAILABLE, "the pipeline has no UID yet".to_string()));
+    /// Does something with what is known of a pipeline's webhooks.
+    fn with_seen<T>(&self, uid: &str, work: impl FnOnce(&mut Seen, &Path) -> io::Result<T>) -> io::Result<T> {
+        if uid.is_empty() || !uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the pipeline has no UID yet"));
         }
         let path = self.dir.join(uid);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let own = match seen.entry(uid.to_owned()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(hook::Seen::open(&path).map_err(kept)?),
+            Entry::Vacant(entry) => entry.insert(Seen::open(&path)?),
         };
-        own.take(checked).map_err(refused)?;
-        own.keep(&path).map_err(|error| {
-            own.forget(checked);
-            kept(error)
+        work(own, &path)
+    }
+
+    /// Remembers that a webhook was taken, also where the server is started again.
+    fn remember(&self, uid: &str, delivery: &str) -> io::Result<()> {
+        // What is no name of a webhook was never one.
+        let identity = hook::unhex(delivery).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let Some(identity) = identity else { return Ok(()) };
+        self.with_seen(uid, |seen, path| {
+            if seen.take(&identity).is_err() {
+                return Ok(());
+            }
+            seen.keep(path).inspect_err(|_| seen.forget(&identity))
         })
     }
 }
@@ -448,12 +500,29 @@ async fn create(client: &Client, pipeline: &Pipeline, mut run: PipelineRun, word
     let namespace = pipeline.namespace().unwrap_or_default();
     let api: Api<PipelineRun> = Api::namespaced(client.clone(), &namespace);
     match api.create(&PostParams::default(), &run).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(kube::Error::Api(status)) if is_there(&status) => Ok(()),
         made => made.map(drop).with_context(|| format!("start a run of {namespace}/{}", pipeline.name_any())),
     }
 }
 
-fn noted_list(patch: &serde_json::Value) -> bool {
+/// What a forge is told whose request is refused.
+fn refused(refusal: hook::Refusal) -> (StatusCode, String) {
+    let status = match refusal {
+        hook::Refusal::Unsigned => StatusCode::UNAUTHORIZED,
+        hook::Refusal::Forged => StatusCode::FORBIDDEN,
+        hook::Refusal::Replayed => StatusCode::CONFLICT,
+        hook::Refusal::NoSecret => StatusCode::SERVICE_UNAVAILABLE,
+        hook::Refusal::Unreadable(_) => StatusCode::BAD_REQUEST,
+    };
+    (status, refusal.to_string())
+}
+
+/// Whether a run was made before. A conflict about something else, such as a quota, says nothing of that.
+fn is_there(status: &kube::core::Status) -> bool {
+    status.code == 409 && status.reason == "AlreadyExists"
+}
+
+fn noted_list(patch: &Value) -> bool {
     patch["status"].get("branches").is_some()
 }
 
@@ -475,6 +544,15 @@ fn name(pipeline: &Pipeline, words: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_run_that_is_there_was_made_before() {
+        let status = |code: u16, reason: &str| kube::core::Status { code, reason: reason.into(), ..Default::default() };
+        assert!(is_there(&status(409, "AlreadyExists")));
+        // A quota that others change at the same time.
+        assert!(!is_there(&status(409, "Conflict")));
+        assert!(!is_there(&status(403, "Forbidden")));
+    }
 
     #[test]
     fn the_same_cause_gives_the_same_name() {

@@ -1,7 +1,7 @@
 //! What comes due.
 
 use super::*;
-use crate::kind::{Named, Status, Upstream};
+use crate::kind::{Named, Upstream};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -60,6 +60,23 @@ fn a_look_finds_what_has_changed() {
     // A branch that is gone is forgotten, and is new when it comes back.
     let (_, known) = looked(&all, "main", &known, &references[..1]);
     assert_eq!(looked(&all, "main", &known, &references).0.len(), 1);
+}
+
+#[test]
+fn what_a_look_starts_is_named_after_what_was_known_and_not_after_the_clock() {
+    let mut pipeline = Pipeline::default();
+    assert_eq!(since(&pipeline), None);
+    let made = at("2026-01-01T00:00:00Z");
+    pipeline.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(made));
+    let (fired, noted) = (at("2026-01-02T00:00:00Z"), at("2026-01-03T00:00:00Z"));
+    // The clock goes on while a first look fails.
+    pipeline.status = Some(Status { fired: Some(fired), ..Status::default() });
+    assert_eq!(since(&pipeline), Some(made));
+    let known = vec![Branch { name: "main".into(), ..Branch::default() }];
+    pipeline.status = Some(Status { fired: Some(fired), branches: known.clone(), ..Status::default() });
+    assert_eq!(since(&pipeline), Some(fired));
+    pipeline.status = Some(Status { fired: Some(fired), looked: Some(noted), branches: known, ..Status::default() });
+    assert_eq!(since(&pipeline), Some(noted));
 }
 
 #[test]
