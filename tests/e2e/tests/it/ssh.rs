@@ -1,14 +1,20 @@
 //! Repositories elsewhere that are fetched over SSH: by pipelines, by builds, and what keeps them from a host that is not known.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use e2e::Kubectl;
 
 use serde_json::{Value, json};
 
 use crate::{
     pipelines::{log, phase, pipeline, run},
-    shared::{IMAGE, cluster, good, space},
+    shared::{IMAGE, cluster, fresh, good, space},
     sshd::{Like, Sshd},
-    triggers::{console, ended as triggered, no_tools},
+    triggers::{answer, console, ended as triggered, no_tools, posted},
 };
 
 const KEY: &str = include_str!("../../../../crates/git/testdata/keys/locked");
@@ -153,4 +159,136 @@ fn pipelines_and_builds_fetch_over_ssh_from_hosts_that_are_known() {
     assert!(ended.starts_with("Succeeded"), "{ended}");
     let ran = sshd.ran.lock().unwrap();
     assert!(!ran.is_empty() && ran.iter().all(|(_, version)| version.is_none()), "{ran:?}");
+}
+
+/// A pipeline that needs no Pod, of a repository that is reached over SSH.
+const SCRIPT: &str =
+    "pipeline { agent none\n triggers { pollSCM('* * * * *') }\n stages { stage('say') { steps { echo 'built' } } } }";
+
+/// A commit of a change, and its id.
+fn committed(folder: &Path, text: &str) -> String {
+    std::fs::write(folder.join("README"), text).unwrap();
+    git(folder, &["add", "."]);
+    git(folder, &["commit", "--quiet", "--message", text]);
+    git(folder, &["rev-parse", "HEAD"])
+}
+
+/// As `until`, for what happens once a minute.
+#[track_caller]
+fn until_polled(kubectl: &Kubectl<'_>, arguments: &[&str], test: impl Fn(&str) -> bool) -> String {
+    let (started, limit) = (Instant::now(), Duration::from_secs(240));
+    loop {
+        let found = kubectl.run(arguments).good();
+        if test(&found) {
+            return found;
+        }
+        assert!(started.elapsed() < limit, "{arguments:?}: {found}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[test]
+#[ignore = "waits for the clock, some minutes"]
+fn repositories_that_are_polled_over_ssh_start_a_run_for_each_new_commit() {
+    let Some(cluster) = cluster() else { return };
+    let Some(space) = space("polled") else { return };
+    if no_tools() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let app = folder.path().join("app.git");
+    std::fs::create_dir_all(&app).unwrap();
+    git(&app, &["init", "--quiet"]);
+    std::fs::write(app.join("Jenkinsfile"), SCRIPT).unwrap();
+    let one = committed(&app, "one");
+    let like = Like { versions: false, allowed: vec![PLAIN_PUBLIC.to_owned()] };
+    let sshd = Sshd::start(&cluster.place.machine, folder.path(), like);
+    let key = json!({"username": "me", "privateKey": PLAIN, "known_hosts": sshd.line()});
+    space.apply(&secret("deploy", "basicSSHUserPrivateKey", key));
+    let polled = json!({
+        "apiVersion": "madang.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": "polled"},
+        "spec": {"git": {"url": sshd.url("app.git"), "credentialsId": "deploy"}},
+    });
+    space.apply(&polled.to_string());
+    // What a script declares counts once it has run.
+    space.apply(&run("polled-1", "polled", json!([])));
+    assert_eq!(phase(&space, "polled-1"), "Succeeded", "{}", log(cluster, space.name(), "polled-1", ""));
+    let declared = "--output=jsonpath={.status.triggers.poll}";
+    space.until(&["get", "pipeline", "polled", declared], |poll| poll.contains("* * * * *"));
+    // Runs that looking has started, as result, branch and commit.
+    let path = "--output=jsonpath={range .items[?(@.spec.cause.kind==\"scm\")]}{.status.result} {.spec.branch} {.spec.commit}{\"\\n\"}{end}";
+    let ended = |count: usize| {
+        let rows = until_polled(&space, &["get", "pipelineruns", path], |rows| {
+            rows.lines().filter(|row| row.starts_with("SUCCESS ")).count() >= count
+        });
+        let mut rows: Vec<String> = rows.lines().map(str::to_owned).collect();
+        rows.sort();
+        rows
+    };
+    // The first look knows of no commit yet.
+    assert_eq!(ended(1), [format!("SUCCESS main {one}")]);
+    let two = committed(&app, "two");
+    let mut expected = [format!("SUCCESS main {one}"), format!("SUCCESS main {two}")];
+    expected.sort();
+    assert_eq!(ended(2), expected);
+    // A look that finds nothing new starts nothing.
+    let fired = ["get", "pipeline", "polled", "--output=jsonpath={.status.fired}"];
+    let last = space.run(&fired).good();
+    until_polled(&space, &fired, |now| now != last);
+    assert_eq!(ended(2), expected);
+    let known = space.field("pipeline/polled", "{.status.branches}");
+    assert!(known.contains(&two) && !known.contains(&one), "{known}");
+}
+
+#[test]
+#[ignore = "kills a server"]
+fn a_push_that_a_webhook_told_of_is_looked_at_over_ssh_also_after_a_kill() {
+    let Some(mut cluster) = fresh(43, &[]) else { return };
+    if no_tools() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (app, away) = (folder.path().join("app.git"), folder.path().join("away.git"));
+    std::fs::create_dir_all(&app).unwrap();
+    git(&app, &["init", "--quiet"]);
+    let commit = committed(&app, "one");
+    let like = Like { versions: true, allowed: vec![PLAIN_PUBLIC.to_owned()] };
+    let sshd = Sshd::start(&cluster.place.machine, folder.path(), like);
+    let key = json!({"username": "me", "privateKey": PLAIN, "known_hosts": sshd.line()});
+    let kubectl = cluster.kubectl("default");
+    kubectl.apply(&secret("deploy", "basicSSHUserPrivateKey", key));
+    kubectl.run(&["create", "secret", "generic", "hook", "--from-literal=secret=open-sesame"]).good();
+    let told = json!({
+        "apiVersion": "madang.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": "told"}, "spec": {
+            "git": {"url": sshd.url("app.git"), "credentialsId": "deploy"}, "script": SCRIPT.replace("triggers { pollSCM('* * * * *') }", ""),
+            "triggers": {"webhook": {"secretName": "hook"}},
+        },
+    });
+    kubectl.apply(&told.to_string());
+    // It cannot be looked at.
+    std::fs::rename(&app, &away).unwrap();
+    let push = r#"{"ref":"refs/heads/main","after":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","project":{}}"#;
+    let headers = ["X-Gitlab-Token: open-sesame", "X-Gitlab-Event: Push Hook"];
+    let mut taken = String::new();
+    // The cache may not know of the pipeline yet that kubectl has made.
+    for _ in 0..50 {
+        taken = answer(&mut posted(&cluster, "default", "told", &headers, push));
+        if taken != "404" {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(taken, "202");
+    let waiting = ["get", "pipeline", "told", "--output=jsonpath={.status.waiting}"];
+    let before = kubectl.run(&waiting).good();
+    assert!(before.contains("number"), "{before}");
+    cluster.kill().unwrap();
+    cluster.serve().unwrap();
+    let kubectl = cluster.kubectl("default");
+    assert_eq!(kubectl.run(&waiting).good(), before);
+    assert_eq!(answer(&mut posted(&cluster, "default", "told", &headers, push)), "409");
+    std::fs::rename(&away, &app).unwrap();
+    assert_eq!(triggered(&kubectl, "told", 1), [("main".to_owned(), commit)]);
+    kubectl.until(&waiting, |waiting| matches!(waiting.trim(), "" | "{}"));
+    assert_eq!(kubectl.run(&["get", "pipelineruns", "--output=name"]).good().lines().count(), 1);
 }

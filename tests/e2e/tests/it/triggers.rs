@@ -110,6 +110,24 @@ fn pushes_to_matching_branches_start_runs_and_what_follows_them() {
     space.until(&["get", "plr", select, "--output=name"], |names| names.lines().count() == 1);
 }
 
+/// A request of a forge about a pipeline, which writes the answer's status: 000 where there is none.
+pub fn posted(cluster: &Cluster, namespace: &str, name: &str, headers: &[&str], body: &str) -> Command {
+    let mut curl = cluster.place.command("curl");
+    curl.args(["--silent", "--max-time", "30", "--output", "/dev/null", "--write-out", "%{http_code}"]);
+    // curl would say that it is a form.
+    curl.args(["--header", "Content-Type: application/json", "--data-binary", body]);
+    for header in headers {
+        curl.args(["--header", header]);
+    }
+    curl.arg(format!("{}/pipelines/{namespace}/{name}/webhook", console(cluster)));
+    curl
+}
+
+/// The status of an answer.
+pub fn answer(command: &mut Command) -> String {
+    String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+}
+
 #[test]
 fn webhooks_are_taken_once_and_only_with_the_secret() {
     let Some(cluster) = cluster() else { return };
@@ -121,17 +139,8 @@ fn webhooks_are_taken_once_and_only_with_the_secret() {
     let more = json!({ "repository": { "name": "none" }, "triggers": { "webhook": { "secretName": "hook" } } });
     space.apply(&pipeline("hooked", more));
     space.apply(&pipeline("plain", json!({})));
-    let post = |name: &str, headers: &[&str], body: &str| {
-        let mut curl = cluster.place.command("curl");
-        curl.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--data-binary", body]);
-        // curl would say that it is a form.
-        curl.args(["--header", "Content-Type: application/json"]);
-        for header in headers {
-            curl.args(["--header", header]);
-        }
-        let url = format!("{}/pipelines/{}/{name}/webhook", console(cluster), space.name());
-        String::from_utf8_lossy(&curl.arg(url).output().unwrap().stdout).into_owned()
-    };
+    let post =
+        |name: &str, headers: &[&str], body: &str| answer(&mut posted(cluster, space.name(), name, headers, body));
     let push = r#"{"ref":"refs/heads/main","after":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","project":{}}"#;
     let good = ["X-Gitlab-Token: open-sesame", "X-Gitlab-Event: Push Hook", "X-Gitlab-Event-UUID: 1"];
     // The cache may not know of a pipeline yet that kubectl has made.
@@ -191,4 +200,106 @@ fn each_push_is_one_run_also_where_the_server_is_killed() {
     found.sort();
     commits.sort();
     assert_eq!(found, commits);
+}
+
+/// Headers of a merge request's event.
+const MERGE: [&str; 2] = ["X-Gitlab-Token: open-sesame", "X-Gitlab-Event: Merge Request Hook"];
+
+/// A merge request that has new commits, as GitLab tells it.
+fn merge(id: usize, title: &str) -> String {
+    json!({"user": {"id": 1, "username": "lee"}, "object_attributes": {
+        "action": "open", "iid": id, "author_id": 1, "source_branch": "mend", "target_branch": "main", "title": title,
+        "last_commit": {"id": "a".repeat(40)}, "source": {"path_with_namespace": "lee/app"}, "target": {"path_with_namespace": "team/app"},
+    }})
+    .to_string()
+}
+
+/// Titles of the changes that runs are of, in order, once there are so many and none waits.
+fn titles(kubectl: &Kubectl<'_>, count: usize) -> Vec<String> {
+    let path = "--output=jsonpath={range .items[*]}{.spec.change.title}{\"\\n\"}{end}";
+    kubectl.until(&["get", "pipelineruns", path], |rows| rows.lines().count() >= count);
+    kubectl.until(&["get", "pipeline", "changes", "--output=jsonpath={.status.waiting}"], |waiting| {
+        matches!(waiting.trim(), "" | "{}")
+    });
+    let mut found: Vec<String> =
+        kubectl.run(&["get", "pipelineruns", path]).good().lines().map(str::to_owned).collect();
+    found.sort();
+    found
+}
+
+#[test]
+#[ignore = "kills a server again and again"]
+fn each_webhook_that_was_taken_is_one_run_also_where_the_server_is_killed() {
+    let Some(mut cluster) = fresh(42, &[]) else { return };
+    if no_tools() {
+        return;
+    }
+    let kubectl = cluster.kubectl("default");
+    kubectl.run(&["create", "secret", "generic", "hook", "--from-literal=secret=open-sesame"]).good();
+    let more = json!({
+        // Runs of it fail, which is theirs.
+        "git": { "url": "https://git.invalid/app.git" }, "branches": ["refs/merge-requests/*/head"],
+        "triggers": { "webhook": { "secretName": "hook" } },
+    });
+    kubectl.apply(&pipeline("changes", more));
+    let post = |cluster: &Cluster, id, title: &str| {
+        answer(&mut posted(cluster, "default", "changes", &MERGE, &merge(id, title)))
+    };
+    // No run can be made.
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
+        "spec": {"hard": {"count/pipelineruns.madang.dev": "0"}},
+    });
+    kubectl.apply(&quota.to_string());
+    let counted = "--output=jsonpath={.status.used}";
+    kubectl.until(&["get", "resourcequota", "none", counted], |used| used.contains("pipelineruns"));
+    let mut first = String::new();
+    // The cache may not know of the pipeline yet that kubectl has made.
+    for _ in 0..50 {
+        first = post(&cluster, 7, "old");
+        if first != "404" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(first, "202");
+    assert_eq!((post(&cluster, 8, "other"), post(&cluster, 7, "new")), ("202".to_owned(), "202".to_owned()));
+    let waits = |cluster: &Cluster| {
+        let waiting = cluster.kubectl("default").field("pipeline/changes", "{.status.waiting}");
+        let all: Value = serde_json::from_str(&waiting).unwrap_or_else(|error| panic!("{error}: {waiting}"));
+        let mut titles: Vec<String> =
+            all.as_object().unwrap().values().map(|one| one["change"]["title"].as_str().unwrap().to_owned()).collect();
+        titles.sort();
+        titles
+    };
+    assert_eq!(waits(&cluster), ["new", "other"]);
+    assert_eq!(kubectl.run(&["get", "pipelineruns", "--output=name"]).good(), "");
+    cluster.kill().unwrap();
+    cluster.serve().unwrap();
+    assert_eq!(waits(&cluster), ["new", "other"]);
+    // The one that a newer one has replaced, too.
+    for (id, title) in [(7, "old"), (8, "other"), (7, "new")] {
+        assert_eq!(post(&cluster, id, title), "409", "{title}");
+    }
+    let kubectl = cluster.kubectl("default");
+    assert_eq!(kubectl.run(&["get", "pipelineruns", "--output=name"]).good(), "");
+    kubectl.run(&["delete", "resourcequota", "none"]).good();
+    assert_eq!(titles(&kubectl, 2), ["new", "other"]);
+    let mut expected = vec!["new".to_owned(), "other".to_owned()];
+    for round in 0..8_u64 {
+        let (id, title) = (10 + round as usize, format!("round {round}"));
+        let mut sending = posted(&cluster, "default", "changes", &MERGE, &merge(id, &title));
+        let sending = sending.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        // A little later each time: while it is read, while it is written down, once it was acknowledged, while the run is made.
+        std::thread::sleep(std::time::Duration::from_millis(12 * round));
+        cluster.kill().unwrap();
+        let heard = String::from_utf8_lossy(&sending.wait_with_output().unwrap().stdout).into_owned();
+        cluster.serve().unwrap();
+        // A sender who heard nothing tries again, and so does one who heard that it was taken.
+        let again = post(&cluster, id, &title);
+        assert!(again == "409" || heard != "202" && again == "202", "{heard}, then {again}");
+        expected.push(title);
+    }
+    expected.sort();
+    assert_eq!(titles(&cluster.kubectl("default"), expected.len()), expected);
 }
