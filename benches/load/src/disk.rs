@@ -1,6 +1,6 @@
 //! What a disk takes to make an append durable.
 
-use std::{fs, os::unix::fs::FileExt, path::Path, time::Instant};
+use std::{fs, io::Write, os::unix::fs::FileExt, path::Path, time::Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -29,4 +29,22 @@ pub fn sync(dir: &Path, times: usize) -> Result<Value> {
     })();
     fs::remove_file(&path)?;
     measured.with_context(|| format!("sync {}", path.display()))
+}
+
+/// Pieces of both are written to [`warm`] a machine: the kernel keeps a file in folios as large as its writes, and takes each size from
+/// memory that was free in that size.
+const PIECES: [usize; 2] = [1 << 20, 32 << 10];
+
+/// Has that many bytes of the machine's free memory be real, by files in `dir` that are written and removed: to a virtual machine its
+/// host gives pages anew that were free for seconds (10 us each were seen), and who fills files first would pay for all.
+pub fn warm(dir: &Path, bytes: usize) -> Result<()> {
+    let paths = PIECES.map(|piece| dir.join(format!("warm-{}-{piece}", std::process::id())));
+    let written = paths.iter().zip(PIECES).try_for_each(|(path, piece)| {
+        let mut file = fs::File::create_new(path).with_context(|| format!("make {}", path.display()))?;
+        let piece = vec![1; piece];
+        let filled = (0..bytes.div_ceil(piece.len())).try_for_each(|_| file.write_all(&piece));
+        filled.with_context(|| format!("write {}", path.display()))
+    });
+    paths.iter().filter(|path| path.exists()).try_for_each(fs::remove_file)?;
+    written
 }

@@ -138,6 +138,9 @@ enum Command {
         /// Images of different seeds have nothing in common
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Where the registry keeps its files: memory for what will be written there is made real before the first byte is sent
+        #[arg(long, value_name = "DIR")]
+        warm: Option<PathBuf>,
     },
     /// Pull the image, and throw it away
     Pull {
@@ -200,8 +203,12 @@ async fn main() -> Result<()> {
             pods::together(&kubeconfig::read(&kubeconfig)?, &image, count, delete).await?
         }
         Command::Puts { endpoint, connections, seconds } => etcd::puts(endpoint, connections, seconds).await?,
-        Command::Push { registry, layers, size, seed } => {
-            registry::push(&registry.place(), &registry.name, layers, size, seed).await?
+        Command::Push { registry, layers, size, seed, warm } => {
+            let image = registry::Image::make(layers, size, seed)?;
+            if let Some(dir) = warm {
+                disk::warm(&dir, image.size())?;
+            }
+            registry::push(&registry.place(), &registry.name, image).await?
         }
         Command::Pull { registry, clients } => registry::pull(&registry.place(), &registry.name, clients).await?,
         Command::Sync { dir, times } => disk::sync(&dir, times)?,

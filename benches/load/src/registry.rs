@@ -156,22 +156,40 @@ impl Connection {
     }
 }
 
-/// Pushes an image whose layers nobody has seen: `seed` tells them from those of other turns.
-pub async fn push(registry: &Registry, name: &str, layers: usize, size: usize, seed: u64) -> Result<Value> {
-    let made = (0..layers as u64).map(|layer| Layer::make(size, seed * 1000 + layer)).collect::<Result<Vec<_>>>()?;
-    let ids: Vec<String> = made.iter().map(|layer| layer.id.clone()).collect();
-    let digests: Vec<String> = made.iter().map(|layer| name_of(&layer.bytes)).collect();
-    let sizes: Vec<usize> = made.iter().map(|layer| layer.bytes.len()).collect();
+/// An image whose layers nobody has seen.
+pub struct Image {
+    layers: Vec<Layer>,
+}
+
+impl Image {
+    /// That many layers of `size` bytes each; `seed` tells them from those of other turns.
+    pub fn make(layers: usize, size: usize, seed: u64) -> Result<Self> {
+        let made = (0..layers as u64).map(|layer| Layer::make(size, seed * 1000 + layer));
+        Ok(Self { layers: made.collect::<Result<_>>()? })
+    }
+
+    /// Bytes of all layers.
+    pub fn size(&self) -> usize {
+        self.layers.iter().map(|layer| layer.bytes.len()).sum()
+    }
+}
+
+/// Pushes an image.
+pub async fn push(registry: &Registry, name: &str, image: Image) -> Result<Value> {
+    let bytes = image.size();
+    let ids: Vec<&str> = image.layers.iter().map(|layer| layer.id.as_str()).collect();
+    let digests: Vec<String> = image.layers.iter().map(|layer| name_of(&layer.bytes)).collect();
     let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}});
     let config = serde_json::to_vec(&config)?;
     let described = |kind: &str, digest: &str, size: usize| json!({"mediaType": kind, "digest": digest, "size": size});
+    let layers = image.layers.iter().zip(&digests).map(|(layer, digest)| described(LAYER, digest, layer.bytes.len()));
     let manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "config": described(CONFIG, &name_of(&config), config.len()),
-        "layers": digests.iter().zip(&sizes).map(|(digest, size)| described(LAYER, digest, *size)).collect::<Vec<_>>(),
+        "layers": layers.collect::<Vec<_>>(),
     });
     let manifest = serde_json::to_vec(&manifest)?;
     let started = Instant::now();
-    let pushes = made.into_iter().zip(digests).map(|(layer, digest)| {
+    let pushes = image.layers.into_iter().zip(digests).map(|(layer, digest)| {
         let (registry, name) = (registry.clone(), name.to_owned());
         tokio::spawn(async move { Connection::open(&registry).await?.push(&name, &digest, &layer.bytes).await })
     });
@@ -181,7 +199,7 @@ pub async fn push(registry: &Registry, name: &str, layers: usize, size: usize, s
     let mut connection = Connection::open(registry).await?;
     connection.push(name, &name_of(&config), &config).await?;
     connection.expect(201, "PUT", &format!("/v2/{name}/manifests/latest"), MANIFEST, &manifest).await?;
-    Ok(json!({ "seconds": started.elapsed().as_secs_f64(), "bytes": sizes.iter().sum::<usize>() }))
+    Ok(json!({ "seconds": started.elapsed().as_secs_f64(), "bytes": bytes }))
 }
 
 /// Pulls an image by so many clients at a time.

@@ -18,6 +18,7 @@ use k8s_openapi::{
     api::{core::v1::Service, discovery::v1::EndpointSlice},
     apimachinery::pkg::util::intstr::IntOrString,
 };
+use serve::lanes;
 
 use crate::{
     balance::{self, Health, Look, Outcome},
@@ -49,8 +50,8 @@ pub struct Backend {
 pub struct Endpoint {
     /// Where it is.
     pub address: SocketAddr,
-    /// Its connections.
-    pub pool: Pool,
+    /// Its connections: of each lane its own.
+    pools: Box<[Pool]>,
     active: AtomicU32,
     health: Mutex<Health>,
     /// Whether `health` says more than that all is well.
@@ -80,12 +81,17 @@ impl Endpoint {
     fn new(address: SocketAddr) -> Self {
         Self {
             address,
-            pool: Pool::new(address),
+            pools: (0..lanes::count()).map(|_| Pool::new(address)).collect(),
             active: AtomicU32::new(0),
             health: Mutex::default(),
             troubled: AtomicBool::new(false),
             until: AtomicU64::new(0),
         }
+    }
+
+    /// The connections of the lane that asks.
+    pub fn pool(&self) -> &Pool {
+        &self.pools[lanes::here()]
     }
 
     fn look(&self, now: u64) -> Look {
@@ -217,7 +223,7 @@ impl Backends {
             endpoints.clone(),
         );
         for gone in before.iter().filter(|old| !endpoints.iter().any(|new| new.address == old.address)) {
-            gone.pool.clear();
+            gone.pools.iter().for_each(Pool::clear);
         }
     }
 

@@ -149,7 +149,7 @@ impl Listeners {
             let proxy = proxy.clone();
             async move { proxy.answer(door, request).await }
         };
-        self.task.spawn("listener", serve::http::serve(task.clone(), listener, tls, self.limits, handler));
+        self.task.spawn("listener", serve::http::serve_in_lanes(task.clone(), listener, tls, self.limits, handler));
         self.open.insert(port, Open { task, secure, certificates, given });
     }
 }

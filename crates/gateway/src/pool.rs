@@ -153,7 +153,7 @@ impl Pool {
 
 /// Puts a connection back, and sees to it that it does not stay for ever.
 fn keep(task: &Task, endpoint: &Arc<Endpoint>, link: Link) {
-    let pool = &endpoint.pool;
+    let pool = endpoint.pool();
     {
         let mut idle = pool.idle();
         if idle.len() >= KEPT || task.is_cancelled() {
@@ -168,7 +168,7 @@ fn keep(task: &Task, endpoint: &Arc<Endpoint>, link: Link) {
     task.spawn_until_cancelled("idle connections", async move {
         loop {
             tokio::time::sleep(IDLE).await;
-            let pool = &endpoint.pool;
+            let pool = endpoint.pool();
             let old: Vec<Idle> = {
                 let mut idle = pool.idle();
                 // The oldest come first: what is used again is taken from the end.
@@ -289,10 +289,10 @@ pub async fn send(
     request: Request<Body>,
     fresh: bool,
 ) -> Result<Response<Answer>, Failure> {
-    let idle = if fresh { None } else { endpoint.pool.take().await };
+    let idle = if fresh { None } else { endpoint.pool().take().await };
     let mut link = match idle {
         Some(link) => link,
-        None => match endpoint.pool.open().await {
+        None => match endpoint.pool().open().await {
             Ok(link) => link,
             Err(error) => return Err(Failure::connect(request, &error)),
         },
@@ -332,7 +332,7 @@ pub async fn send_upgrade(
     endpoint: &Endpoint,
     request: Request<Body>,
 ) -> Result<Response<Incoming>, Failure> {
-    let mut link = match endpoint.pool.open().await {
+    let mut link = match endpoint.pool().open().await {
         Ok(link) => link,
         Err(error) => return Err(Failure::connect(request, &error)),
     };
@@ -352,7 +352,7 @@ pub async fn send_upgrade(
 
 /// Sends a request over the endpoint's HTTP/2 connection, which is opened if there is none.
 pub async fn send_http2(task: &Task, endpoint: &Endpoint, request: Request<Body>) -> Result<Response<Answer>, Failure> {
-    let (mut sender, reused) = match shared(task, &endpoint.pool).await {
+    let (mut sender, reused) = match shared(task, endpoint.pool()).await {
         Ok(shared) => shared,
         Err(error) => return Err(Failure::connect(request, &error)),
     };

@@ -44,7 +44,7 @@ struct Role {
     sockets: &'static [&'static str],
     user: User,
     /// How many arenas its allocator may have.
-    arenas: &'static str,
+    arenas: fn() -> usize,
 }
 
 /// As whom a role runs.
@@ -57,9 +57,9 @@ enum User {
 
 /// In the order of their start; they end in the reverse order.
 const ROLES: &[Role] = &[
-    Role { name: "control", sockets: &["api"], user: User::Control, arenas: "2" },
-    Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp", "content"], user: User::Root, arenas: "1" },
-    Role { name: "edge", sockets: EDGE_SOCKETS, user: User::Edge, arenas: "1" },
+    Role { name: "control", sockets: &["api"], user: User::Control, arenas: || 2 },
+    Role { name: "node", sockets: &["node", "dns-tcp", "dns-udp", "content"], user: User::Root, arenas: || 1 },
+    Role { name: "edge", sockets: EDGE_SOCKETS, user: User::Edge, arenas: || 1 + serve::lanes::count() },
 ];
 
 const EDGE_SOCKETS: &[&str] = &[
@@ -246,8 +246,8 @@ async fn once(
     mine.greet(&Hello { config: config.clone(), sockets: names }, &descriptors)?;
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("madang").args(["role", role.name]).stdin(Stdio::from(theirs.into_fd()));
-    let arenas = [("MALLOC_ARENA_MAX", role.arenas)];
-    for (name, value) in arenas.into_iter().chain(THRESHOLDS) {
+    let arenas = (role.arenas)().to_string();
+    for (name, value) in [("MALLOC_ARENA_MAX", arenas.as_str())].into_iter().chain(THRESHOLDS) {
         command.env(name, std::env::var_os(name).unwrap_or_else(|| value.into()));
     }
     let user = match role.user {

@@ -32,7 +32,12 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{body::Body, file::Plain, handed::Taking};
+use crate::{
+    body::{self, Body},
+    file::Plain,
+    handed::Taking,
+    lanes::{self, Lane},
+};
 
 /// Who is at the other end of the connection: in the extensions of every request.
 #[derive(Clone, Debug)]
@@ -79,8 +84,38 @@ where
     H: Fn(Request<Body>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    accept(&[], task, listener, tls, limits, handler).await;
+}
+
+/// The same in [`lanes`]: for handlers that never take a thread for long, and answer with what comes from elsewhere: bodies of
+/// files are read here, not sent by the kernel.
+pub async fn serve_in_lanes<H, F>(
+    task: Task,
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    limits: Limits,
+    handler: H,
+) where
+    H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    accept(lanes::all(), task, listener, tls, limits, handler).await;
+}
+
+async fn accept<H, F>(
+    lanes: &[Lane],
+    task: Task,
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    limits: Limits,
+    handler: H,
+) where
+    H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     let room = Arc::new(Semaphore::new(limits.connections));
     let acceptor = tls.map(TlsAcceptor::from);
+    let by_kernel = lanes.is_empty();
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let Some(accepted) = task.until_cancelled(listener.accept()).await else { return };
@@ -92,37 +127,64 @@ where
                 continue;
             }
         };
-        let (acceptor, handler, connection) = (acceptor.clone(), handler.clone(), task.clone());
-        task.spawn("connection", async move {
+        let (acceptor, handler, within) = (acceptor.clone(), handler.clone(), task.clone());
+        let served = move |socket| async move {
             let _permit = permit;
-            let local = socket.local_addr().ok();
-            let _ = socket.set_nodelay(true);
-            if local.is_some_and(|local| local.ip() == address.ip()) {
-                unpaced(&socket);
-            }
-            let peer = |certificates: Vec<CertificateDer<'static>>| Peer {
-                address: Some(address),
-                local,
-                certificates: certificates.into(),
-            };
-            let Some(acceptor) = acceptor else {
-                let (socket, outlet, inlet) = Plain::new(socket);
-                let carried = move |extensions: &mut Extensions| {
-                    extensions.insert(outlet.clone());
-                    extensions.insert(inlet.clone());
-                };
-                return requests(&connection, socket, peer(Vec::new()), carried, limits, handler).await;
-            };
-            match tokio::time::timeout(limits.handshake, acceptor.accept(socket)).await {
-                Err(_) => tracing::debug!(%address, "tls handshake took too long"),
-                Ok(Err(error)) => tracing::debug!(%address, %error, "tls handshake"),
-                Ok(Ok(stream)) => {
-                    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                    let shown = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
-                    requests(&connection, stream, peer(shown), |_| {}, limits, handler).await;
+            connection(&within, socket, address, acceptor, by_kernel, limits, handler).await;
+        };
+        match lanes::freest(lanes) {
+            None => drop(task.spawn("connection", served(socket))),
+            Some(lane) => {
+                if let Err(error) = lane.take(&task, socket, served) {
+                    tracing::debug!(%address, %error, "connection");
                 }
             }
-        });
+        }
+    }
+}
+
+/// One connection, from its handshake to its end; parts of files are sent by the kernel if that can be and `by_kernel`.
+async fn connection<H, F>(
+    task: &Task,
+    socket: TcpStream,
+    address: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    by_kernel: bool,
+    limits: Limits,
+    handler: H,
+) where
+    H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let local = socket.local_addr().ok();
+    let _ = socket.set_nodelay(true);
+    if local.is_some_and(|local| local.ip() == address.ip()) {
+        unpaced(&socket);
+    }
+    let peer = |certificates: Vec<CertificateDer<'static>>| Peer {
+        address: Some(address),
+        local,
+        certificates: certificates.into(),
+    };
+    let Some(acceptor) = acceptor else {
+        if !by_kernel {
+            return requests(task, socket, peer(Vec::new()), |_| {}, limits, handler).await;
+        }
+        let (socket, outlet, inlet) = Plain::new(socket);
+        let carried = move |extensions: &mut Extensions| {
+            extensions.insert(outlet.clone());
+            extensions.insert(inlet.clone());
+        };
+        return requests(task, socket, peer(Vec::new()), carried, limits, handler).await;
+    };
+    match tokio::time::timeout(limits.handshake, acceptor.accept(socket)).await {
+        Err(_) => tracing::debug!(%address, "tls handshake took too long"),
+        Ok(Err(error)) => tracing::debug!(%address, %error, "tls handshake"),
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let shown = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
+            requests(task, stream, peer(shown), |_| {}, limits, handler).await;
+        }
     }
 }
 
@@ -216,7 +278,12 @@ where
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(peer.clone());
         carried(&mut parts.extensions);
-        let answer = handler(Request::from_parts(parts, body.map_err(Into::into).boxed_unsync()));
+        let body = if hyper::body::Body::is_end_stream(&body) {
+            body::empty()
+        } else {
+            body.map_err(Into::into).boxed_unsync()
+        };
+        let answer = handler(Request::from_parts(parts, body));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -13,6 +13,7 @@ pub mod file;
 pub mod handed;
 pub mod http;
 pub mod inlet;
+pub mod lanes;
 pub mod stream;
 pub mod tls;
 pub mod trust;

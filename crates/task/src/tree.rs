@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::AbortHandle;
+use tokio::{runtime::Handle, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A node of the task tree. Cloning gives another handle to the same node.
@@ -83,12 +83,20 @@ impl Task {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_on(&Handle::current(), name, future)
+    }
+
+    /// [`Task::spawn`] on another runtime than the caller's.
+    pub fn spawn_on<F>(&self, runtime: &Handle, name: &'static str, future: F) -> Running
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let keep = self.clone();
-        let handle = self.0.tracker.spawn(async move {
+        let named = async move {
             future.await;
             tracing::trace!(task = %keep.0.name, part = name, "ended");
-        });
-        let abort = handle.abort_handle();
+        };
+        let abort = self.0.tracker.spawn_on(named, runtime).abort_handle();
         let mut parts = self.0.parts.lock().expect("task part lock");
         if parts.len() == parts.capacity() {
             parts.retain(|(_, part)| !part.is_finished());

@@ -139,11 +139,12 @@ impl Bench<'_> {
         let size = self.size();
         let docker = DockerRegistry::start(&self.server, 5001, None)?;
         let sides = self.sides(&docker, None)?;
+        let kept = self.server.data_dir().display().to_string();
         let mut taken = [Vec::new(), Vec::new()];
         for turn in 1..=TURNS {
             for (side, taken) in sides.iter().zip(&mut taken) {
                 let seed = turn.to_string();
-                taken.push(self.take(side, "push", &["--size", &size, "--seed", &seed])?);
+                taken.push(self.take(side, "push", &["--size", &size, "--seed", &seed, "--warm", &kept])?);
             }
         }
         let [ours, theirs] = taken;
