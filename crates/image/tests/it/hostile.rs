@@ -36,7 +36,12 @@ fn attack(layer: &[u8]) -> Result<(), Error> {
         assert_eq!(names.len(), 2, "nothing new beside it: {names:?}");
         outcomes.push(outcome);
     }
-    assert_eq!(outcomes[0], outcomes[1], "confined or not");
+    // How far one was read when it was stopped is chance.
+    let told = |outcome: &Result<(), Error>| {
+        let text = format!("{outcome:?}");
+        text.split(|letter: char| letter.is_ascii_digit()).collect::<Vec<_>>().join("")
+    };
+    assert_eq!(told(&outcomes[0]), told(&outcomes[1]), "confined or not");
     outcomes.remove(0)
 }
 
